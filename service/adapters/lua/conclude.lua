@@ -1,0 +1,23 @@
+#!lua
+-- KEYS: outbox, states prefix, delivery prefix, messages
+-- ARGV: id, claim, new state, now, due, error, ref
+local key = KEYS[3] .. ARGV[1]
+local row = redis.call('HMGET', key, 'state', 'claim', 'conversation', 'action')
+local state, claim, conversation, action = row[1], row[2], row[3], row[4]
+if claim ~= ARGV[2] or (state ~= 'sending' and state ~= 'unknown') then return 0 end
+redis.call('ZREM', KEYS[2] .. state, ARGV[1])
+redis.call('ZADD', KEYS[2] .. ARGV[3], ARGV[4], ARGV[1])
+redis.call('HSET', key, 'state', ARGV[3], 'due', ARGV[5], 'error', ARGV[6], 'ref', ARGV[7],
+  'updated', ARGV[4])
+if ARGV[3] == 'sent' or ARGV[3] == 'dead' then
+  if ARGV[3] == 'sent' and action ~= 'thread' and ARGV[7] ~= '' then
+    redis.call('HSET', KEYS[4], conversation, ARGV[7])
+  end
+  redis.call('ZREM', KEYS[1], ARGV[1])
+  redis.call('ZREM', conversation, ARGV[1])
+  local next_id = redis.call('ZRANGE', conversation, 0, 0)[1]
+  if next_id then redis.call('ZADD', KEYS[1], ARGV[4], next_id) end
+else
+  redis.call('ZADD', KEYS[1], ARGV[5], ARGV[1])
+end
+return 1

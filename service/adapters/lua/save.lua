@@ -1,0 +1,47 @@
+#!lua
+-- KEYS: offset, findings, findings:time, incidents, incidents:time, incidents:firing, sources,
+--       notices, outbox, states prefix, delivery prefix, conversation prefix
+-- ARGV: previous, offset, now, counts (findings, incidents, sources, notices), then the items.
+-- Everything is checked before the first write, and the offset moves last.
+local saved = tonumber(redis.call('GET', KEYS[1]) or '0')
+if saved >= tonumber(ARGV[2]) then return 'stale' end
+if saved < tonumber(ARGV[1]) then return 'gap' end
+local at = 8
+for _ = 1, tonumber(ARGV[4]) do
+  redis.call('HSET', KEYS[2], ARGV[at], ARGV[at + 2])
+  redis.call('ZADD', KEYS[3], ARGV[at + 1], ARGV[at])
+  at = at + 3
+end
+for _ = 1, tonumber(ARGV[5]) do
+  redis.call('HSET', KEYS[4], ARGV[at], ARGV[at + 3])
+  redis.call('ZADD', KEYS[5], ARGV[at + 1], ARGV[at])
+  if ARGV[at + 2] == 'resolved' then
+    redis.call('SREM', KEYS[6], ARGV[at])
+  else
+    redis.call('SADD', KEYS[6], ARGV[at])
+  end
+  at = at + 4
+end
+for _ = 1, tonumber(ARGV[6]) do
+  redis.call('HSET', KEYS[7], ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
+for _ = 1, tonumber(ARGV[7]) do
+  local id, incident, destination, seq, action, notice =
+    ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
+  at = at + 6
+  local key = KEYS[11] .. id
+  if redis.call('EXISTS', key) == 0 then
+    local conversation = KEYS[12] .. incident .. '|' .. destination
+    redis.call('HSET', key, 'notice', notice, 'state', 'ready', 'due', ARGV[3], 'attempts', 0,
+      'claim', 0, 'action', action, 'conversation', conversation, 'updated', ARGV[3])
+    redis.call('ZADD', KEYS[10] .. 'ready', ARGV[3], id)
+    redis.call('ZADD', conversation, seq, id)
+    if redis.call('ZRANGE', conversation, 0, 0)[1] == id then
+      redis.call('ZADD', KEYS[9], ARGV[3], id)
+    end
+    redis.call('HSET', KEYS[8], incident, notice)
+  end
+end
+redis.call('SET', KEYS[1], ARGV[2])
+return 'saved'

@@ -1,0 +1,270 @@
+"""The store: current state in Redis or Valkey, changed by scripts that check before they write.
+
+Losing it loses no money and no notice: it can be rebuilt from the log, and every id in it is a pure
+function of content.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar
+
+import msgspec
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry as RedisRetry
+
+from service.core.deliveries import Delivery, Notice
+from service.core.findings import Finding
+from service.core.incidents import Incident
+from service.core.ports import (
+    Changes,
+    FindingFilter,
+    IncidentFilter,
+    Outcome,
+    Refused,
+    Retry,
+    Saved,
+    Sent,
+    SourceStatus,
+    StoreUnavailableError,
+)
+
+PREFIX: Final = "spendwatch:"
+SCAN: Final = 500
+STATES: Final = ("ready", "sending", "unknown", "sent", "dead", "superseded")
+_LUA: Final = Path(__file__).with_name("lua")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _guarded(method: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Turn what the client raises when the server is away or full into the port's error."""
+
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return method(*args, **kwargs)
+        except redis.RedisError as error:
+            message = f"the store does not answer: {error}"
+            raise StoreUnavailableError(message) from error
+
+    guarded.__name__ = method.__name__
+    guarded.__doc__ = method.__doc__
+    return guarded
+
+
+class RedisStore:
+    """`Store` on one Redis or Valkey server."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._redis: Any = client
+        self._save = client.register_script((_LUA / "save.lua").read_text("utf-8"))
+        self._claim = client.register_script((_LUA / "claim.lua").read_text("utf-8"))
+        self._conclude = client.register_script((_LUA / "conclude.lua").read_text("utf-8"))
+
+    @classmethod
+    def connect(cls, url: str) -> "RedisStore":
+        """Connect to `redis://`, `rediss://` or `unix://`; commands are never repeated unasked."""
+        return cls(
+            redis.Redis.from_url(
+                url,
+                socket_timeout=10,
+                socket_connect_timeout=5,
+                retry=RedisRetry(NoBackoff(), 0),
+            )
+        )
+
+    @_guarded
+    def ping(self) -> None:
+        """Return when the server answers."""
+        self._redis.ping()
+
+    @_guarded
+    def offset(self) -> int:
+        """Return how far into the log the saved state reaches."""
+        return int(self._redis.get(PREFIX + "offset") or 0)
+
+    @_guarded
+    def save(self, changes: Changes) -> Saved:
+        """Save a batch as a whole."""
+        now = max((n.at for n in changes.notices), default=None)
+        findings, incidents = changes.findings, changes.incidents
+        sources, notices = changes.sources, changes.notices
+        args: list[Any] = [changes.previous, changes.offset, _score(now)]
+        args += [len(findings), len(incidents), len(sources), len(notices)]
+        for finding in findings:
+            args += [finding.finding_id, _score(finding.detected_at), _json(finding)]
+        for incident in incidents:
+            at = _score(incident.updated_at)
+            args += [incident.incident_id, at, incident.state, _json(incident)]
+        for status in sources:
+            args += [status.source, _json(status)]
+        for notice in notices:
+            args += [notice.delivery_id, notice.incident_id, notice.destination]
+            args += [notice.seq, notice.action, _json(notice)]
+        keys = _keys(
+            "offset", "findings", "findings:time", "incidents", "incidents:time",
+            "incidents:firing", "sources", "notices", "outbox", "deliveries:", "delivery:",
+            "conversation:",
+        )  # fmt: skip
+        return self._save(keys=keys, args=args).decode()  # type: ignore[no-any-return]
+
+    @_guarded
+    def finding(self, finding_id: str) -> Finding | None:
+        """Return one finding."""
+        return self._one("findings", finding_id, Finding)
+
+    @_guarded
+    def findings(self, where: FindingFilter) -> list[Finding]:
+        """List findings, the newest first."""
+
+        def passes(finding: Finding) -> bool:
+            return (
+                where.kind in (None, finding.kind)
+                and where.status in (None, finding.status)
+                and where.owner in (None, finding.owner)
+                and where.series in (None, finding.series)
+            )
+
+        return self._newest("findings", Finding, passes, where.limit)
+
+    @_guarded
+    def incident(self, incident_id: str) -> Incident | None:
+        """Return one incident."""
+        return self._one("incidents", incident_id, Incident)
+
+    @_guarded
+    def incidents(self, where: IncidentFilter) -> list[Incident]:
+        """List incidents, the last changed first; firing ones come from an index of their own."""
+
+        def passes(incident: Incident) -> bool:
+            return where.state in (None, incident.state) and where.owner in (None, incident.owner)
+
+        if where.state == "firing":
+            ids = sorted(self._redis.smembers(PREFIX + "incidents:firing"))
+            found = [i for i in self._many("incidents", ids, Incident) if passes(i)]
+            found.sort(key=lambda i: (i.updated_at, i.incident_id), reverse=True)
+            return found[: where.limit]
+        return self._newest("incidents", Incident, passes, where.limit)
+
+    @_guarded
+    def latest_notice(self, incident_id: str) -> Notice | None:
+        """Return the newest notice of an incident."""
+        return self._one("notices", incident_id, Notice)
+
+    @_guarded
+    def sources(self) -> list[SourceStatus]:
+        """Return the state of every source, by name."""
+        rows = self._redis.hgetall(PREFIX + "sources")
+        return [msgspec.json.decode(rows[name], type=SourceStatus) for name in sorted(rows)]
+
+    @_guarded
+    def deliveries(self, state: str | None = None, limit: int = 100) -> list[Delivery]:
+        """List deliveries, the last changed first."""
+        states = STATES if state is None else (state,)
+        found: list[tuple[float, bytes]] = []
+        for name in states:
+            key = f"{PREFIX}deliveries:{name}"
+            for id_, at in self._redis.zrevrange(key, 0, limit - 1, withscores=True):
+                found.append((at, id_))
+        found.sort(reverse=True)
+        rows = [self._delivery(id_.decode()) for _, id_ in found[:limit]]
+        return [row for row in rows if row is not None]
+
+    @_guarded
+    def delivery_counts(self) -> dict[str, int]:
+        """Count deliveries by state."""
+        return {name: self._redis.zcard(f"{PREFIX}deliveries:{name}") for name in STATES}
+
+    @_guarded
+    def next_due(self) -> datetime | None:
+        """Return when the next delivery is due, or None when nothing waits."""
+        first = self._redis.zrange(PREFIX + "outbox", 0, 0, withscores=True)
+        return _time(first[0][1]) if first else None
+
+    @_guarded
+    def claim(self, now: datetime, lease: timedelta) -> Delivery | None:
+        """Take the next due delivery so that no one else sends it while the lease lasts."""
+        keys = _keys("outbox", "deliveries:", "delivery:")
+        found = self._claim(keys=keys, args=[_score(now), _score(now + lease)])
+        return self._delivery(found.decode()) if found else None
+
+    @_guarded
+    def conclude(
+        self, delivery_id: str, claim: int, outcome: Outcome, now: datetime, due: datetime
+    ) -> bool:
+        """Record how a claimed send ended; `due` is when to look at it again."""
+        state, error, ref = "unknown", "", ""
+        if isinstance(outcome, Sent):
+            state, ref = "sent", _json(outcome.ref).decode()
+        elif isinstance(outcome, Refused):
+            state, error = "dead", outcome.reason
+        elif isinstance(outcome, Retry):
+            state, error = "ready", outcome.reason
+        else:
+            error = outcome.reason
+        keys = _keys("outbox", "deliveries:", "delivery:", "messages")
+        args: list[Any] = [delivery_id, claim, state, _score(now), _score(due), error, ref]
+        return bool(self._conclude(keys=keys, args=args))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    def _one(self, name: str, id_: str, kind: type[_R]) -> _R | None:
+        data = self._redis.hget(PREFIX + name, id_)
+        return None if data is None else msgspec.json.decode(data, type=kind)
+
+    def _many(self, name: str, ids: Sequence[bytes], kind: type[_R]) -> Iterable[_R]:
+        rows = self._redis.hmget(PREFIX + name, ids) if ids else []
+        return [msgspec.json.decode(row, type=kind) for row in rows if row is not None]
+
+    def _newest(
+        self, name: str, kind: type[_R], passes: Callable[[_R], bool], limit: int
+    ) -> list[_R]:
+        found: list[_R] = []
+        at = 0
+        while len(found) < limit:
+            ids = self._redis.zrevrange(f"{PREFIX}{name}:time", at, at + SCAN - 1)
+            if not ids:
+                break
+            found += [row for row in self._many(name, ids, kind) if passes(row)]
+            at += SCAN
+        return found[:limit]
+
+    def _delivery(self, delivery_id: str) -> Delivery | None:
+        row = self._redis.hgetall(f"{PREFIX}delivery:{delivery_id}")
+        if not row:
+            return None
+        parent = self._redis.hget(PREFIX + "messages", row[b"conversation"])
+        return Delivery(
+            notice=msgspec.json.decode(row[b"notice"], type=Notice),
+            state=row[b"state"].decode(),
+            due=_time(float(row[b"due"])),
+            attempts=int(row[b"attempts"]),
+            claim=int(row[b"claim"]),
+            error=row.get(b"error", b"").decode() or None,
+            ref=_ref(row.get(b"ref")),
+            parent=_ref(parent),
+            updated_at=_time(float(row[b"updated"])),
+        )
+
+
+def _keys(*names: str) -> list[str]:
+    return [PREFIX + name for name in names]
+
+
+def _json(value: object) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _ref(data: bytes | None) -> dict[str, str] | None:
+    return msgspec.json.decode(data, type=dict[str, str]) if data else None
+
+
+def _score(at: datetime | None) -> float:
+    return 0.0 if at is None else at.timestamp()
+
+
+def _time(score: float) -> datetime:
+    return datetime.fromtimestamp(score, tz=UTC)

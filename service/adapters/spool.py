@@ -1,0 +1,82 @@
+"""A spool: events put aside on disk, and read back in order of arrival.
+
+Memory holds a few dozen bytes an event, whatever the events hold.
+"""
+
+import hashlib
+import mmap
+import tempfile
+from array import array
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from service.core.events import Arrival, CostEvent, GpuSample
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class Spool:
+    """Takes events in any order; `batches` yields them by arrival, equal ones in order of content.
+
+    So neither the order of the input nor its split into files shows in what comes out.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="spendwatch-")  # noqa: SIM115 - closed by close
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._sources: list[str] = []
+        self._arrived = array("q")
+        self._hash = array("Q")
+        self._end = array("q", [0])
+        self._source = array("H")
+        self._is_sample = array("B")
+
+    def __len__(self) -> int:
+        return len(self._arrived)
+
+    def put(self, arrival: Arrival) -> None:
+        """Put one event aside."""
+        data = self._encode(arrival.event)
+        digest = hashlib.blake2b(data, digest_size=8).digest()
+        if arrival.source not in self._sources:
+            self._sources.append(arrival.source)
+        self._file.write(data)
+        self._arrived.append((arrival.arrived_at - _EPOCH) // _MICROSECOND)
+        self._hash.append(int.from_bytes(digest, "big"))
+        self._end.append(self._end[-1] + len(data))
+        self._source.append(self._sources.index(arrival.source))
+        self._is_sample.append(isinstance(arrival.event, GpuSample))
+
+    def batches(self) -> Iterator[tuple[datetime, list[Arrival]]]:
+        """Yield (time, events): all that arrived within one second, and when the last of it did."""
+        if not len(self):
+            return
+        self._file.flush()
+        arrived = np.frombuffer(self._arrived, dtype=np.int64)
+        order = np.lexsort((np.frombuffer(self._hash, dtype=np.uint64), arrived))
+        seconds = arrived[order] // 1_000_000
+        edges = [0, *(np.flatnonzero(np.diff(seconds)) + 1).tolist(), len(order)]
+        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            for begin, end in pairwise(edges):
+                batch = [self._read(data, int(index)) for index in order[begin:end]]
+                yield batch[-1].arrived_at, batch
+
+    def close(self) -> None:
+        """Let go of the disk space."""
+        self._file.close()
+
+    def _read(self, data: mmap.mmap, index: int) -> Arrival:
+        row = data[self._end[index] : self._end[index + 1]]
+        event = _SAMPLE.decode(row) if self._is_sample[index] else _EVENT.decode(row)
+        at = _EPOCH + timedelta(microseconds=self._arrived[index])
+        return Arrival(at, self._sources[self._source[index]], event)
+
+
+_EVENT: Final = msgspec.msgpack.Decoder(CostEvent)
+_SAMPLE: Final = msgspec.msgpack.Decoder(GpuSample)

@@ -1,0 +1,201 @@
+"""Settings: the only place that reads the environment and the config file.
+
+An unknown key, a wrong type or a half-given secret is a start-up error in one line.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+
+from service.core.routing import Route
+from service.core.secret import Secret
+
+ENVIRONMENT: Final[Mapping[str, tuple[str, ...]]] = {
+    "SPENDWATCH_STORE_URL": ("store", "url"),
+    "SPENDWATCH_SLACK_TOKEN": ("notifiers", "slack", "token"),
+    "SPENDWATCH_EMAIL_PASSWORD": ("notifiers", "email", "password"),
+}
+SECRETS: Final = frozenset({"token", "password"})
+_T = TypeVar("_T")
+
+
+class ConfigError(Exception):
+    """What is wrong with the settings, in one line."""
+
+
+class _Section(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A table of the config file."""
+
+
+class SourceSettings(_Section, frozen=True):
+    """One feed: what it is, where it lies, and when its numbers are final."""
+
+    path: Path
+    kind: str | None = None
+    metric: Literal["effective", "billed"] | None = None
+    settles_after_hours: float = 72
+
+
+class DetectionSettings(_Section, frozen=True):
+    """The one knob, and which detectors run. A detector's table holds its parameters."""
+
+    false_findings_per_1000_resource_months: float = 100
+    detectors: dict[str, dict[str, Any]] = msgspec.field(
+        default_factory=lambda: {"spike": {}, "shift": {}, "creep": {}, "drop": {}}
+    )
+    purchases_from: dict[str, Decimal] = msgspec.field(
+        default_factory=lambda: {"USD": Decimal(1000), "EUR": Decimal(1000)}
+    )
+
+
+class OwnerSettings(_Section, frozen=True):
+    """The chain that finds an owner."""
+
+    tag_keys: list[str] = msgspec.field(
+        default_factory=lambda: ["owner", "team", "squad", "cost-center", "costcenter"]
+    )
+    sub_accounts: dict[str, str] = {}
+
+
+class IncidentSettings(_Section, frozen=True):
+    """Money per day from which an incident is medium, and high."""
+
+    medium_per_day: Decimal = Decimal(100)
+    high_per_day: Decimal = Decimal(1000)
+
+
+class StoreSettings(_Section, frozen=True):
+    """Where state lives; without a URL, an embedded server in `data_dir`."""
+
+    url: str | None = None
+
+
+class ApiSettings(_Section, frozen=True):
+    """Where the page and the API listen, and how people reach them from outside."""
+
+    host: str = "127.0.0.1"
+    port: int = 8321
+    public_url: str | None = None
+
+
+class Settings(_Section, frozen=True):
+    """Everything a run is told from outside."""
+
+    data_dir: Path = Path("var")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    remember_days: int = 62
+    sources: dict[str, SourceSettings] = {}
+    detection: DetectionSettings = DetectionSettings()
+    owners: OwnerSettings = OwnerSettings()
+    incidents: IncidentSettings = IncidentSettings()
+    route: Route = Route(receiver="everyone", min_impact=Decimal(10))
+    receivers: dict[str, list[str]] = msgspec.field(
+        default_factory=lambda: {"everyone": ["console:"]}
+    )
+    notifiers: dict[str, dict[str, Any]] = {}
+    prices: Path | None = None
+    store: StoreSettings = StoreSettings()
+    api: ApiSettings = ApiSettings()
+
+    def settles_after(self, source: str) -> timedelta:
+        """Return how long after a period's end a source may still change it."""
+        known = self.sources.get(source)
+        return timedelta(hours=72 if known is None else known.settles_after_hours)
+
+
+def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read a TOML file (none: all defaults) and the environment, which wins."""
+    data: dict[str, Any] = {}
+    if path is not None:
+        try:
+            data = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not TOML: {error}") from None
+    for name, where in ENVIRONMENT.items():
+        value = (os.environ if environment is None else environment).get(name)
+        if value:
+            _put(data, where, value)
+    base = path.parent if path is not None else Path()
+    data["notifiers"] = {
+        kind: _with_secrets(f"notifiers.{kind}", table, base)
+        for kind, table in data.get("notifiers", {}).items()
+    }
+    return checked(data, Settings, "the config" if path is None else str(path))
+
+
+def checked(data: Any, kind: type[_T], where: str) -> _T:
+    """Turn plain data into a settings type; ConfigError names the key and the nearest known one."""
+    try:
+        return msgspec.convert(data, kind, dec_hook=_secret, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(str(error), kind)}") from None
+
+
+def _secret(kind: type[Any], value: Any) -> Any:
+    if kind is Secret and isinstance(value, Secret):
+        return value
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    message = f"Expected `{kind.__name__}`"
+    raise msgspec.ValidationError(message)
+
+
+def _with_secrets(where: str, table: Any, base: Path) -> dict[str, Any]:
+    """Read each secret from its key or its `_file` twin; both is an error."""
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where} must be a table")
+    found = dict(table)
+    for name in SECRETS:
+        file = found.pop(f"{name}_file", None)
+        if file is not None and name in found:
+            raise ConfigError(f"{where}: {name} and {name}_file are both given")
+        if file is not None:
+            try:
+                found[name] = (base / str(file)).read_text("utf-8").strip()
+            except OSError as error:
+                raise ConfigError(f"{where}.{name}_file: {error.strerror}") from None
+        if isinstance(found.get(name), str):
+            found[name] = Secret(found[name])
+    return found
+
+
+def _put(data: dict[str, Any], where: tuple[str, ...], value: str) -> None:
+    for key in where[:-1]:
+        data = data.setdefault(key, {})
+    data.pop(f"{where[-1]}_file", None)
+    data[where[-1]] = value
+
+
+def _explain(text: str, kind: type[Any]) -> str:
+    """Add the nearest known key to msgspec's message about an unknown one."""
+    if "unknown field" not in text:
+        return text
+    unknown = text.split("`")[1]
+    path = text.rsplit("`", 2)[-2] if " - at " in text else "$"
+    known = _fields_at(kind, path)
+    near = difflib.get_close_matches(unknown, known, n=1, cutoff=0.4)
+    table = path.removeprefix("$").lstrip(".") or "the top level"
+    hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(known))}"
+    return f"unknown key {unknown!r} in {table}{hint}"
+
+
+def _fields_at(kind: Any, path: str) -> list[str]:
+    """Return the keys that a path like `$.sources[...]` may hold."""
+    for step in path.removeprefix("$").replace("[", ".[").split("."):
+        if step.startswith("["):
+            kind = getattr(kind, "__args__", (kind,))[-1]
+        elif step:
+            fields = {f.encode_name: f.type for f in msgspec.structs.fields(kind)}
+            kind = fields.get(step, kind)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return [field.encode_name for field in msgspec.structs.fields(kind)]
+    return []

@@ -1,0 +1,211 @@
+"""Deliveries: one message of one incident transition to one destination, sent once."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from service.core.events import content_hash
+from service.core.incidents import Incident, Severity
+from service.core.money import ZERO
+from service.core.routing import Router
+
+# A thread is for what a person must notice: at most one line in three hours, but for an end or a
+# rise in severity. The figures are from the routing policy measured in ARCHITECTURE.md.
+QUIET_IN_THREAD: Final = timedelta(hours=3)
+NEW_DRIVER_SHARE: Final = 0.2
+GROWTH: Final = Decimal("1.5")
+EDIT_SHARE: Final = Decimal("0.05")
+_RANK: Final[Mapping[Severity, int]] = {"low": 0, "medium": 1, "high": 2}
+
+Action = Literal["post", "edit", "thread"]
+DeliveryState = Literal["ready", "sending", "unknown", "sent", "dead", "superseded"]
+Reason = Literal[
+    "first", "new_driver", "growth", "severity_up", "confirmed", "retracted", "resolved",
+    "reopened", "update", "backfill",
+]  # fmt: skip
+
+
+class Chart(msgspec.Struct, kw_only=True, frozen=True):
+    """The series behind an incident's biggest driver. All lists have one length; None is a gap."""
+
+    series: str
+    currency: str
+    step_hours: int
+    starts: list[datetime]
+    actual: list[float | None]
+    expected: list[float | None]
+    low: list[float | None]
+    high: list[float | None]
+    odd: list[bool]
+
+
+class Notice(msgspec.Struct, kw_only=True, frozen=True):
+    """What one destination is to be told. `seq` counts an incident's transitions there from 0.
+
+    `action` says how: `post` begins the conversation, `edit` replaces that post with the incident's
+    present state, `thread` adds `text` beneath it. `text` is plain words, whole without the blocks.
+    `why_here` says which route chose the destination. A notice holds all that rendering needs.
+    """
+
+    delivery_id: str
+    incident_id: str
+    destination: str
+    action: Action
+    seq: int
+    at: datetime
+    reason: Reason
+    text: str
+    incident: Incident
+    chart: Chart | None
+    why_here: str
+    data_until: datetime
+    opened_after: str
+
+
+class Delivery(msgspec.Struct, kw_only=True):
+    """A notice on its way: the outbox row."""
+
+    notice: Notice
+    state: DeliveryState
+    due: datetime
+    attempts: int = 0
+    claim: int = 0
+    error: str | None = None
+    ref: dict[str, str] | None = None
+    parent: dict[str, str] | None = None
+    updated_at: datetime | None = None
+
+
+class _Told(msgspec.Struct):
+    """What a destination was last told of an incident."""
+
+    seq: int
+    why: str
+    incident: Incident
+    drivers: set[str]
+    run_rate: Decimal
+    thread_at: datetime
+
+
+class Deliveries:
+    """Decides what each destination is told of an incident, and when it is told no more.
+
+    The first post waits for nothing but the route's `min_impact`; numbers that moved edit it;
+    what a person must notice goes beneath it as well. Every decision is counted by `seq`, so that
+    the same history gives the same delivery ids.
+    """
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._told: dict[str, dict[str, _Told]] = {}
+
+    def decide(self, incident: Incident, now: datetime) -> list["Decision"]:
+        """Return what is to be said now, in the order in which it is to be said."""
+        told = self._told.setdefault(incident.incident_id, {})
+        decisions: list[Decision] = []
+        for destination, target in self._router.destinations(labels_of(incident)).items():
+            if destination not in told and _is_worth(incident, target.min_impact):
+                told[destination] = _Told(
+                    seq=0,
+                    why=target.why,
+                    incident=incident,
+                    drivers={d.series for d in incident.drivers},
+                    run_rate=incident.run_rate_per_day or ZERO,
+                    thread_at=now,
+                )
+                decisions.append(Decision(destination, "post", "first", 0, target.why))
+        for destination, last in told.items():
+            if last.incident is not incident:
+                decisions += self._follow_up(destination, last, incident, now)
+        return decisions
+
+    def forget(self, incident_id: str) -> None:
+        """Let go of an incident that will not change any more."""
+        self._told.pop(incident_id, None)
+
+    def _follow_up(
+        self, destination: str, last: _Told, incident: Incident, now: datetime
+    ) -> list["Decision"]:
+        reason = _material(last, incident, now)
+        if reason is None and not _moved(last.incident, incident):
+            return []
+        actions: list[Action] = ["edit"] if reason is None else ["edit", "thread"]
+        found = []
+        for action in actions:
+            last.seq += 1
+            found.append(Decision(destination, action, reason or "update", last.seq, last.why))
+        last.incident = incident
+        if reason is not None:
+            last.drivers |= {d.series for d in incident.drivers}
+            last.run_rate = max(last.run_rate, incident.run_rate_per_day or ZERO)
+            last.thread_at = now
+        return found
+
+
+class Decision(NamedTuple):
+    """One thing to say to one destination."""
+
+    destination: str
+    action: Action
+    reason: Reason
+    seq: int
+    why_here: str
+
+
+def labels_of(incident: Incident) -> dict[str, str]:
+    """Return what routes may match on."""
+    return {
+        "owner": incident.owner,
+        "sub_account_id": incident.sub_account_id,
+        "service_name": incident.service_name or "",
+        "region_id": incident.region_id or "",
+        "kind": incident.kind,
+        "severity": incident.severity,
+    }
+
+
+def delivery_id_of(incident_id: str, destination: str, seq: int) -> str:
+    """Name a delivery: the same transition told to the same destination has one name."""
+    return content_hash({"incident": incident_id, "destination": destination, "seq": seq})
+
+
+def _is_worth(incident: Incident, min_impact: Decimal) -> bool:
+    if incident.state != "firing" or incident.backfill:
+        return False
+    return incident.impact is None or abs(incident.impact) >= min_impact
+
+
+def _material(last: _Told, incident: Incident, now: datetime) -> Reason | None:
+    """Name the first reason why a person should look again, or None."""
+    before = last.incident
+    if incident.status == "retracted" and before.status != "retracted":
+        return "retracted"
+    if incident.state == "resolved":
+        return "resolved" if before.state != "resolved" else None
+    if before.state == "resolved":
+        return "reopened"
+    if _RANK[incident.severity] > _RANK[before.severity]:
+        return "severity_up"
+    if now - last.thread_at < QUIET_IN_THREAD:
+        return None
+    if any(d.share >= NEW_DRIVER_SHARE and d.series not in last.drivers for d in incident.drivers):
+        return "new_driver"
+    rate = incident.run_rate_per_day or ZERO
+    if last.run_rate and abs(rate) >= GROWTH * abs(last.run_rate):
+        return "growth"
+    return None
+
+
+def _moved(before: Incident, after: Incident) -> bool:
+    """Tell whether the numbers or the status in a post are worth an edit."""
+    if (before.status, before.severity, len(before.finding_ids)) != (
+        after.status,
+        after.severity,
+        len(after.finding_ids),
+    ):
+        return True
+    old, new = before.impact or ZERO, after.impact or ZERO
+    return abs(new - old) >= EDIT_SHARE * max(abs(old), abs(new)) and new != old

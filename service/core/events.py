@@ -1,0 +1,222 @@
+"""Events: one FOCUS row or one GPU sample, as it arrived.
+
+Field names are FOCUS columns (1.0 to 1.4) in snake case; JSON carries them in FOCUS spelling.
+Columns that the service does not use are dropped at the door.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Final, Literal, NamedTuple
+
+import msgspec
+
+from service.core.money import ZERO, flaw
+
+Aware = Annotated[datetime, msgspec.Meta(tz=True)]
+Text = Annotated[str, msgspec.Meta(max_length=4096)]
+TagValue = str | int | float | bool | None
+
+MAX_LINE_BYTES: Final = 1_048_576
+MAX_TAGS: Final = 200
+EARLIEST: Final = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
+LATEST: Final = datetime.fromisoformat("2200-01-01T00:00:00+00:00")
+LONGEST_PERIOD: Final = timedelta(days=3 * 366 + 1)
+HOURLY: Final = "hour"
+DAILY: Final = "day"
+UNSCORED: Final = "other"
+Grain = Literal["hour", "day", "other"]
+
+
+def _focus_name(name: str) -> str:
+    if name.startswith("x_"):
+        return "x_" + name[2:].title().replace("_", "")
+    return name.title().replace("_", "")
+
+
+class CostEvent(msgspec.Struct, kw_only=True, frozen=True, rename=_focus_name):
+    """One billing row. Empty text means that the row did not say."""
+
+    charge_period_start: Aware
+    charge_period_end: Aware
+    charge_category: Text
+    billed_cost: Decimal
+    billing_currency: Text
+    effective_cost: Decimal | None = None
+    list_cost: Decimal | None = None
+    contracted_cost: Decimal | None = None
+    billing_account_id: Text = ""
+    billing_period_start: Aware | None = None
+    billing_period_end: Aware | None = None
+    charge_class: Text | None = None
+    charge_frequency: Text | None = None
+    charge_description: Text | None = None
+    service_category: Text | None = None
+    service_name: Text | None = None
+    sub_account_id: Text | None = None
+    sub_account_name: Text | None = None
+    resource_id: Text | None = None
+    resource_name: Text | None = None
+    resource_type: Text | None = None
+    region_id: Text | None = None
+    sku_id: Text | None = None
+    list_unit_price: Decimal | None = None
+    pricing_quantity: Decimal | None = None
+    pricing_unit: Text | None = None
+    consumed_quantity: Decimal | None = None
+    consumed_unit: Text | None = None
+    commitment_discount_id: Text | None = None
+    commitment_discount_status: Text | None = None
+    capacity_reservation_status: Text | None = None
+    tags: dict[str, TagValue] | None = None
+    x_event_id: Text = ""
+    x_revision: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+    x_snapshot_id: Text | None = None
+    x_arrived_at: Aware | None = None
+
+    @property
+    def grain(self) -> Grain:
+        """How long the charge period is: at most an hour, at most a day, or never scored."""
+        span = self.charge_period_end - self.charge_period_start
+        if span <= timedelta(hours=1):
+            return "hour"
+        return "day" if span <= timedelta(days=1) else "other"
+
+    @property
+    def is_correction(self) -> bool:
+        """Whether the row corrects a period that was invoiced before."""
+        return self.charge_class is not None and self.charge_class.lower() == "correction"
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the row feeds a usage baseline: plain usage of at most a day."""
+        return (
+            self.charge_category == "Usage"
+            and (self.charge_frequency is None or self.charge_frequency.lower() == "usage-based")
+            and not self.is_correction
+            and self.grain != UNSCORED
+        )
+
+
+class SeriesKey(NamedTuple):
+    """One key over time. A row without a resource falls back to service, region and SKU."""
+
+    source: str
+    sub_account_id: str
+    resource: str
+    billing_currency: str
+    grain: Grain
+
+    def __str__(self) -> str:
+        return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in self)
+
+    @classmethod
+    def parse(cls, text: str) -> "SeriesKey":
+        """Read back what `str` wrote; ValueError when it is not a series."""
+        parts = [part.replace("%2F", "/").replace("%25", "%") for part in text.split("/")]
+        if len(parts) != len(cls._fields) or parts[4] not in (HOURLY, DAILY, UNSCORED):
+            message = f"not a series: {text[:200]!r}"
+            raise ValueError(message)
+        return cls(*parts)  # type: ignore[arg-type]  # the grain was checked above
+
+
+def series_of(source: str, event: CostEvent) -> SeriesKey:
+    """Return the series that a row belongs to."""
+    resource = event.resource_id or "~".join(
+        ("", event.service_name or "", event.region_id or "", event.sku_id or "")
+    )
+    return SeriesKey(
+        source, event.sub_account_id or "", resource, event.billing_currency, event.grain
+    )
+
+
+class GpuSample(msgspec.Struct, kw_only=True, frozen=True):
+    """One GPU at one moment. A null sensor is unknown, not zero."""
+
+    timestamp: Aware
+    gpu_uuid: Text
+    hostname: Text
+    gpu_instance_id: Text | int | None = None
+    resource_id: Text | None = None
+    model: Text | None = None
+    utilization: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    engine_active: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    encoder_utilization: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    decoder_utilization: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    memory_used_bytes: Annotated[float, msgspec.Meta(ge=0, le=1e15)] | None = None
+    power_watts: Annotated[float, msgspec.Meta(ge=0, le=1e6)] | None = None
+    xid: int | None = None
+    namespace: Text | None = None
+    pod: Text | None = None
+    container: Text | None = None
+    instance_type: Text | None = None
+    region_id: Text | None = None
+    sub_account_id: Text | None = None
+    provider: Text | None = None
+    tags: dict[str, TagValue] | None = None
+    x_arrived_at: Aware | None = msgspec.field(default=None, name="x_ArrivedAt")
+
+
+class Arrival(NamedTuple):
+    """An accepted event with where it came from and when it arrived."""
+
+    arrived_at: datetime
+    source: str
+    event: CostEvent | GpuSample
+
+
+class Rejected(NamedTuple):
+    """Bad input: where it stood, why it was refused, and its first bytes for the dead letter."""
+
+    file: str
+    row: int
+    reason: str
+    raw: bytes
+
+
+def flaw_of(event: CostEvent) -> str | None:
+    """Say what is wrong with a row that has the right types, or None.
+
+    Checks what a schema cannot: finite money in range, a period that ends after it begins, times
+    within this and the next century, tags that a person could have written.
+    """
+    for name in _MONEY_FIELDS:
+        amount = getattr(event, name)
+        if amount is not None and (why := flaw(amount)) is not None:
+            return f"{_focus_name(name)} {why}"
+    if event.charge_period_end <= event.charge_period_start:
+        return "ChargePeriodEnd is not after ChargePeriodStart"
+    if not EARLIEST <= event.charge_period_start <= event.charge_period_end <= LATEST:
+        return "ChargePeriodStart is outside 2000 to 2199"
+    if event.charge_period_end - event.charge_period_start > LONGEST_PERIOD:
+        return "the charge period is longer than three years"
+    if event.x_arrived_at is not None and not EARLIEST <= event.x_arrived_at <= LATEST:
+        return "x_ArrivedAt is outside 2000 to 2199"
+    if event.tags and len(event.tags) > MAX_TAGS:
+        return f"more than {MAX_TAGS} tags"
+    return None
+
+
+_MONEY_FIELDS: Final = (
+    "billed_cost",
+    "effective_cost",
+    "list_cost",
+    "contracted_cost",
+    "list_unit_price",
+    "pricing_quantity",
+    "consumed_quantity",
+)
+
+
+def content_hash(parts: Mapping[str, object] | bytes) -> str:
+    """Hash content to 32 hex digits: the same content has the same name everywhere, for ever."""
+    data = parts if isinstance(parts, bytes) else msgspec.json.encode(parts, order="sorted")
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def cost_of(event: CostEvent, metric: Literal["effective", "billed"]) -> Decimal:
+    """Return the row's value of the source's cost metric; a missing effective cost is zero."""
+    if metric == "billed":
+        return event.billed_cost
+    return ZERO if event.effective_cost is None else event.effective_cost

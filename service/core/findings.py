@@ -1,0 +1,280 @@
+"""Findings: one odd stretch of one series by one detector, from first raise to the last word.
+
+A finding is provisional until the period that first raised it has settled, then confirmed. It is
+retracted only when rows changed so that none of its periods is odd any more.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from detectors.base import Evidence, Score, start_of
+from service.core import money
+from service.core.events import SeriesKey, content_hash
+
+Status = Literal["provisional", "confirmed", "retracted"]
+
+# A stretch ends after 24 normal hours, or 3 normal days at daily grain.
+QUIET_STEPS: Final = {1: 24, 24: 3}
+
+
+class Finding(msgspec.Struct, kw_only=True):
+    """What is said outside about one odd stretch.
+
+    `actual`, `expected` and its range are sums over the odd periods between `charge_period_start`
+    and `charge_period_end`; `impact` is actual minus expected, None when no price is known.
+    """
+
+    finding_id: str
+    detector: str
+    kind: str
+    status: Status
+    series: str
+    resource_id: str | None
+    sub_account_id: str
+    service_name: str | None
+    region_id: str | None
+    owner: str
+    charge_period_start: datetime
+    charge_period_end: datetime
+    detected_at: datetime
+    score: float
+    actual: Decimal
+    expected: Decimal
+    expected_low: Decimal
+    expected_high: Decimal
+    impact: Decimal | None
+    billing_currency: str
+    reason: str
+    # Not part of the contract of design.md §4, but needed by whoever handles the finding next.
+    owner_source: str = ""
+    run_rate_per_day: Decimal | None = None
+    ended_at: datetime | None = None
+    resource_name: str | None = None
+    backfill: bool = False
+
+
+def finding_id_of(series: str, detector: str, first_period: datetime) -> str:
+    """Name a finding: a pure function of what it is about, frozen at the first raise."""
+    return content_hash({"series": series, "detector": detector, "first": first_period})
+
+
+class OddPoint(NamedTuple):
+    """One period of a stretch: what it costs, what it should have, and how odd that is."""
+
+    actual: Decimal
+    expected: Decimal
+    low: Decimal
+    high: Decimal
+    surprise: float
+
+    @property
+    def excess(self) -> Decimal:
+        """Return actual minus expected."""
+        return money.subtract(self.actual, self.expected)
+
+    @classmethod
+    def of(cls, actual: Decimal, score: Score) -> "OddPoint":
+        """Join what the ledger says with what the detector expected."""
+        return cls(
+            actual,
+            money.cents(score.expected),
+            money.cents(score.low),
+            money.cents(score.high),
+            score.surprise,
+        )
+
+
+class Stretch:
+    """The life of one finding.
+
+    `points` holds its periods by step; a step may be less odd than the threshold when it lies
+    between the onset and the raise.
+    """
+
+    __slots__ = (
+        "backfill",
+        "detected_at",
+        "detector",
+        "ended_at",
+        "finding_id",
+        "kind",
+        "points",
+        "raised_step",
+        "series",
+        "since_step",
+        "status",
+        "step_hours",
+        "threshold",
+    )
+
+    def __init__(
+        self,
+        series: SeriesKey,
+        detector: str,
+        kind: str,
+        step_hours: int,
+        threshold: float,
+    ) -> None:
+        self.series = series
+        self.detector = detector
+        self.kind = kind
+        self.step_hours = step_hours
+        self.threshold = threshold
+        self.status: Status = "provisional"
+        self.points: dict[int, OddPoint] = {}
+        self.ended_at: datetime | None = None
+        self.backfill = False
+
+    def begin(self, step: int, since: int, at: datetime) -> None:
+        """Freeze what the first raise fixes for ever."""
+        self.raised_step, self.since_step, self.detected_at = step, min(step, since), at
+        first = start_of(self.since_step, self.step_hours)
+        self.finding_id = finding_id_of(str(self.series), self.detector, first)
+
+    @property
+    def odd_steps(self) -> list[int]:
+        """Return the steps that stand above the threshold."""
+        return [step for step, point in self.points.items() if point.surprise >= self.threshold]
+
+    @property
+    def last_step(self) -> int:
+        """Return the newest odd step; the step of the raise when none is left."""
+        return max(self.odd_steps, default=self.raised_step)
+
+    def period(self) -> tuple[datetime, datetime]:
+        """Return from when to when the odd periods reach."""
+        start = start_of(self.since_step, self.step_hours)
+        return start, start_of(self.last_step + 1, self.step_hours)
+
+    def evidence(self) -> Evidence:
+        """Return what a sentence about this stretch may speak of."""
+        last = self.last_step
+        point = self.points.get(last) or self.points[max(self.points)]
+        return Evidence(
+            start=start_of(last, self.step_hours),
+            step_hours=self.step_hours,
+            actual=float(point.actual),
+            expected=float(point.expected),
+            low=float(point.low),
+            high=float(point.high),
+            periods=len(self.odd_steps),
+            since=start_of(self.since_step, self.step_hours),
+            impact=float(total(self.points.values(), "excess")),
+            currency=self.series.billing_currency,
+        )
+
+
+def total(points: Iterable[OddPoint], field: str) -> Decimal:
+    """Add up one field of many points, exactly."""
+    return money.total(getattr(point, field) for point in points)
+
+
+def run_rate_per_day(points: dict[int, OddPoint], step_hours: int) -> Decimal:
+    """Return the mean excess of the newest day of a stretch, per day."""
+    if not points:
+        return money.ZERO
+    per_day = 24 // step_hours
+    newest = max(points)
+    window = [point for step, point in points.items() if step > newest - per_day]
+    return money.cents(float(total(window, "excess")) / len(window) * per_day)
+
+
+class Stretches:
+    """All findings that may still change, and the rules by which they do."""
+
+    def __init__(self, settles_after: Callable[[str], timedelta]) -> None:
+        self._settles_after = settles_after
+        self._live: dict[tuple[SeriesKey, str], Stretch] = {}
+        self._known: dict[str, Stretch] = {}
+        self._of_series: dict[SeriesKey, list[Stretch]] = {}
+        self._changed: dict[str, Stretch] = {}
+
+    def live(self, series: SeriesKey, detector: str) -> Stretch | None:
+        """Return the stretch that goes on now."""
+        return self._live.get((series, detector))
+
+    def of(self, series: SeriesKey) -> list[Stretch]:
+        """Return every stretch of a series that may still change."""
+        return self._of_series.get(series, [])
+
+    def raise_or_extend(self, fresh: Stretch, step: int, score: Score, at: datetime) -> Stretch:
+        """Note an odd point: in the stretch that goes on, or as the first of a new one."""
+        live = self._live.get((fresh.series, fresh.detector))
+        if live is not None and not self._reaches(live, step):
+            self.end(live)
+            live = None
+        if live is None:
+            fresh.begin(step, score.since, at)
+            live = self._known.get(fresh.finding_id, fresh)
+            if live is fresh:
+                self._known[fresh.finding_id] = fresh
+                self._of_series.setdefault(fresh.series, []).append(fresh)
+            elif live.status == "retracted":
+                live.status = "provisional"
+            live.ended_at = None
+            self._live[fresh.series, fresh.detector] = live
+        return live
+
+    def get(self, finding_id: str) -> Stretch | None:
+        """Return a stretch that may still change."""
+        return self._known.get(finding_id)
+
+    def raise_alone(self, fresh: Stretch, step: int, at: datetime) -> None:
+        """Begin a finding that stands for itself and is not extended by later periods."""
+        fresh.begin(step, step, at)
+        self._known[fresh.finding_id] = fresh
+        self._of_series.setdefault(fresh.series, []).append(fresh)
+
+    def put(self, stretch: Stretch, step: int, point: OddPoint) -> None:
+        """Set one period of a stretch; a stretch without an odd period is retracted."""
+        if stretch.points.get(step) == point:
+            return
+        stretch.points[step] = point
+        self._changed[stretch.finding_id] = stretch
+        if stretch.odd_steps:
+            if stretch.status == "retracted":
+                stretch.status = "provisional"
+        elif stretch.status != "retracted":
+            stretch.status = "retracted"
+            self.end(stretch)
+
+    def put_onset(self, stretch: Stretch, step: int, point: OddPoint) -> None:
+        """Set a period between the onset and the raise: its money counts, its score does not."""
+        stretch.points[step] = point
+
+    def settles_at(self, series: SeriesKey, step: int, step_hours: int) -> datetime:
+        """Return when a period is taken as final."""
+        return start_of(step + 1, step_hours) + self._settles_after(series.source)
+
+    def end(self, stretch: Stretch) -> None:
+        """Close a stretch at the end of its last odd period."""
+        self._live.pop((stretch.series, stretch.detector), None)
+        stretch.ended_at = start_of(stretch.last_step + 1, stretch.step_hours)
+        self._changed[stretch.finding_id] = stretch
+
+    def advance(self, now: datetime) -> None:
+        """Let time pass: confirm what has settled, end what has been quiet, forget what is both."""
+        for stretch in list(self._known.values()):
+            hours = stretch.step_hours
+            settled = self.settles_at(stretch.series, stretch.raised_step, hours)
+            if stretch.status == "provisional" and now >= settled:
+                stretch.status = "confirmed"
+                self._changed[stretch.finding_id] = stretch
+            quiet = start_of(stretch.last_step + QUIET_STEPS[hours] + 2, hours)
+            if stretch.ended_at is None and now >= quiet:
+                self.end(stretch)
+            elif stretch.ended_at is not None and now >= max(settled, quiet) + timedelta(days=14):
+                del self._known[stretch.finding_id]
+                self._of_series[stretch.series].remove(stretch)
+
+    def drain(self) -> Iterator[Stretch]:
+        """Yield, in a fixed order, what changed since the last call."""
+        changed, self._changed = self._changed, {}
+        yield from sorted(changed.values(), key=lambda s: (s.detected_at, s.finding_id))
+
+    def _reaches(self, stretch: Stretch, step: int) -> bool:
+        return step - stretch.last_step <= QUIET_STEPS[stretch.step_hours]

@@ -1,0 +1,305 @@
+"""Incidents: findings that belong together, with a life."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from service.core import money
+from service.core.events import content_hash
+from service.core.findings import Finding, OddPoint, run_rate_per_day, total
+
+State = Literal["firing", "acknowledged", "snoozed", "expected", "resolved"]
+Severity = Literal["low", "medium", "high"]
+IncidentStatus = Literal["provisional", "confirmed", "retracted"]
+
+# Detectors that see one cause from different sides tell one incident.
+CAUSES: Final[Mapping[str, str]] = {
+    "spike": "more",
+    "shift": "more",
+    "creep": "more",
+    "drop": "less",
+    "gone": "less",
+}
+REOPENS_WITHIN: Final = timedelta(hours=24)
+DRIVERS_TOLD: Final = 10
+
+
+class Driver(msgspec.Struct, kw_only=True):
+    """One series' part in an incident."""
+
+    series: str
+    resource: str
+    impact: Decimal | None
+    run_rate_per_day: Decimal | None
+    share: float
+    kind: str
+    reason: str
+
+
+class Incident(msgspec.Struct, kw_only=True):
+    """Findings of one owner, account and cause, told as one thing."""
+
+    incident_id: str
+    fingerprint: str
+    owner: str
+    owner_source: str
+    state: State
+    severity: Severity
+    starts_at: datetime
+    ends_at: datetime | None
+    impact: Decimal | None
+    run_rate_per_day: Decimal | None
+    billing_currency: str
+    finding_ids: list[str]
+    drivers: list[Driver]
+    opened_at: datetime
+    updated_at: datetime
+    # Beyond the contract: what a notice and a page need to name it.
+    title: str
+    kind: str
+    status: IncidentStatus
+    sub_account_id: str
+    service_name: str | None
+    region_id: str | None
+    actual: Decimal
+    expected: Decimal
+    expected_low: Decimal
+    expected_high: Decimal
+    confidence: str
+    backfill: bool = False
+
+
+class Member(NamedTuple):
+    """A finding as its incident needs it, with its periods (none for what is not a cost)."""
+
+    finding: Finding
+    points: Mapping[int, OddPoint]
+    step_hours: int
+
+
+class SeverityLimits(NamedTuple):
+    """Money per day from which an incident is medium, and high."""
+
+    medium: Decimal
+    high: Decimal
+
+    def of(self, run_rate: Decimal | None) -> Severity:
+        """Return the severity of a run rate; an unknown one is medium, for someone should look."""
+        if run_rate is None or self.medium <= abs(run_rate) < self.high:
+            return "medium"
+        return "high" if abs(run_rate) >= self.high else "low"
+
+
+class Incidents:
+    """All incidents that may still change. `update` is a pure step: findings in, incidents out."""
+
+    def __init__(self, severity: SeverityLimits) -> None:
+        self._severity = severity
+        self._members: dict[str, dict[str, Member]] = {}
+        self._incident_of: dict[str, str] = {}
+        self._newest: dict[str, str] = {}
+        self._incidents: dict[str, Incident] = {}
+
+    def update(self, members: Iterable[Member], now: datetime) -> list[Incident]:
+        """Take in changed findings and return the incidents that changed, in a fixed order."""
+        touched: dict[str, None] = {}
+        for member in members:
+            finding = member.finding
+            incident_id = self._incident_of.get(finding.finding_id) or self._place(finding)
+            self._members[incident_id][finding.finding_id] = member
+            touched[incident_id] = None
+        return [self._tell(incident_id, now) for incident_id in touched]
+
+    def forget(self, before: datetime) -> None:
+        """Let go of incidents that ended before a time."""
+        for incident_id, incident in list(self._incidents.items()):
+            if incident.ends_at is not None and incident.ends_at < before:
+                for finding_id in self._members.pop(incident_id):
+                    del self._incident_of[finding_id]
+                del self._incidents[incident_id]
+                if self._newest.get(incident.fingerprint) == incident_id:
+                    del self._newest[incident.fingerprint]
+
+    def _place(self, finding: Finding) -> str:
+        """Find the incident a new finding belongs to, or name a new one."""
+        fingerprint = fingerprint_of(finding)
+        incident_id = self._newest.get(fingerprint)
+        known = self._incidents.get(incident_id or "")
+        if incident_id is None or not _takes(known, finding):
+            incident_id = content_hash(
+                {"fingerprint": fingerprint, "first": finding.charge_period_start}
+            )
+            self._newest[fingerprint] = incident_id
+            self._members.setdefault(incident_id, {})
+        self._incident_of[finding.finding_id] = incident_id
+        return incident_id
+
+    def _tell(self, incident_id: str, now: datetime) -> Incident:
+        """Build the incident as its findings stand now."""
+        known = self._incidents.get(incident_id)
+        members = sorted(
+            self._members[incident_id].values(),
+            key=lambda m: (m.finding.detected_at, m.finding.finding_id),
+        )
+        standing = [m for m in members if m.finding.status != "retracted"] or members
+        drivers = _drivers(standing)
+        rates = [d.run_rate_per_day for d in drivers if d.run_rate_per_day is not None]
+        run_rate = money.total(rates) if rates else None
+        impacts = [d.impact for d in drivers if d.impact is not None]
+        ends = [m.finding.ended_at for m in standing]
+        over = all(end is not None for end in ends)
+        retracted = all(m.finding.status == "retracted" for m in members)
+        lead = _lead(standing)
+        incident = Incident(
+            incident_id=incident_id,
+            fingerprint=fingerprint_of(members[0].finding),
+            owner=lead.owner,
+            owner_source=lead.owner_source,
+            state="resolved" if over or retracted else "firing",
+            severity=self._severity.of(run_rate),
+            starts_at=min(m.finding.charge_period_start for m in standing),
+            ends_at=max(end for end in ends if end is not None) if over else None,
+            impact=money.ZERO if retracted else money.total(impacts) if impacts else None,
+            run_rate_per_day=money.ZERO if over or retracted else run_rate,
+            billing_currency=lead.billing_currency,
+            finding_ids=[m.finding.finding_id for m in members],
+            drivers=drivers[:DRIVERS_TOLD],
+            opened_at=known.opened_at if known else now,
+            updated_at=now,
+            title=_title(lead, len(drivers)),
+            kind=lead.kind,
+            status=_status(members),
+            sub_account_id=lead.sub_account_id,
+            service_name=lead.service_name,
+            region_id=lead.region_id,
+            actual=_sum(standing, "actual"),
+            expected=_sum(standing, "expected"),
+            expected_low=_sum(standing, "low"),
+            expected_high=_sum(standing, "high"),
+            confidence=_confidence(standing),
+            backfill=all(m.finding.backfill for m in members),
+        )
+        if over and known is not None and run_rate is not None:
+            incident.severity = known.severity
+        self._incidents[incident_id] = incident
+        return incident
+
+
+def fingerprint_of(finding: Finding) -> str:
+    """Name what an incident is about: owner, account, service, currency and cause."""
+    return content_hash(
+        {
+            "owner": finding.owner,
+            "sub_account_id": finding.sub_account_id,
+            "service_name": finding.service_name,
+            "billing_currency": finding.billing_currency,
+            "cause": CAUSES.get(finding.kind, finding.kind),
+        }
+    )
+
+
+def _takes(known: Incident | None, finding: Finding) -> bool:
+    """Tell whether an incident goes on with this finding: it is not over, or was a moment ago."""
+    if known is None or known.backfill != finding.backfill:
+        return False
+    return known.ends_at is None or finding.charge_period_start <= known.ends_at + REOPENS_WITHIN
+
+
+def merged(members: Iterable[Member]) -> dict[int, OddPoint]:
+    """Join the periods of several findings on one series: the larger excess of each stands."""
+    points: dict[int, OddPoint] = {}
+    for member in members:
+        for step, point in member.points.items():
+            if step not in points or abs(point.excess) > abs(points[step].excess):
+                points[step] = point
+    return points
+
+
+def _by_series(members: Iterable[Member]) -> dict[str, list[Member]]:
+    groups: dict[str, list[Member]] = {}
+    for member in members:
+        groups.setdefault(member.finding.series, []).append(member)
+    return groups
+
+
+def _drivers(members: list[Member]) -> list[Driver]:
+    """Rank the series by what each adds; two findings on one series count its dollars once."""
+    found: list[Driver] = []
+    for series, group in _by_series(members).items():
+        points = merged(group)
+        lead = _lead(group)
+        live = any(m.finding.ended_at is None for m in group)
+        rate = run_rate_per_day(points, group[0].step_hours) if points else lead.run_rate_per_day
+        found.append(
+            Driver(
+                series=series,
+                resource=lead.resource_name or lead.resource_id or series,
+                impact=total(points.values(), "excess") if points else lead.impact,
+                run_rate_per_day=rate if live or rate is None else money.ZERO,
+                share=0.0,
+                kind=lead.kind,
+                reason=lead.reason,
+            )
+        )
+    whole = money.total(abs(d.impact) for d in found if d.impact is not None)
+    for driver in found:
+        if whole and driver.impact is not None:
+            driver.share = round(float(abs(driver.impact) / whole), 4)
+    return sorted(found, key=lambda d: (-abs(d.impact or money.ZERO), d.series))
+
+
+def _lead(members: list[Member]) -> Finding:
+    """Return the finding that speaks for the rest: the one with most money, then the first."""
+    return min(
+        members,
+        key=lambda m: (
+            -abs(m.finding.impact or money.ZERO),
+            m.finding.detected_at,
+            m.finding.finding_id,
+        ),
+    ).finding
+
+
+def _sum(members: list[Member], field: str) -> Decimal:
+    result = money.ZERO
+    for group in _by_series(members).values():
+        points = merged(group)
+        if points:
+            result = money.add(result, total(points.values(), field))
+        else:
+            name = {"low": "expected_low", "high": "expected_high"}.get(field, field)
+            result = money.add(result, getattr(_lead(group), name))
+    return result
+
+
+def _status(members: list[Member]) -> IncidentStatus:
+    states = {m.finding.status for m in members}
+    if states == {"retracted"}:
+        return "retracted"
+    return "provisional" if "provisional" in states else "confirmed"
+
+
+def _title(lead: Finding, drivers: int) -> str:
+    what = lead.service_name or lead.series.split("/", 1)[0]
+    name = lead.resource_name or lead.resource_id
+    if name is not None:
+        more = f" and {drivers - 1} more" if drivers > 1 else ""
+        return f"{what} · {name}{more}"
+    return what
+
+
+def _confidence(members: list[Member]) -> str:
+    """Say how sure it is, in words with the count behind them."""
+    odd = max((len(m.points) for m in members), default=0)
+    score = max(m.finding.score for m in members)
+    word = "High" if score >= 6 or odd >= 6 else "Medium" if odd >= 2 or score >= 4.5 else "Low"
+    unit = "hours" if members[0].step_hours == 1 else "days"
+    periods = f"{odd} odd {unit}" if odd > 1 else f"one odd {unit[:-1]}"
+    return f"{word}: {periods}, at most one normal period in {_one_in(score)} looks like this"
+
+
+def _one_in(score: float) -> str:
+    return f"{10 ** min(score, 9):,.0f}"

@@ -1,0 +1,202 @@
+"""The ledger: what each (series, charge period, kind of charge) costs now.
+
+Whatever the order of arrival, however often a row comes and however the rows are split, the same
+rows give the same ledger: the highest revision of a cell wins, rows of equal revision add up, the
+same identity counts once, and corrections always add, outside revision.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, Literal, NamedTuple, TypeVar
+
+from detectors.base import start_of, step_of
+from service.core import money
+from service.core.events import CostEvent, Grain, SeriesKey, cost_of, series_of
+
+Metric = Literal["effective", "billed"]
+Taken = Literal["new", "duplicate", "superseded", "too_late"]
+
+STEP_HOURS: Final[Mapping[Grain, int]] = {"hour": 1, "day": 24, "other": 24}
+
+_Identity = tuple[str, int]
+_Key = TypeVar("_Key")
+_CellKey = tuple[datetime, datetime, str, str]
+
+
+class LedgerRow(NamedTuple):
+    """What one kind of charge of one period of one series costs, as of `version` (a log offset)."""
+
+    series: str
+    charge_period_start: datetime
+    charge_period_end: datetime
+    charge_category: str
+    cost: Decimal
+    version: int
+
+
+class Change(NamedTuple):
+    """What taking in one row did."""
+
+    taken: Taken
+    series: SeriesKey
+    step: int
+    period: tuple[datetime, datetime, str]
+
+
+class _Row(NamedTuple):
+    cost: Decimal
+    scored: bool
+
+
+class _Cell:
+    """All rows of one (charge period, SKU, category): those of the highest revision count."""
+
+    __slots__ = ("corrections", "revision", "rows")
+
+    def __init__(self) -> None:
+        self.revision = -1
+        self.rows: dict[str, _Row] = {}
+        self.corrections: dict[_Identity, _Row] | None = None
+
+    def take(self, event: CostEvent, row: _Row) -> Taken:
+        if event.is_correction:
+            if self.corrections is None:
+                self.corrections = {}
+            return _put(self.corrections, (event.x_event_id, event.x_revision), row)
+        if event.x_revision < self.revision:
+            return "superseded"
+        if event.x_revision > self.revision:
+            self.revision = event.x_revision
+            self.rows = {event.x_event_id: row}
+            return "new"
+        return _put(self.rows, event.x_event_id, row)
+
+    def costs(self) -> Iterator[_Row]:
+        yield from self.rows.values()
+        if self.corrections is not None:
+            yield from self.corrections.values()
+
+
+def _put(rows: dict[_Key, _Row], key: _Key, row: _Row) -> Taken:
+    # Two contents under one identity are a fault of the sender: the larger stays, so that the
+    # order of arrival does not matter.
+    known = rows.get(key)
+    if known is not None and row <= known:
+        return "duplicate"
+    rows[key] = row
+    return "new"
+
+
+class _Book:
+    """One series: its cells by step, and the newest row, which describes the series."""
+
+    __slots__ = ("about", "about_rank", "steps")
+
+    def __init__(self) -> None:
+        self.steps: dict[int, dict[_CellKey, _Cell]] = {}
+        self.about: CostEvent | None = None
+        self.about_rank: tuple[datetime, int, str] | None = None
+
+    def describe(self, event: CostEvent) -> None:
+        rank = (event.charge_period_start, event.x_revision, event.x_event_id)
+        if self.about_rank is None or rank > self.about_rank:
+            self.about, self.about_rank = event, rank
+
+
+class Ledger:
+    """All cells that may still change. `metrics` names each source's cost metric."""
+
+    def __init__(self, metrics: Mapping[str, Metric]) -> None:
+        self._metrics = metrics
+        self._books: dict[SeriesKey, _Book] = {}
+        self._forgotten_before: dict[Grain, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._books)
+
+    def take(self, source: str, event: CostEvent) -> Change:
+        """Take in one row."""
+        key = series_of(source, event)
+        step = step_of(event.charge_period_start, STEP_HOURS[key.grain])
+        period = (event.charge_period_start, event.charge_period_end, event.charge_category)
+        if step < self._forgotten_before.get(key.grain, step):
+            return Change("too_late", key, step, period)
+        book = self._books.get(key)
+        if book is None:
+            book = self._books[key] = _Book()
+        cells = book.steps.setdefault(step, {})
+        cell_key = (
+            event.charge_period_start,
+            event.charge_period_end,
+            event.sku_id or "",
+            event.charge_category,
+        )
+        cell = cells.get(cell_key)
+        if cell is None:
+            cell = cells[cell_key] = _Cell()
+        row = _Row(cost_of(event, self._metrics.get(source, "effective")), event.is_scored)
+        taken = cell.take(event, row)
+        if taken == "new":
+            book.describe(event)
+        return Change(taken, key, step, period)
+
+    def point(self, series: SeriesKey, step: int) -> Decimal | None:
+        """Return what plain usage costs in one step; None when the step has no such row."""
+        book = self._books.get(series)
+        cells = None if book is None else book.steps.get(step)
+        if not cells:
+            return None
+        total: Decimal | None = None
+        for cell in cells.values():
+            for row in cell.rows.values():
+                if row.scored:
+                    total = row.cost if total is None else money.add(total, row.cost)
+        return total
+
+    def about(self, series: SeriesKey) -> CostEvent:
+        """Return the newest row of a series: its names, owner tags and place."""
+        about = self._books[series].about
+        if about is None:
+            message = f"no row of {series} was taken in"
+            raise KeyError(message)
+        return about
+
+    def rows(self, series: SeriesKey, step: int, version: int) -> Iterator[LedgerRow]:
+        """Yield what a step of a series costs now, by charge period and category."""
+        sums: dict[tuple[datetime, datetime, str], Decimal] = {}
+        book = self._books.get(series)
+        for cell_key, cell in (book.steps.get(step, {}) if book else {}).items():
+            period = (cell_key[0], cell_key[1], cell_key[3])
+            for row in cell.costs():
+                sums[period] = money.add(sums.get(period, money.ZERO), row.cost)
+        for (start, end, category), cost in sorted(sums.items()):
+            yield LedgerRow(str(series), start, end, category, cost, version)
+
+    def series(self) -> Iterator[SeriesKey]:
+        """Yield every series."""
+        yield from self._books
+
+    def forget(self, before: datetime) -> None:
+        """Let go of periods that began before a time; rows for them are too late from then on."""
+        for key, book in self._books.items():
+            edge = step_of(before, STEP_HOURS[key.grain])
+            for step in [step for step in book.steps if step < edge]:
+                del book.steps[step]
+        for grain, hours in STEP_HOURS.items():
+            self._forgotten_before[grain] = step_of(before, hours)
+
+    def digest(self) -> list[tuple[str, datetime, datetime, str, Decimal]]:
+        """Return the whole ledger in a fixed order: equal ledgers have equal digests."""
+        return sorted(
+            row[:5]
+            for key, book in self._books.items()
+            for step in book.steps
+            for row in self.rows(key, step, 0)
+        )
+
+
+def period_of(series: SeriesKey, step: int) -> tuple[datetime, datetime]:
+    """Return a step's charge period, start and end."""
+    hours = STEP_HOURS[series.grain]
+    return start_of(step, hours), start_of(step + 1, hours)

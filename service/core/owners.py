@@ -1,0 +1,44 @@
+"""Owners: who a series belongs to, and which link of the chain said so."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from service.core.events import TagValue
+
+UNOWNED: Final = "unowned"
+
+
+class Owner(NamedTuple):
+    """An owner and, in words, what decided it."""
+
+    name: str
+    source: str
+
+
+class Owners:
+    """The chain: resource tag, then the sub-account's owner, then `unowned`.
+
+    Tag keys are compared without case, blanks and a provider's prefix (`user:Team`, `aws:…/Owner`
+    are `team` and `owner`); the first key of `tag_keys` that has a value wins.
+    """
+
+    def __init__(self, tag_keys: Sequence[str], sub_accounts: Mapping[str, str]) -> None:
+        self._tag_keys = [_plain(key) for key in tag_keys]
+        self._sub_accounts = sub_accounts
+
+    def of(self, tags: Mapping[str, TagValue] | None, sub_account_id: str | None) -> Owner:
+        """Resolve one owner."""
+        by_key = {_plain(key): (key, value) for key, value in sorted((tags or {}).items())}
+        for wanted in self._tag_keys:
+            key, value = by_key.get(wanted, ("", None))
+            if isinstance(value, str) and value.strip():
+                name = " ".join(value.split())
+                return Owner(name, f"tag {' '.join(key.split())}={name}")
+        account = self._sub_accounts.get(sub_account_id or "")
+        if account:
+            return Owner(account, f"owner of sub-account {sub_account_id}")
+        return Owner(UNOWNED, "no owner tag, and the sub-account has no owner")
+
+
+def _plain(key: str) -> str:
+    return key.rsplit(":", 1)[-1].rsplit("/", 1)[-1].strip().lower()

@@ -1,0 +1,226 @@
+"""Ports: what the core needs from the edge, and the outcomes that are expected there."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
+
+import msgspec
+
+from detectors.base import F64, I64, Detector, Scores
+from service.core.deliveries import Delivery, Notice
+from service.core.findings import Finding
+from service.core.incidents import Incident
+
+
+class Sent(msgspec.Struct, frozen=True, tag="sent"):
+    """The destination has it. `ref` finds the message again, to edit it or write beneath it."""
+
+    ref: dict[str, str]
+
+
+class Retry(msgspec.Struct, frozen=True, tag="retry"):
+    """The destination certainly does not have it and may take it later; `after` if it said when."""
+
+    reason: str
+    after: timedelta | None = None
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """The destination does not have it and will never take it: a person must act."""
+
+    reason: str
+
+
+class Unknown(msgspec.Struct, frozen=True, tag="unknown"):
+    """It may or may not have arrived: it must be looked for before it is sent again."""
+
+    reason: str
+
+
+Outcome = Sent | Retry | Refused | Unknown
+
+
+class Notifier(Protocol):
+    """A kind of destination. Says whether a send may be repeated; the caller decides when.
+
+    Expected failures are outcomes, never exceptions; no text it returns holds a secret.
+    """
+
+    async def send(self, notice: Notice, ref: Mapping[str, str] | None) -> Outcome:
+        """Send one notice. `ref` is what the incident's first post to this destination returned."""
+        ...
+
+    async def find(self, notice: Notice) -> Outcome:
+        """Look for a notice whose send ended Unknown: Sent, or Retry when it is not there.
+
+        Unknown when the destination cannot be asked now; Refused when it can never be asked.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class Fleet(Protocol):
+    """The detectors of one grain, all series in columns. See detectors/fleet.py."""
+
+    @property
+    def detectors(self) -> Mapping[str, Detector]:
+        """Return the detectors by name, in the order of the config."""
+        ...
+
+    def resize(self, rows: int) -> None:
+        """Make room for `rows` series."""
+        ...
+
+    def record(self, rows: I64, steps: I64, costs: F64) -> None:
+        """Put the ledger's present values into history; NaN for a row that vanished."""
+        ...
+
+    def score(self, rows: I64, steps: I64, costs: F64) -> dict[str, Scores]:
+        """Judge points by every detector; changes nothing."""
+        ...
+
+    def learn(self, rows: I64, steps: I64, costs: F64) -> None:
+        """Take in closed points; a row occurs once."""
+        ...
+
+    def threshold(self, name: str) -> float:
+        """Return the surprise from which a detector raises a finding."""
+        ...
+
+    def recorded(self, row: int, first: int, last: int) -> F64:
+        """Return a row's history from step `first` to `last`, NaN where there is none."""
+        ...
+
+
+class SourceStatus(msgspec.Struct, kw_only=True):
+    """What is known of one source; times are of events, not of the machine."""
+
+    source: str
+    events: int = 0
+    duplicates: int = 0
+    late: int = 0
+    rejected: int = 0
+    last_arrived_at: datetime | None = None
+    last_period_end: datetime | None = None
+    last_error: str | None = None
+
+
+Saved = Literal["saved", "stale", "gap"]
+
+
+class Changes(msgspec.Struct, kw_only=True):
+    """All that one batch of events changed, saved as a whole.
+
+    It moves the saved state from log offset `previous` to `offset`.
+    """
+
+    previous: int
+    offset: int
+    findings: Sequence[Finding] = ()
+    incidents: Sequence[Incident] = ()
+    notices: Sequence[Notice] = ()
+    sources: Sequence[SourceStatus] = ()
+
+
+class FindingFilter(msgspec.Struct, kw_only=True, frozen=True):
+    """Which findings to list, newest first."""
+
+    kind: str | None = None
+    status: str | None = None
+    owner: str | None = None
+    series: str | None = None
+    limit: int = 100
+
+
+class IncidentFilter(msgspec.Struct, kw_only=True, frozen=True):
+    """Which incidents to list, the last changed first."""
+
+    state: str | None = None
+    owner: str | None = None
+    limit: int = 100
+
+
+class Store(Protocol):
+    """Current state, shared by all parts. Every method may raise StoreUnavailableError."""
+
+    def ping(self) -> None:
+        """Return when the store answers."""
+        ...
+
+    def offset(self) -> int:
+        """Return how far into the log what is saved reaches; 0 for an empty store."""
+        ...
+
+    def save(self, changes: Changes) -> Saved:
+        """Save all of it or nothing.
+
+        `stale` when it is already saved, `gap` when what comes before it is not.
+        """
+        ...
+
+    def finding(self, finding_id: str) -> Finding | None:
+        """Return one finding."""
+        ...
+
+    def findings(self, where: FindingFilter) -> list[Finding]:
+        """List findings."""
+        ...
+
+    def incident(self, incident_id: str) -> Incident | None:
+        """Return one incident."""
+        ...
+
+    def incidents(self, where: IncidentFilter) -> list[Incident]:
+        """List incidents."""
+        ...
+
+    def latest_notice(self, incident_id: str) -> Notice | None:
+        """Return the newest notice of an incident: it carries the chart and the drivers."""
+        ...
+
+    def sources(self) -> list[SourceStatus]:
+        """Return the state of every source."""
+        ...
+
+    def deliveries(self, state: str | None = None, limit: int = 100) -> list[Delivery]:
+        """List deliveries, the last changed first."""
+        ...
+
+    def delivery_counts(self) -> dict[str, int]:
+        """Count deliveries by state."""
+        ...
+
+    def next_due(self) -> datetime | None:
+        """Return when the next delivery is due, or None when nothing waits."""
+        ...
+
+    def claim(self, now: datetime, lease: timedelta) -> Delivery | None:
+        """Take the next due delivery for `lease`, so that no one else sends it.
+
+        Of one incident and destination only the oldest unsent is ever due. A delivery whose claim
+        ran out comes back with state `unknown`: it may have been sent.
+        """
+        ...
+
+    def conclude(
+        self, delivery_id: str, claim: int, outcome: Outcome, now: datetime, due: datetime
+    ) -> bool:
+        """Record how a claimed send ended; False when the claim was no longer held.
+
+        `due` is when to try or to look again, for an outcome that is not final.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class StoreUnavailableError(Exception):
+    """The store does not answer, or refuses to write."""
+
+
+FileState = Literal["complete", "incomplete"]

@@ -1,0 +1,60 @@
+"""Purchases: a one-time purchase above a configured amount is a finding of its own."""
+
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from service.core import money
+from service.core.events import CostEvent, SeriesKey
+from service.core.findings import OddPoint, Stretch, Stretches
+from service.core.ledger import STEP_HOURS, Ledger
+
+DETECTOR: Final = "purchase"
+
+
+class Purchases:
+    """Watches one-time purchases by what was billed for them, whatever the usage metric is."""
+
+    def __init__(
+        self, limit: Callable[[str], Decimal | None], stretches: Stretches, billed: Ledger
+    ) -> None:
+        self._limit = limit
+        self._stretches = stretches
+        self._billed = billed
+        self._changed: dict[tuple[SeriesKey, int], datetime] = {}
+
+    def take(self, source: str, event: CostEvent, arrived_at: datetime) -> None:
+        """Note a row if it is a one-time purchase."""
+        frequency = (event.charge_frequency or "").lower()
+        if event.charge_category != "Purchase" or frequency != "one-time" or event.is_correction:
+            return
+        change = self._billed.take(source, event)
+        if change.taken == "new":
+            self._changed[change.series, change.step] = arrived_at
+
+    def judge(self) -> None:
+        """Raise, update or retract the findings of what changed since the last call."""
+        changed, self._changed = self._changed, {}
+        for (series, step), arrived_at in sorted(changed.items()):
+            limit = self._limit(series.billing_currency)
+            cost = money.total(row.cost for row in self._billed.rows(series, step, 0))
+            is_odd = limit is not None and cost >= limit
+            hours = STEP_HOURS[series.grain]
+            point = OddPoint(cost, money.ZERO, money.ZERO, money.ZERO, 0.0 if is_odd else -1.0)
+            for known in self._stretches.of(series):
+                if known.detector == DETECTOR and step in known.points:
+                    self._stretches.put(known, step, point)
+                    break
+            else:
+                if is_odd:
+                    fresh = Stretch(series, DETECTOR, DETECTOR, hours, 0.0)
+                    self._stretches.raise_alone(fresh, step, arrived_at)
+                    self._stretches.put(fresh, step, point)
+
+
+def reason(stretch: Stretch) -> str:
+    """Say what was bought, in one sentence."""
+    evidence = stretch.evidence()
+    amount = f"{evidence.actual:,.2f} {evidence.currency}"
+    return f"A one-time purchase of {amount} on {evidence.start:%d %b %Y}."

@@ -1,0 +1,268 @@
+"""Scoring: from changed ledger points to stretches of odd ones.
+
+A point is scored whenever its ledger value changes, learnt once when the watermark closes it, and
+put into history again when restated. Everything here is a function of the series' own rows and of
+the clock that is handed in.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from detectors.base import F64, I64, Scores, as_columns, start_of, step_of
+from service.core.deliveries import Chart
+from service.core.events import SeriesKey
+from service.core.findings import OddPoint, Stretch, Stretches
+from service.core.ledger import Ledger
+from service.core.ports import Fleet
+
+# A period closes one step after its end: its rows had that long to come.
+CLOSES_AFTER_STEPS: Final = 1
+# How far a restated period may reach forward through a detector's memory.
+REJUDGE_STEPS: Final = {1: 168, 24: 28}
+CHART_STEPS: Final = {1: 168, 24: 42}
+BACKFILL_AGE: Final = timedelta(hours=48)
+
+
+class Point(NamedTuple):
+    """A ledger value that changed: of which series and step, and when the row arrived."""
+
+    series: SeriesKey
+    step: int
+    arrived_at: datetime
+
+
+class Scoring:
+    """One grain's series, from ledger to stretches. Rows of the fleet are handed out by first use.
+
+    `first_contact` returns the time before which a period is history to be learnt, not told.
+    """
+
+    def __init__(
+        self,
+        step_hours: int,
+        fleet: Fleet,
+        ledger: Ledger,
+        stretches: Stretches,
+        first_contact: Callable[[str], datetime | None],
+    ) -> None:
+        self._hours = step_hours
+        self._fleet = fleet
+        self._ledger = ledger
+        self._stretches = stretches
+        self._first_contact = first_contact
+        self._row_of: dict[SeriesKey, int] = {}
+        self._key_of: list[SeriesKey] = []
+        self._newest: list[int] = []
+        self._learnt: list[int] = []
+        self._open: dict[int, dict[int, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._key_of)
+
+    def judge(self, points: Iterable[Point], now: datetime) -> None:
+        """Score what changed, step by step, closing first what is due before each step."""
+        by_step: dict[int, list[Point]] = {}
+        for point in points:
+            by_step.setdefault(point.step, []).append(point)
+        for step in sorted(by_step):
+            self._close(now, before=step)
+            self._judge_step(step, sorted(by_step[step]))
+
+    def close(self, now: datetime) -> None:
+        """Learn every point whose period closed."""
+        self._close(now, before=None)
+
+    def knows(self, stretch: Stretch) -> bool:
+        """Tell whether a stretch was raised by one of this grain's detectors."""
+        return stretch.detector in self._fleet.detectors
+
+    def reason(self, stretch: Stretch) -> str:
+        """Say in one sentence why a stretch is odd."""
+        return self._fleet.detectors[stretch.detector].reason(stretch.evidence())
+
+    def chart(self, stretch: Stretch) -> Chart:
+        """Return the series around a stretch, with what its detector expected of each step."""
+        hours, row = self._hours, self._row_of[stretch.series]
+        last = self._newest[row]
+        steps = np.arange(last - CHART_STEPS[hours] + 1, last + 1, dtype=np.int64)
+        costs = self._fleet.recorded(row, int(steps[0]), last)
+        rows = np.full(len(steps), row, dtype=np.int64)
+        known = np.where(np.isnan(costs), 0.0, costs)
+        scores = self._fleet.detectors[stretch.detector].score(rows, steps, known)
+        odd = set(stretch.odd_steps)
+        return Chart(
+            series=str(stretch.series),
+            currency=stretch.series.billing_currency,
+            step_hours=hours,
+            starts=[start_of(int(step), hours) for step in steps],
+            actual=_or_none(costs),
+            expected=_or_none(scores.expected),
+            low=_or_none(scores.low),
+            high=_or_none(scores.high),
+            odd=[int(step) in odd for step in steps],
+        )
+
+    def _judge_step(self, step: int, points: Sequence[Point]) -> None:
+        actuals = [self._ledger.point(point.series, step) for point in points]
+        rows, steps, costs = as_columns(
+            [
+                (self._row(point.series), step, np.nan if actual is None else float(actual))
+                for point, actual in zip(points, actuals, strict=True)
+            ]
+        )
+        self._fleet.resize(len(self._key_of))
+        scores = self._fleet.score(rows, steps, np.where(np.isnan(costs), 0.0, costs))
+        restated = [index for index, row in enumerate(rows) if step <= self._newest[row]]
+        before = {index: self._rescore(points[index].series, step) for index in restated}
+        self._record(step, rows, steps, costs)
+        for index in restated:
+            self._rejudge(points[index].series, step, actuals[index], before[index])
+        too_late = {index for index in restated if self._is_settled(points[index])}
+        for name, found in scores.items():
+            if self._fleet.detectors[name].on_close:
+                continue
+            for odd in np.flatnonzero(found.surprise >= self._fleet.threshold(name)).tolist():
+                actual, series = actuals[odd], points[odd].series
+                is_live = self._stretches.live(series, name) is not None
+                if actual is not None and (is_live or odd not in too_late):
+                    self._raise(name, points[odd], actual, found, odd)
+
+    def _record(self, step: int, rows: I64, steps: I64, costs: F64) -> None:
+        self._fleet.record(rows, steps, costs)
+        due = self._open.setdefault(step, {})
+        for row, cost in zip(rows.tolist(), costs.tolist(), strict=True):
+            self._newest[row] = max(self._newest[row], step)
+            if step > self._learnt[row]:
+                due[row] = cost
+
+    def _raise(self, name: str, point: Point, actual: Decimal, scores: Scores, index: int) -> None:
+        series, step = point.series, point.step
+        score = scores.at(index)
+        fresh = Stretch(
+            series, name, self._fleet.detectors[name].kind, self._hours, self._fleet.threshold(name)
+        )
+        fresh.backfill = self._is_backfill(point)
+        stretch = self._stretches.raise_or_extend(fresh, step, score, point.arrived_at)
+        if not stretch.points and stretch.since_step < step:
+            self._fill_onset(stretch, step)
+        self._stretches.put(stretch, step, OddPoint.of(actual, score))
+
+    def _fill_onset(self, stretch: Stretch, step: int) -> None:
+        """Count the money of the periods between the onset and the raise as well."""
+        row = self._row_of[stretch.series]
+        steps = np.arange(stretch.since_step, step, dtype=np.int64)
+        costs = self._fleet.recorded(row, stretch.since_step, step - 1)
+        known = ~np.isnan(costs)
+        steps, costs = steps[known], costs[known]
+        if not len(steps):
+            return
+        rows = np.full(len(steps), row, dtype=np.int64)
+        scores = self._fleet.detectors[stretch.detector].score(rows, steps, costs)
+        for index, at in enumerate(steps.tolist()):
+            actual = self._ledger.point(stretch.series, at)
+            if actual is not None:
+                self._stretches.put_onset(stretch, at, OddPoint.of(actual, scores.at(index)))
+
+    def _rescore(self, series: SeriesKey, step: int) -> dict[str, tuple[I64, Scores]]:
+        """Score again the odd periods that a restated step may reach, as history stands now."""
+        found: dict[str, tuple[I64, Scores]] = {}
+        reach = range(step, step + REJUDGE_STEPS[self._hours] + 1)
+        for stretch in self._stretches.of(series):
+            if stretch.detector not in self._fleet.detectors:
+                continue
+            steps = np.array(sorted(s for s in stretch.points if s in reach), dtype=np.int64)
+            if not len(steps):
+                continue
+            row = self._row_of[series]
+            costs = np.array(
+                [float(self._fleet.recorded(row, s, s)[0]) for s in steps.tolist()],
+                dtype=np.float64,
+            )
+            rows = np.full(len(steps), row, dtype=np.int64)
+            known = np.where(np.isnan(costs), 0.0, costs)
+            detector = self._fleet.detectors[stretch.detector]
+            found[stretch.finding_id] = (steps, detector.score(rows, steps, known))
+        return found
+
+    def _rejudge(
+        self,
+        series: SeriesKey,
+        step: int,
+        actual: Decimal | None,
+        before: Mapping[str, tuple[I64, Scores]],
+    ) -> None:
+        """Move each odd period by what the change of rows alone did to its score.
+
+        The detector has learnt since the raise; judged afresh, a finding could fade without any
+        change of rows, and only a change of rows retracts.
+        """
+        after = self._rescore(series, step)
+        for stretch in self._stretches.of(series):
+            if stretch.finding_id not in before:
+                continue
+            steps, old = before[stretch.finding_id]
+            new = after[stretch.finding_id][1]
+            for index, at in enumerate(steps.tolist()):
+                point = stretch.points[at]
+                moved = float(new.surprise[index] - old.surprise[index])
+                surprise = point.surprise + moved
+                if at == step:
+                    score = new.at(index)._replace(surprise=surprise)
+                    point = OddPoint.of(actual if actual is not None else Decimal(0), score)
+                self._stretches.put(stretch, at, point._replace(surprise=surprise))
+
+    def _close(self, now: datetime, before: int | None) -> None:
+        due = step_of(now, self._hours) - CLOSES_AFTER_STEPS
+        for step in sorted(self._open):
+            if step >= due or (before is not None and step >= before):
+                return
+            points = [
+                (row, step, cost)
+                for row, cost in sorted(self._open.pop(step).items())
+                if step > self._learnt[row] and not np.isnan(cost)
+            ]
+            if points:
+                rows, steps, costs = as_columns(points)
+                self._judge_closed(step, rows, steps, costs)
+                self._fleet.learn(rows, steps, costs)
+                for row, _, _ in points:
+                    self._learnt[row] = step
+
+    def _judge_closed(self, step: int, rows: I64, steps: I64, costs: F64) -> None:
+        """Let the detectors judge that may only speak of a closed period."""
+        at = start_of(step + 1 + CLOSES_AFTER_STEPS, self._hours)
+        for name, detector in self._fleet.detectors.items():
+            if not detector.on_close:
+                continue
+            scores = detector.score(rows, steps, costs)
+            for index in np.flatnonzero(scores.surprise >= self._fleet.threshold(name)):
+                series = self._key_of[int(rows[index])]
+                actual = self._ledger.point(series, step)
+                if actual is not None:
+                    self._raise(name, Point(series, step, at), actual, scores, int(index))
+
+    def _row(self, series: SeriesKey) -> int:
+        row = self._row_of.get(series)
+        if row is None:
+            row = self._row_of[series] = len(self._key_of)
+            self._key_of.append(series)
+            self._newest.append(-1)
+            self._learnt.append(-1)
+        return row
+
+    def _is_settled(self, point: Point) -> bool:
+        settles_at = self._stretches.settles_at(point.series, point.step, self._hours)
+        return point.arrived_at > settles_at
+
+    def _is_backfill(self, point: Point) -> bool:
+        contact = self._first_contact(point.series.source)
+        end = start_of(point.step + 1, self._hours)
+        return contact is not None and end <= contact - BACKFILL_AGE
+
+
+def _or_none(values: F64) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]

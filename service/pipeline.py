@@ -1,0 +1,234 @@
+"""The pipeline: what one batch of events does, ledger to notices. Pure: values in, values out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from service.core.deliveries import Chart, Decision, Deliveries, Notice, delivery_id_of
+from service.core.events import Arrival, CostEvent, SeriesKey
+from service.core.findings import Finding, Stretch, Stretches, run_rate_per_day, total
+from service.core.gpu_findings import GpuFindings
+from service.core.incidents import Incident, Incidents, Member
+from service.core.ledger import STEP_HOURS, Ledger, LedgerRow
+from service.core.owners import Owners
+from service.core.ports import Changes, SourceStatus
+from service.core.purchases import Purchases
+from service.core.purchases import reason as purchase_reason
+from service.core.scoring import Point, Scoring
+from service.core.wording import text_of
+
+GRAIN_HOURS: Final[Mapping[str, int]] = {
+    grain: hours for grain, hours in STEP_HOURS.items() if grain != "other"
+}
+
+
+class Outcome(NamedTuple):
+    """What one batch changed: state to save, and ledger rows for the history."""
+
+    changes: Changes
+    ledger_rows: list[LedgerRow]
+
+
+class Parts(NamedTuple):
+    """The wired parts of a pipeline, in the order in which data meets them."""
+
+    ledger: Ledger
+    scorings: Mapping[int, Scoring]
+    stretches: Stretches
+    purchases: Purchases
+    gpus: GpuFindings
+    owners: Owners
+    incidents: Incidents
+    deliveries: Deliveries
+
+
+class Pipeline:
+    """Feeds batches through the parts, in order of arrival.
+
+    `contacts` is filled with each source's first arrival, before which its past is not told; None
+    tells everything.
+    """
+
+    def __init__(self, parts: Parts, contacts: dict[str, datetime] | None) -> None:
+        self._parts = parts
+        self._contacts = contacts
+        self._statuses: dict[str, SourceStatus] = {}
+        self._offset = 0
+
+    @property
+    def series(self) -> int:
+        """Return how many series the ledger knows."""
+        return len(self._parts.ledger)
+
+    @property
+    def statuses(self) -> Mapping[str, SourceStatus]:
+        """Return what is known of each source."""
+        return self._statuses
+
+    def step(self, batch: Sequence[Arrival], now: datetime, offset: int) -> Outcome:
+        """Take in one batch that arrived by `now`, and let time pass to `now`.
+
+        The order within a batch does not matter. `offset` is the log's position after the batch.
+        """
+        parts = self._parts
+        points: dict[tuple[SeriesKey, int], Point] = {}
+        touched: set[tuple[SeriesKey, int]] = set()
+        for arrival in batch:
+            if isinstance(arrival.event, CostEvent):
+                self._take(arrival, arrival.event, points, touched)
+            else:
+                parts.gpus.observe(arrival.arrived_at, arrival.event)
+                self._status(arrival.source, arrival.arrived_at, arrival.event.timestamp)
+        for hours, scoring in parts.scorings.items():
+            mine = [p for p in points.values() if GRAIN_HOURS.get(p.series.grain) == hours]
+            scoring.judge(mine, now)
+            scoring.close(now)
+        parts.purchases.judge()
+        rows = [row for key in sorted(touched) for row in parts.ledger.rows(*key, offset)]
+        return Outcome(self._tell(now, offset), rows)
+
+    def _take(
+        self,
+        arrival: Arrival,
+        event: CostEvent,
+        points: dict[tuple[SeriesKey, int], Point],
+        touched: set[tuple[SeriesKey, int]],
+    ) -> None:
+        parts, at = self._parts, arrival.arrived_at
+        status = self._status(arrival.source, at, event.charge_period_end)
+        change = parts.ledger.take(arrival.source, event)
+        if change.taken == "duplicate":
+            status.duplicates += 1
+        if change.taken == "too_late" or at > parts.stretches.settles_at(
+            change.series, change.step, STEP_HOURS[change.series.grain]
+        ):
+            status.late += 1
+        if change.taken != "new":
+            return
+        key = (change.series, change.step)
+        touched.add(key)
+        if event.is_scored:
+            known = points.get(key)
+            if known is None or known.arrived_at < at:
+                points[key] = Point(change.series, change.step, at)
+        parts.purchases.take(arrival.source, event, at)
+        parts.gpus.observe_cost(event)
+
+    def _status(self, source: str, arrived_at: datetime, until: datetime) -> SourceStatus:
+        status = self._statuses.get(source)
+        if status is None:
+            status = self._statuses[source] = SourceStatus(source=source)
+            if self._contacts is not None:
+                self._contacts[source] = arrived_at
+        status.events += 1
+        status.last_arrived_at = max(status.last_arrived_at or arrived_at, arrived_at)
+        status.last_period_end = max(status.last_period_end or until, until)
+        return status
+
+    def _tell(self, now: datetime, offset: int) -> Changes:
+        parts = self._parts
+        parts.stretches.advance(now)
+        members = [self._member(stretch) for stretch in parts.stretches.drain()]
+        members += parts.gpus.advance(now, parts.owners)
+        incidents = parts.incidents.update(members, now)
+        notices = [
+            self._notice(incident, decision, now)
+            for incident in incidents
+            for decision in parts.deliveries.decide(incident, now)
+        ]
+        previous, self._offset = self._offset, offset
+        return Changes(
+            previous=previous,
+            offset=offset,
+            findings=[member.finding for member in members],
+            incidents=incidents,
+            notices=notices,
+            sources=list(self._statuses.values()),
+        )
+
+    def _member(self, stretch: Stretch) -> Member:
+        points = dict(stretch.points)
+        about = self._parts.ledger.about(stretch.series)
+        owner = self._parts.owners.of(about.tags, about.sub_account_id)
+        start, end = stretch.period()
+        finding = Finding(
+            finding_id=stretch.finding_id,
+            detector=stretch.detector,
+            kind=stretch.kind,
+            status=stretch.status,
+            series=str(stretch.series),
+            resource_id=about.resource_id,
+            sub_account_id=about.sub_account_id or "",
+            service_name=about.service_name,
+            region_id=about.region_id,
+            owner=owner.name,
+            charge_period_start=start,
+            charge_period_end=end,
+            detected_at=stretch.detected_at,
+            score=round(max(point.surprise for point in points.values()), 6),
+            actual=total(points.values(), "actual"),
+            expected=total(points.values(), "expected"),
+            expected_low=total(points.values(), "low"),
+            expected_high=total(points.values(), "high"),
+            impact=total(points.values(), "excess"),
+            billing_currency=stretch.series.billing_currency,
+            reason=self._reason(stretch),
+            owner_source=owner.source,
+            run_rate_per_day=run_rate_per_day(points, stretch.step_hours),
+            ended_at=stretch.ended_at,
+            resource_name=about.resource_name,
+            backfill=stretch.backfill,
+        )
+        return Member(finding, points, stretch.step_hours)
+
+    def _reason(self, stretch: Stretch) -> str:
+        scoring = self._parts.scorings.get(stretch.step_hours)
+        if scoring is not None and scoring.knows(stretch):
+            return scoring.reason(stretch)
+        return purchase_reason(stretch)
+
+    def _notice(self, incident: Incident, decision: Decision, now: datetime) -> Notice:
+        until = max(
+            (s.last_period_end for s in self._statuses.values() if s.last_period_end), default=now
+        )
+        return Notice(
+            delivery_id=delivery_id_of(incident.incident_id, decision.destination, decision.seq),
+            incident_id=incident.incident_id,
+            destination=decision.destination,
+            action=decision.action,
+            seq=decision.seq,
+            at=now,
+            reason=decision.reason,
+            text=text_of(incident, decision.action, decision.reason),
+            incident=incident,
+            chart=self._chart(incident),
+            why_here=decision.why_here,
+            data_until=until,
+            opened_after=_delay(incident),
+        )
+
+    def _chart(self, incident: Incident) -> Chart | None:
+        """Chart the series that drives an incident most."""
+        lead = incident.drivers[0].series
+        best: tuple[Decimal, Stretch] | None = None
+        for finding_id in incident.finding_ids:
+            stretch = self._parts.stretches.get(finding_id)
+            if stretch is None or str(stretch.series) != lead:
+                continue
+            impact = abs(total(stretch.points.values(), "excess"))
+            if best is None or impact > best[0]:
+                best = (impact, stretch)
+        if best is None:
+            return None
+        scoring = self._parts.scorings.get(best[1].step_hours)
+        return scoring.chart(best[1]) if scoring and scoring.knows(best[1]) else None
+
+
+def _delay(incident: Incident) -> str:
+    """Say how long after the first odd period began the incident was told."""
+    minutes = int((incident.opened_at - incident.starts_at).total_seconds() // 60)
+    if minutes < 120:
+        return f"{minutes} min after it began"
+    hours = minutes // 60
+    return f"{hours} h after it began" if hours < 72 else f"{hours // 24} days after it began"

@@ -1,0 +1,22 @@
+"""Fixtures that several kinds of tests share."""
+
+import pytest
+
+from service.adapters.embedded_store import EmbeddedStore
+from service.adapters.redis_store import RedisStore
+
+
+@pytest.fixture(scope="session")
+def store_server(tmp_path_factory):
+    """A real Valkey server on a private socket, for the whole run."""
+    with EmbeddedStore(tmp_path_factory.mktemp("store")) as server:
+        yield server
+
+
+@pytest.fixture
+def store(store_server):
+    """An empty store on a real server."""
+    store = RedisStore.connect(store_server.url)
+    store._redis.flushall()
+    yield store
+    store.close()

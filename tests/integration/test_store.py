@@ -1,0 +1,184 @@
+"""The store's promises, on a real Valkey server."""
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from service.adapters.embedded_store import EmbeddedStore
+from service.adapters.redis_store import RedisStore
+from service.core.ports import (
+    Changes,
+    FindingFilter,
+    IncidentFilter,
+    Refused,
+    Retry,
+    Sent,
+    SourceStatus,
+    StoreUnavailableError,
+    Unknown,
+)
+from tests.factories import make_finding, make_incident, make_notice
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+LEASE = timedelta(seconds=30)
+
+
+def changes(previous=0, offset=1, **values):
+    return Changes(previous=previous, offset=offset, **values)
+
+
+def notice(seq, action="post", **values):
+    return make_notice(delivery_id=f"d{seq}", seq=seq, action=action, at=NOW, **values)
+
+
+def states(store):
+    return {row.notice.delivery_id: row.state for row in store.deliveries()}
+
+
+def test_what_is_saved_is_read_back_whole(store):
+    finding, incident, said = make_finding(), make_incident(), notice(0)
+    status = SourceStatus(source="focus", events=3)
+    saved = changes(findings=[finding], incidents=[incident], notices=[said], sources=[status])
+    assert store.save(saved) == "saved"
+    assert store.finding(finding.finding_id) == finding
+    assert store.incident(incident.incident_id) == incident
+    assert store.latest_notice(incident.incident_id) == said
+    assert store.sources() == [status]
+    assert store.offset() == 1
+
+
+def test_a_batch_is_saved_once_and_never_past_a_gap(store):
+    assert store.save(changes(0, 5, incidents=[make_incident(owner="a")])) == "saved"
+    assert store.save(changes(0, 5, incidents=[make_incident(owner="b")])) == "stale"
+    assert store.save(changes(6, 7, incidents=[make_incident(owner="c")])) == "gap"
+    assert [i.owner for i in store.incidents(IncidentFilter())] == ["a"]
+    assert store.save(changes(5, 7)) == "saved"
+
+
+def test_a_notice_saved_twice_is_sent_once(store):
+    store.save(changes(0, 1, notices=[notice(0)]))
+    first = store.claim(NOW, LEASE)
+    assert store.conclude("d0", first.claim, Sent({"ts": "1"}), NOW, NOW)
+    store.save(changes(1, 2, notices=[notice(0)]))
+    assert store.claim(NOW + timedelta(days=1), LEASE) is None
+
+
+def test_of_one_conversation_only_the_oldest_unsent_is_due(store):
+    store.save(changes(0, 1, notices=[notice(0), notice(1, "thread"), notice(2, "thread")]))
+    first = store.claim(NOW, LEASE)
+    assert first.notice.seq == 0
+    assert store.claim(NOW, LEASE) is None
+    store.conclude("d0", first.claim, Sent({"ts": "1"}), NOW, NOW)
+    second = store.claim(NOW, LEASE)
+    assert (second.notice.seq, second.parent) == (1, {"ts": "1"})
+
+
+def test_of_several_edits_only_the_newest_is_sent(store):
+    said = [notice(0), notice(1, "edit"), notice(2, "edit"), notice(3, "thread"), notice(4, "edit")]
+    store.save(changes(0, 1, notices=said))
+    sent = []
+    while (claimed := store.claim(NOW, LEASE)) is not None:
+        sent.append(claimed.notice.seq)
+        store.conclude(claimed.notice.delivery_id, claimed.claim, Sent({}), NOW, NOW)
+    assert sent == [0, 3, 4]
+    assert states(store)["d1"] == states(store)["d2"] == "superseded"
+
+
+def test_a_claim_that_ran_out_comes_back_as_unknown_and_the_late_verdict_is_refused(store):
+    store.save(changes(0, 1, notices=[notice(0)]))
+    first = store.claim(NOW, LEASE)
+    again = store.claim(NOW + LEASE, LEASE)
+    assert (first.state, again.state, again.attempts) == ("sending", "unknown", 2)
+    assert not store.conclude("d0", first.claim, Sent({}), NOW, NOW)
+    assert store.conclude("d0", again.claim, Sent({}), NOW, NOW)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "again"),
+    [
+        (Sent({"ts": "1"}), "sent", None),
+        (Refused("no such channel"), "dead", None),
+        (Retry("rate limited"), "ready", "sending"),
+        (Unknown("timed out"), "unknown", "unknown"),
+    ],
+)
+def test_each_outcome_leaves_a_delivery_where_it_belongs(store, outcome, state, again):
+    store.save(changes(0, 1, notices=[notice(0)]))
+    claimed = store.claim(NOW, LEASE)
+    later = NOW + timedelta(minutes=1)
+    assert store.conclude("d0", claimed.claim, outcome, NOW, later)
+    assert store.delivery_counts()[state] == 1
+    assert store.claim(NOW, LEASE) is None
+    retaken = store.claim(later, LEASE)
+    assert (retaken.state if retaken else None) == again
+
+
+def test_lists_filter_and_put_the_newest_first(store):
+    findings = [
+        make_finding(finding_id=str(n), detected_at=NOW + timedelta(hours=n), owner=f"team-{n % 2}")
+        for n in range(5)
+    ]
+    incidents = [
+        make_incident(incident_id=str(n), updated_at=NOW + timedelta(hours=n), state=state)
+        for n, state in enumerate(["firing", "resolved", "firing"])
+    ]
+    store.save(changes(findings=findings, incidents=incidents))
+    listed = store.findings(FindingFilter(owner="team-0", limit=2))
+    assert [f.finding_id for f in listed] == ["4", "2"]
+    assert [i.incident_id for i in store.incidents(IncidentFilter(state="firing"))] == ["2", "0"]
+    assert [i.incident_id for i in store.incidents(IncidentFilter())] == ["2", "1", "0"]
+
+
+def test_a_server_that_is_away_is_one_clear_error(tmp_path):
+    store = RedisStore.connect(f"unix://{tmp_path}/nobody.sock")
+    with pytest.raises(StoreUnavailableError, match="does not answer"):
+        store.offset()
+    store.close()
+
+
+def test_a_full_server_refuses_a_batch_whole(store):
+    store.save(changes(0, 1, incidents=[make_incident(owner="a")]))
+    store._redis.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(StoreUnavailableError):
+            store.save(changes(1, 2, incidents=[make_incident(owner="b")], notices=[notice(0)]))
+    finally:
+        store._redis.config_set("maxmemory", "0")
+    assert store.offset() == 1
+    assert store.incident(make_incident().incident_id).owner == "a"
+    assert store.deliveries() == []
+
+
+def test_a_folder_has_one_holder(tmp_path):
+    with (
+        EmbeddedStore(tmp_path / "s"),
+        pytest.raises(StoreUnavailableError, match="in use"),
+        EmbeddedStore(tmp_path / "s"),
+    ):
+        pass
+
+
+def test_a_killed_run_leaves_its_data_to_the_next(tmp_path):
+    program = f"""
+import os, signal
+from pathlib import Path
+from service.adapters.embedded_store import EmbeddedStore
+from service.adapters.redis_store import RedisStore
+from service.core.ports import Changes
+server = EmbeddedStore(Path({str(tmp_path / "s")!r})).__enter__()
+RedisStore.connect(server.url).save(Changes(previous=0, offset=7))
+print(server._server.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert run.returncode == -signal.SIGKILL
+    orphan = int(run.stdout)
+    os.kill(orphan, 0)
+    with EmbeddedStore(tmp_path / "s") as server:
+        store = RedisStore.connect(server.url)
+        assert store.offset() == 7
+        store.close()
