@@ -84,6 +84,7 @@ class Pipeline:
             mine = [p for p in points.values() if GRAIN_HOURS.get(p.series.grain) == hours]
             scoring.judge(mine, now)
             scoring.close(now)
+        self._price_gpus(points.values())
         parts.purchases.judge()
         rows = [row for key in sorted(touched) for row in parts.ledger.rows(*key, offset)]
         return Outcome(self._tell(now, offset), rows)
@@ -113,7 +114,14 @@ class Pipeline:
             if known is None or known.arrived_at < at:
                 points[key] = Point(change.series, change.step, at)
         parts.purchases.take(arrival.source, event, at)
-        parts.gpus.observe_cost(event)
+
+    def _price_gpus(self, points: Iterable[Point]) -> None:
+        parts = self._parts
+        for series, step, _ in sorted(points):
+            if series.grain == "hour" and parts.gpus.is_sampled(series):
+                cost = parts.ledger.point(series, step)
+                if cost is not None:
+                    parts.gpus.observe_cost(series, step, cost, parts.ledger.about(series))
 
     def _status(self, source: str, arrived_at: datetime, until: datetime) -> SourceStatus:
         status = self._statuses.get(source)

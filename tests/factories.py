@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from service.core.deliveries import Chart, Notice, delivery_id_of
+from service.core.events import CostEvent
 from service.core.findings import Finding
 from service.core.incidents import Driver, Incident
 from service.core.wording import text_of
@@ -146,3 +147,23 @@ def make_finding(**overrides) -> Finding:
         "owner_source": "tag team=payments",
     }
     return Finding(**(values | overrides))
+
+
+def make_event(**overrides) -> CostEvent:
+    start = datetime(2026, 6, 1, tzinfo=UTC)
+    values = {
+        "charge_period_start": start,
+        "charge_period_end": start + timedelta(hours=1),
+        "charge_category": "Usage",
+        "charge_frequency": None,
+        "billed_cost": Decimal(1),
+        "effective_cost": Decimal(1),
+        "billing_currency": "USD",
+        "sub_account_id": "000123",
+        "service_name": "Amazon EC2",
+        "region_id": "us-east-1",
+        "resource_id": "i-1",
+        "sku_id": "SKU",
+        "x_event_id": "e1",
+    }
+    return CostEvent(**(values | overrides))

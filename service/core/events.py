@@ -7,16 +7,18 @@ Columns that the service does not use are dropped at the door.
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 
-from service.core.money import ZERO, flaw
+from service.core.money import MAX_DIGITS_AFTER, MAX_DIGITS_BEFORE, ZERO, flaw
 
 Aware = Annotated[datetime, msgspec.Meta(tz=True)]
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
-TagValue = str | int | float | bool | None
+# Wider integers cannot be written again by msgpack, which the spool and the log use.
+Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+TagValue = Text | Integer | float | bool | None
 
 MAX_LINE_BYTES: Final = 1_048_576
 MAX_TAGS: Final = 200
@@ -35,7 +37,14 @@ def _focus_name(name: str) -> str:
     return name.title().replace("_", "")
 
 
-class CostEvent(msgspec.Struct, kw_only=True, frozen=True, rename=_focus_name):
+class CostEvent(
+    msgspec.Struct,
+    kw_only=True,
+    frozen=True,
+    rename=_focus_name,
+    gc=False,
+    omit_defaults=True,
+):
     """One billing row. Empty text means that the row did not say."""
 
     charge_period_start: Aware
@@ -69,7 +78,7 @@ class CostEvent(msgspec.Struct, kw_only=True, frozen=True, rename=_focus_name):
     commitment_discount_id: Text | None = None
     commitment_discount_status: Text | None = None
     capacity_reservation_status: Text | None = None
-    tags: dict[str, TagValue] | None = None
+    tags: dict[Text, TagValue] | None = None
     x_event_id: Text = ""
     x_revision: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
     x_snapshot_id: Text | None = None
@@ -131,13 +140,13 @@ def series_of(source: str, event: CostEvent) -> SeriesKey:
     )
 
 
-class GpuSample(msgspec.Struct, kw_only=True, frozen=True):
+class GpuSample(msgspec.Struct, kw_only=True, frozen=True, gc=False, omit_defaults=True):
     """One GPU at one moment. A null sensor is unknown, not zero."""
 
     timestamp: Aware
     gpu_uuid: Text
     hostname: Text
-    gpu_instance_id: Text | int | None = None
+    gpu_instance_id: Text | Integer | None = None
     resource_id: Text | None = None
     model: Text | None = None
     utilization: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
@@ -146,7 +155,7 @@ class GpuSample(msgspec.Struct, kw_only=True, frozen=True):
     decoder_utilization: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     memory_used_bytes: Annotated[float, msgspec.Meta(ge=0, le=1e15)] | None = None
     power_watts: Annotated[float, msgspec.Meta(ge=0, le=1e6)] | None = None
-    xid: int | None = None
+    xid: Integer | None = None
     namespace: Text | None = None
     pod: Text | None = None
     container: Text | None = None
@@ -154,7 +163,7 @@ class GpuSample(msgspec.Struct, kw_only=True, frozen=True):
     region_id: Text | None = None
     sub_account_id: Text | None = None
     provider: Text | None = None
-    tags: dict[str, TagValue] | None = None
+    tags: dict[Text, TagValue] | None = None
     x_arrived_at: Aware | None = msgspec.field(default=None, name="x_ArrivedAt")
 
 
@@ -175,29 +184,62 @@ class Rejected(NamedTuple):
     raw: bytes
 
 
-def flaw_of(event: CostEvent) -> str | None:
-    """Say what is wrong with a row that has the right types, or None.
+def flaw_of(event: CostEvent | GpuSample) -> str | None:
+    """Say what is wrong with an event that has the right types, or None.
 
     Checks what a schema cannot: finite money in range, a period that ends after it begins, times
     within this and the next century, tags that a person could have written.
     """
+    if event.tags and len(event.tags) > MAX_TAGS:
+        return f"more than {MAX_TAGS} tags"
+    arrived = event.x_arrived_at
+    if arrived is not None and not EARLIEST <= arrived <= LATEST:
+        return "x_ArrivedAt is outside 2000 to 2199"
+    if isinstance(event, GpuSample):
+        inside = EARLIEST <= event.timestamp <= LATEST
+        return None if inside else "timestamp is outside 2000 to 2199"
+    start, end = event.charge_period_start, event.charge_period_end
+    if end <= start:
+        return "ChargePeriodEnd is not after ChargePeriodStart"
+    if not EARLIEST <= start <= end <= LATEST:
+        return "ChargePeriodStart is outside 2000 to 2199"
+    if end - start > LONGEST_PERIOD:
+        return "the charge period is longer than three years"
+    for at in (event.billing_period_start, event.billing_period_end):
+        if at is not None and not EARLIEST <= at <= LATEST:
+            return "the billing period is outside 2000 to 2199"
+    return _flaw_of_amounts(event)
+
+
+def _flaw_of_amounts(event: CostEvent) -> str | None:
+    try:
+        for amount in (
+            event.billed_cost,
+            event.effective_cost,
+            event.list_cost,
+            event.contracted_cost,
+            event.list_unit_price,
+            event.pricing_quantity,
+            event.consumed_quantity,
+        ):
+            # One operation in C that fails for whatever is too big or too fine, but not for a NaN.
+            if amount is not None and _round(amount, _FINEST).is_nan():
+                break
+        else:
+            return None
+    except (Inexact, InvalidOperation):
+        pass
     for name in _MONEY_FIELDS:
         amount = getattr(event, name)
         if amount is not None and (why := flaw(amount)) is not None:
             return f"{_focus_name(name)} {why}"
-    if event.charge_period_end <= event.charge_period_start:
-        return "ChargePeriodEnd is not after ChargePeriodStart"
-    if not EARLIEST <= event.charge_period_start <= event.charge_period_end <= LATEST:
-        return "ChargePeriodStart is outside 2000 to 2199"
-    if event.charge_period_end - event.charge_period_start > LONGEST_PERIOD:
-        return "the charge period is longer than three years"
-    if event.x_arrived_at is not None and not EARLIEST <= event.x_arrived_at <= LATEST:
-        return "x_ArrivedAt is outside 2000 to 2199"
-    if event.tags and len(event.tags) > MAX_TAGS:
-        return f"more than {MAX_TAGS} tags"
     return None
 
 
+_round = Context(
+    prec=MAX_DIGITS_BEFORE + MAX_DIGITS_AFTER, traps=[Inexact, InvalidOperation]
+).quantize
+_FINEST: Final = Decimal((0, (1,), -MAX_DIGITS_AFTER))
 _MONEY_FIELDS: Final = (
     "billed_cost",
     "effective_cost",

@@ -106,6 +106,7 @@ class Stretch:
         "raised_step",
         "series",
         "since_step",
+        "stands_alone",
         "status",
         "step_hours",
         "threshold",
@@ -128,6 +129,7 @@ class Stretch:
         self.points: dict[int, OddPoint] = {}
         self.ended_at: datetime | None = None
         self.backfill = False
+        self.stands_alone = False
 
     def begin(self, step: int, since: int, at: datetime) -> None:
         """Freeze what the first raise fixes for ever."""
@@ -224,8 +226,9 @@ class Stretches:
         return self._known.get(finding_id)
 
     def raise_alone(self, fresh: Stretch, step: int, at: datetime) -> None:
-        """Begin a finding that stands for itself and is not extended by later periods."""
+        """Begin a finding that stands for itself: later periods do not extend it, a day ends it."""
         fresh.begin(step, step, at)
+        fresh.stands_alone = True
         self._known[fresh.finding_id] = fresh
         self._of_series.setdefault(fresh.series, []).append(fresh)
 
@@ -265,6 +268,8 @@ class Stretches:
                 stretch.status = "confirmed"
                 self._changed[stretch.finding_id] = stretch
             quiet = start_of(stretch.last_step + QUIET_STEPS[hours] + 2, hours)
+            if stretch.stands_alone:
+                quiet = stretch.detected_at + timedelta(days=1)
             if stretch.ended_at is None and now >= quiet:
                 self.end(stretch)
             elif stretch.ended_at is not None and now >= max(settled, quiet) + timedelta(days=14):

@@ -10,6 +10,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple, TypeVar
 
+import msgspec
+
 from detectors.base import start_of, step_of
 from service.core import money
 from service.core.events import CostEvent, Grain, SeriesKey, cost_of, series_of
@@ -100,8 +102,11 @@ class _Book:
 
     def describe(self, event: CostEvent) -> None:
         rank = (event.charge_period_start, event.x_revision, event.x_event_id)
-        if self.about_rank is None or rank > self.about_rank:
+        if self.about is None or self.about_rank is None or rank > self.about_rank:
             self.about, self.about_rank = event, rank
+        elif rank == self.about_rank and event != self.about:
+            # One identity with two contents: the choice must not depend on the order of arrival.
+            self.about = max(event, self.about, key=msgspec.msgpack.encode)
 
 
 class Ledger:
@@ -137,8 +142,7 @@ class Ledger:
             cell = cells[cell_key] = _Cell()
         row = _Row(cost_of(event, self._metrics.get(source, "effective")), event.is_scored)
         taken = cell.take(event, row)
-        if taken == "new":
-            book.describe(event)
+        book.describe(event)
         return Change(taken, key, step, period)
 
     def point(self, series: SeriesKey, step: int) -> Decimal | None:

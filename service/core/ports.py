@@ -50,10 +50,11 @@ class Notifier(Protocol):
         """Send one notice. `ref` is what the incident's first post to this destination returned."""
         ...
 
-    async def find(self, notice: Notice) -> Outcome:
+    async def find(self, notice: Notice, ref: Mapping[str, str] | None = None) -> Outcome:
         """Look for a notice whose send ended Unknown: Sent, or Retry when it is not there.
 
-        Unknown when the destination cannot be asked now; Refused when it can never be asked.
+        `ref` is what the send was given. Unknown when the destination cannot be asked now; Refused
+        when it can never be asked.
         """
         ...
 

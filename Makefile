@@ -1,0 +1,61 @@
+# Every target sets up what it needs; nothing but Python 3.11+, git and make has to be there.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help setup demo test check format lint types imports unit contract integration bench-detection lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: $(STAMP) ## create .venv and install everything from the hash-locked file
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; say which with: make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@$(BIN)/python -m detectors.warm
+	@touch $@
+
+demo: setup ## the whole product on this machine, with sample data (ONCE=1 ends after the replay)
+	@$(BIN)/spendwatch demo $(if $(ONCE),--once)
+
+test: check contract integration ## every test that CI runs
+
+check: format lint types imports unit ## format, lint, types, import contracts, unit tests
+
+format: setup
+	$(BIN)/ruff format --check .
+
+lint: setup
+	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/mypy
+
+imports: setup
+	$(BIN)/lint-imports
+
+unit: setup ## unit tests and doctests: no I/O, seconds
+	$(BIN)/pytest -q tests/unit service detectors -m "not slow"
+
+contract: setup ## tests that run over every plugin
+	$(BIN)/pytest -q tests/contract
+
+integration: setup ## real servers on loopback, the real browser, the real commands
+	$(BIN)/pytest -q tests/integration tests/e2e
+	$(BIN)/pytest -q tests/unit -m slow
+
+bench-detection: setup ## detection figures, against named peers, into tests/benchmarks/detection
+	$(BIN)/python -m tests.benchmarks.detection
+
+lock: ## write the lock files anew (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o requirements.lock
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -q -c requirements.lock -o requirements-dev.lock
+
+clean: ## remove what was made
+	rm -rf .venv build var *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,96 @@
+"""What the detectors here share: how a column form and a scalar form are built from one kernel.
+
+A detector is two compiled functions over (rings, row, state, ...): one judges a point, the other
+learns it. The column form runs them over many rows, the scalar form over a history of one row, so
+that both compute the same numbers by construction.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from river.base import AnomalyDetector
+
+from detectors.base import F32, F64, HOUR, I64, Evidence, Scores
+from detectors.compiled import grown
+from detectors.history import History
+
+ONE = np.zeros(1, np.int64)
+
+
+class Column:
+    """Column form over a shared history; a subclass names its kernels and its state's width."""
+
+    kind: ClassVar[str]
+    on_close: ClassVar[bool] = False
+    share: ClassVar[float] = 1.0  # of the budget of false findings, relative to its neighbours
+    width: ClassVar[int]
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.rows = 0
+        self.state: F32 = np.empty((0, self.width), np.float32)
+
+    def resize(self, rows: int) -> None:
+        """Make room for `rows` series; the state of those already known stays."""
+        if rows > self.rows:
+            self.state = grown(self.state, self.rows, rows, 0.0)
+            self.rows = rows
+
+    def score(self, rows: I64, steps: I64, costs: F64) -> Scores:
+        """Judge each point against what was learnt and recorded of its series before its step."""
+        out = np.empty((len(rows), 4), np.float64)
+        since = np.empty(len(rows), np.int64)
+        self._score(rows, steps, costs, out, since)
+        return Scores(out[:, 0], out[:, 1], out[:, 2], out[:, 3], since)
+
+    def learn(self, rows: I64, steps: I64, costs: F64) -> None:
+        """Take in closed points; a row occurs once."""
+        self._learn(rows, steps, costs)
+
+    def columns(self) -> Mapping[str, NDArray[Any]]:
+        """Return the state itself, by name."""
+        return {"state": self.state[: self.rows]}
+
+    def _score(self, rows: I64, steps: I64, costs: F64, out: F64, since: I64) -> None:
+        raise NotImplementedError
+
+    def _learn(self, rows: I64, steps: I64, costs: F64) -> None:
+        raise NotImplementedError
+
+    def reason(self, evidence: Evidence) -> str:
+        """Say in one plain sentence why this is odd."""
+        raise NotImplementedError
+
+
+class One(AnomalyDetector):
+    """Scalar form: River's interface over one series.
+
+    Takes x = {"step": int, "cost": float}, steps in rising order; a cost of NaN is a step at which
+    nothing arrived.
+    """
+
+    column: ClassVar[type[Column]]
+
+    def __init__(self, step_hours: int = HOUR) -> None:
+        self.step_hours = step_hours
+        self._history = History(step_hours)
+        self._history.resize(1)
+        self._column = self.column(self._history)
+        self._column.resize(1)
+
+    def score_one(self, x: Mapping[str, float]) -> float:
+        """Return the surprise at a point; changes nothing."""
+        return self.judge_one(x).at(0).surprise
+
+    def judge_one(self, x: Mapping[str, float]) -> Scores:
+        """Return the whole score of a point; changes nothing."""
+        return self._column.score(ONE, np.array([int(x["step"])]), np.array([float(x["cost"])]))
+
+    def learn_one(self, x: Mapping[str, float]) -> None:
+        """Learn a closed point and record what it cost."""
+        point = ONE, np.array([int(x["step"])]), np.array([float(x["cost"])])
+        if not np.isnan(point[2][0]):
+            self._column.learn(*point)
+        self._history.record(*point)

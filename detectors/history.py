@@ -1,0 +1,163 @@
+"""The last weeks of every series as they stand now: one ring of raw steps a row, and day means.
+
+Restated steps overwrite what was there, so whatever is computed from here is free of what the
+provider took back. A step that nothing arrived for is NaN.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.base import DAY, F32, F64, HOUR, I64
+from detectors.compiled import compiled, grown
+
+HOURS: Final = 1008
+DAYS: Final = 126
+NEVER: Final = -(2**62)
+
+
+class Rings(NamedTuple):
+    """The arrays of a history, as kernels take them. All have one row per series.
+
+    `steps` (rows, depth) holds the signed fourth root of each step's cost, `roots` and `means`
+    (rows, days), per UTC day, the mean of these and the mean of the costs. `first` and `last` are
+    the steps ever seen.
+    """
+
+    steps: F32
+    roots: F32
+    means: F32
+    first: I64
+    last: I64
+
+
+class History:
+    """Raw costs of the last `depth` steps of each series, shared by all detectors of a fleet.
+
+    `step_hours` is 1 or 24; `depth` defaults to six weeks of hours or eighteen weeks of days and
+    must be whole weeks.
+    """
+
+    def __init__(self, step_hours: int, depth: int | None = None) -> None:
+        if step_hours not in (HOUR, DAY):
+            raise ValueError(f"steps of {step_hours} h: only 1 and 24 are known")
+        self.step_hours = step_hours
+        self.day = DAY // step_hours
+        self.depth = (HOURS if step_hours == HOUR else DAYS) if depth is None else depth
+        if self.depth % (7 * self.day):
+            raise ValueError(f"a history of {self.depth} steps is not whole weeks")
+        days = self.depth // self.day
+        self.rows = 0
+        self.rings = Rings(
+            np.empty((0, self.depth), np.float32),
+            np.empty((0, days), np.float32),
+            np.empty((0, days), np.float32),
+            np.empty(0, np.int64),
+            np.empty(0, np.int64),
+        )
+
+    def resize(self, rows: int) -> None:
+        """Make room for `rows` series; new ones have no past."""
+        empty = Rings(np.nan, np.nan, np.nan, NEVER, NEVER)  # type: ignore[arg-type]
+        if rows > self.rows:
+            parts = zip(self.rings, empty, strict=True)
+            self.rings = Rings(*(grown(part, self.rows, rows, fill) for part, fill in parts))
+            self.rows = rows
+
+    def record(self, rows: I64, steps: I64, costs: F64) -> None:
+        """Write what steps cost now, in order; NaN where a row vanished.
+
+        Later steps move the series on; older ones within depth overwrite; older ones are let go.
+        """
+        _record(self.rings, rows, steps, costs, self.day)
+
+    def recorded(self, row: int, first: int, last: int) -> F64:
+        """Return the costs of steps `first` to `last`, NaN for gaps and outside of the depth.
+
+        A cost comes back to within three parts in ten million.
+        """
+        wanted = np.arange(first, last + 1)
+        newest = int(self.rings.last[row])
+        known = (wanted <= newest) & (wanted > newest - self.depth)
+        known &= wanted >= int(self.rings.first[row])
+        roots = self.rings.steps[row, wanted % self.depth].astype(np.float64)
+        return np.where(known, np.copysign(roots**4, roots), np.nan)
+
+    def columns(self) -> Mapping[str, NDArray[Any]]:
+        """Return the state itself, by name."""
+        return {name: part[: self.rows] for name, part in self.rings._asdict().items()}
+
+
+@compiled
+def root(cost: float) -> float:
+    """Return the fourth root of a cost, negative for a credit.
+
+    A power transform near the logarithm that takes zero: it makes the noise of most spend about
+    equally wide at every level (Box and Cox, 1964, lambda = 1/4).
+    """
+    size = np.sqrt(np.sqrt(abs(cost)))
+    return float(size if cost >= 0.0 else -size)
+
+
+@compiled
+def power(value: float) -> float:
+    """Return the cost of a root."""
+    square = value * value
+    return square * square if value >= 0.0 else -square * square
+
+
+@compiled
+def at(ring: F32, first: int, last: int, step: int) -> float:
+    """Return the root of what one row's `step` cost; NaN when unknown."""
+    if step < first or step > last or step <= last - len(ring):
+        return np.nan
+    return float(ring[step % len(ring)])
+
+
+@compiled
+def _day_means(rings: Rings, row: int, number: int, day: int) -> None:
+    depth = rings.steps.shape[1]
+    last = rings.last[row]
+    begin = max(number * day, rings.first[row], last - depth + 1)
+    end = min((number + 1) * day - 1, last)
+    known = 0
+    total = 0.0
+    rooted = 0.0
+    for step in range(begin, end + 1):
+        value = float(rings.steps[row, step % depth])
+        if not np.isnan(value):
+            known += 1
+            total += power(value)
+            rooted += value
+    slot = number % rings.roots.shape[1]
+    # Some rows missing from a day are a gap in the data; most of them missing is a day mostly off.
+    span = max(end - begin + 1, 1)
+    over = known if 2 * known >= span else span
+    rings.roots[row, slot] = rooted / over if known > 0 else np.nan
+    rings.means[row, slot] = total / over if known > 0 else np.nan
+
+
+@compiled
+def _record(rings: Rings, rows: I64, steps: I64, costs: F64, day: int) -> None:
+    depth = rings.steps.shape[1]
+    days = rings.roots.shape[1]
+    for i in range(len(rows)):
+        row = rows[i]
+        step = steps[i]
+        last = rings.last[row]
+        if last == NEVER:
+            rings.first[row] = step
+        elif step <= last - depth:
+            continue
+        elif step > last:
+            for gap in range(max(last + 1, step - depth), step):
+                rings.steps[row, gap % depth] = np.nan
+            for number in range(max(last // day + 1, step // day - days), step // day + 1):
+                rings.roots[row, number % days] = np.nan
+                rings.means[row, number % days] = np.nan
+        rings.first[row] = min(rings.first[row], step)
+        rings.last[row] = max(rings.last[row], step)
+        rings.steps[row, step % depth] = root(costs[i])
+        _day_means(rings, row, step // day, day)

@@ -1,0 +1,179 @@
+"""Any anomaly detector of River by dotted name, one object per series, kept from doing harm.
+
+River's classes see x = {"cost": c, "change": d}, both within 0 to 1 and near the logarithm of the
+spend; supervised ones see the scaled cost as their target. What they say is only used through the
+tail that it has on its own series, so that a score that saturates says nothing instead of raising
+for ever. A class that fails on a series starts afresh there. Its objects are not saved: they
+relearn the recorded weeks when a fleet is restored.
+"""
+
+import copy
+import math
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, ClassVar, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from river import base
+
+from detectors import tail
+from detectors.base import F64, I64, Evidence, Scores, money
+from detectors.column import Column
+from detectors.history import NEVER, History, at, root
+
+PREFIX: Final = "river."
+LEVEL, TOP, USUAL, DEVIATION = range(tail.FIELDS, tail.FIELDS + 4)
+LEAST: Final = 1e-6
+# score_one of these was read and changes nothing; any other class is asked on a copy.
+PURE: Final = frozenset(
+    {
+        "GaussianScorer",
+        "HalfSpaceTrees",
+        "LODA",
+        "LocalOutlierFactor",
+        "OneClassSVM",
+        "StandardAbsoluteDeviation",
+    }
+)
+
+
+def river_class(name: str) -> type[base.Estimator]:
+    """Return the River anomaly detector of a dotted name; ValueError when it is none."""
+    module, _, attribute = name.rpartition(".")
+    found: object = None
+    if name.startswith(PREFIX):
+        try:
+            found = getattr(import_module(module), attribute, None)
+        except ImportError:
+            found = None
+    kinds = (base.AnomalyDetector, base.SupervisedAnomalyDetector)
+    if not isinstance(found, type) or not issubclass(found, kinds):
+        raise ValueError(f"{name} is not an anomaly detector of River")
+    return cast("type[base.Estimator]", found)
+
+
+class RiverColumn(Column):
+    """Column form of a River class over many series; `settings` are what its constructor takes."""
+
+    kind: ClassVar[str] = "river"
+    width: ClassVar[int] = tail.FIELDS + 4
+
+    def __init__(self, history: History, name: str, **settings: Any) -> None:
+        super().__init__(history)
+        self.faults = 0
+        self._class = river_class(name)
+        self._settings = settings
+        self._supervised = issubclass(self._class, base.SupervisedAnomalyDetector)
+        self._copied = self._class.__name__ not in PURE
+        self._models: dict[int, Any] = {}
+        try:
+            self._class(**settings)
+        except TypeError as error:
+            raise ValueError(f"{name}: {error}") from error
+
+    def score(self, rows: I64, steps: I64, costs: F64) -> Scores:
+        """Judge each point by its series' own object; 0 when the object fails."""
+        out = np.zeros((len(rows), 4))
+        for i, (row, step, cost) in enumerate(zip(rows, steps, costs, strict=True)):
+            own = self.state[row]
+            spread = 3.0 * float(own[DEVIATION])
+            out[i, 1:] = own[USUAL], max(0.0, own[USUAL] - spread), own[USUAL] + spread
+            if own[tail.BLOCKS] > 0 and math.isfinite(cost):
+                raw = self._ask(int(row), self._features(int(row), int(step), float(cost)))
+                if raw is not None:
+                    out[i, 0] = tail.surprise(own[: tail.FIELDS], raw, LEAST, 0.0, self._block_share)
+        return Scores(out[:, 0], out[:, 1], out[:, 2], out[:, 3], np.array(steps, np.int64))
+
+    def learn(self, rows: I64, steps: I64, costs: F64) -> None:
+        """Let each series' object learn its closed point."""
+        for row, step, cost in zip(rows, steps, costs, strict=True):
+            if math.isfinite(cost):
+                self._learn_point(int(row), int(step), float(cost))
+
+    def columns(self) -> Mapping[str, NDArray[Any]]:
+        """Return the tails; River's objects relearn from the history."""
+        return {"state": self.state[: self.rows]}
+
+    def reason(self, evidence: Evidence) -> str:
+        """Say what it cost against what is usual."""
+        return (
+            f"{self._class.__name__} finds {money(evidence.actual, evidence.currency)} odd; usual "
+            f"is {money(evidence.low, evidence.currency)} to "
+            f"{money(evidence.high, evidence.currency)}."
+        )
+
+    @property
+    def _block_share(self) -> float:
+        return 1.0 / self.history.day
+
+    def _learn_point(self, row: int, step: int, cost: float) -> None:
+        own = self.state[row]
+        own[TOP] = max(own[TOP], root(cost))
+        features = self._features(row, step, cost)
+        raw = self._ask(row, features)
+        if raw is not None:
+            tail.learn(own[: tail.FIELDS], raw, step // self.history.day, LEAST)
+        self._teach(row, features)
+        pace = max(1.0 / (own[LEVEL] + 1.0), 1.0 / (14.0 * self.history.day))
+        own[LEVEL] += 1.0
+        own[DEVIATION] += pace * (abs(cost - own[USUAL]) - own[DEVIATION])
+        own[USUAL] += pace * (cost - own[USUAL])
+
+    def _features(self, row: int, step: int, cost: float) -> dict[str, float]:
+        rings = self.history.rings
+        top = 2.0 * float(self.state[row, TOP])
+        value = root(cost)
+        day_before = step - self.history.day
+        before = at(rings.steps[row], rings.first[row], rings.last[row], day_before)
+        change = value - before if math.isfinite(before) else 0.0
+        scale = 1.0 / top if top > 0.0 else 0.0
+        return {
+            "cost": min(1.0, value * scale),
+            "change": min(1.0, max(0.0, 0.5 + 0.5 * change * scale)),
+        }
+
+    def _model(self, row: int) -> Any:
+        if row not in self._models:
+            self._models[row] = self._class(**self._settings)
+            self._relearn(row)
+        return self._models[row]
+
+    def _relearn(self, row: int) -> None:
+        """Teach a new object what is recorded of a series whose tail was restored."""
+        rings = self.history.rings
+        newest = int(rings.last[row])
+        if newest == NEVER or self.state[row, tail.BLOCKS] == 0:
+            return
+        begin = newest - self.history.depth + 1
+        for step, cost in enumerate(self.history.recorded(row, begin, newest - 1), begin):
+            if math.isfinite(cost):
+                self._teach(row, self._features(row, step, float(cost)))
+
+    def _ask(self, row: int, features: dict[str, float]) -> float | None:
+        model = self._model(row)
+        try:
+            asked = copy.deepcopy(model) if self._copied else model
+            said = self._call(asked.score_one, features)
+        except BaseException as fault:  # noqa: BLE001  a Rust panic is a BaseException
+            self._failed(row, fault)
+            return None
+        usable = isinstance(said, (int, float)) and math.isfinite(said)
+        return float(said) if usable else None
+
+    def _teach(self, row: int, features: dict[str, float]) -> None:
+        try:
+            self._call(self._models[row].learn_one, features)
+        except BaseException as fault:  # noqa: BLE001  a Rust panic is a BaseException
+            self._failed(row, fault)
+
+    def _call(self, method: Any, features: dict[str, float]) -> Any:
+        if self._supervised:
+            return method({"change": features["change"]}, features["cost"])
+        return method(features)
+
+    def _failed(self, row: int, fault: BaseException) -> None:
+        if isinstance(fault, (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError)):
+            raise fault
+        self.faults += 1
+        self._models[row] = self._class(**self._settings)

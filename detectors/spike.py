@@ -1,0 +1,301 @@
+"""Spike: an hour (or a day) far above what this series costs at this time, or ever did.
+
+Four views, each held to the tail that the series itself has shown: the excess over the recent
+costs of the same hour (7 days, 5 weeks, one hour either side) in units of their spread; the excess
+over the highest ever seen at this hour of day; the excess over the highest ever seen; and, for
+spend that comes in multiples of one unit price, a cost that is no such multiple.
+"""
+
+from typing import ClassVar, Final
+
+import numpy as np
+
+from detectors import tail
+from detectors.base import F32, F64, I64, Evidence, money
+from detectors.column import Column, One
+from detectors.compiled import compiled
+from detectors.history import Rings, at, power, root
+
+# State: three tails, then these fields, then the record per hour of day (or weekday).
+LEVEL: Final = 3 * tail.FIELDS
+LEARNT: Final = LEVEL + 1
+UNIT: Final = LEVEL + 2
+ODD: Final = LEVEL + 3
+RUN: Final = LEVEL + 4
+RESIDUAL: Final = LEVEL + 5
+COUNTS: Final = LEVEL + 6
+CANDIDATE: Final = LEVEL + 7
+AGAIN: Final = LEVEL + 8
+RECORDS: Final = LEVEL + 9
+SLOTS: Final = 24
+
+KEEP: Final = 0.99623  # a record's root fades by this a day: its cost to a half in six weeks
+TINY: Final = 0.376  # roots below this share of the level are alike: two percent of cost
+ERRATIC: Final = 20.0  # of the distance to what was expected, for the two records
+RARE: Final = 0.003  # share of misses below which one is a surprise
+WORK: Final = 40
+
+
+@compiled
+def _slots(day: int) -> int:
+    return day if day > 1 else 7
+
+
+@compiled
+def _middle(values: F64, weights: F64, count: int) -> float:
+    """Weighted median of the first `count` values, which are sorted in place."""
+    total = 0.0
+    for i in range(count):
+        total += weights[i]
+        j = i
+        while j > 0 and values[j - 1] > values[j]:
+            values[j - 1], values[j] = values[j], values[j - 1]
+            weights[j - 1], weights[j] = weights[j], weights[j - 1]
+            j -= 1
+    half = 0.0
+    for i in range(count):
+        half += weights[i]
+        if 2.0 * half >= total:
+            return float(values[i])
+    return 0.0
+
+
+@compiled
+def view(rings: Rings, row: int, state: F32, step: int, cost: float, day: int, work: F64) -> bool:
+    """Write the statistics and the expectation into `work`; False when there is no reference.
+
+    work[0:3] statistics, work[3] expected, work[4] low, work[5] high.
+    """
+    ring = rings.steps[row]
+    first = rings.first[row]
+    last = rings.last[row]
+    near = 1 if day > 1 else 0
+    mids = work[8:24]
+    weights = work[24:40]
+    count = 0
+    unknown = 0
+    day1 = day2 = week1 = week2 = -np.inf
+    seen_days = 0
+    seen_weeks = 0
+    for k in range(12):
+        back = (k + 1) * day if k < 7 else (k - 5) * 7 * day
+        if step - back < first:
+            continue
+        top = -np.inf
+        for j in range(-near, near + 1):
+            cost_then = at(ring, first, last, step - back + j)
+            if cost_then > top:
+                top = cost_then
+        mid = at(ring, first, last, step - back)
+        if np.isnan(mid):
+            unknown += 1
+        else:
+            mids[count] = mid
+            weights[count] = 2.0 if k >= 6 else 1.0
+            count += 1
+        if top == -np.inf:
+            continue
+        if k < 7:
+            seen_days += 1
+            if top > day1:
+                day2 = day1
+                day1 = top
+            elif top > day2:
+                day2 = top
+        if k >= 6:
+            seen_weeks += 1
+            if top > week1:
+                week2 = week1
+                week1 = top
+            elif top > week2:
+                week2 = top
+    if unknown > count:
+        for _ in range(unknown):
+            mids[count] = 0.0
+            weights[count] = 1.0
+            count += 1
+    if count == 0:
+        return False
+    centre = max(_middle(mids, weights, count), 0.0)
+    low = mids[1] if count > 4 else mids[0]
+    high = max(mids[count - 1 if count < 5 else count - 2], centre)
+    if seen_days > 0:
+        high = max(high, day1 if seen_days < 4 else day2)
+    if seen_weeks > 0:
+        high = max(high, week1 if seen_weeks < 3 else week2)
+    slots = _slots(day)
+    slot = step % slots
+    ever = 0.0
+    for i in range(slots):
+        ever = max(ever, state[RECORDS + i])
+    here = float(state[RECORDS + slot])
+    if near:
+        here = max(here, state[RECORDS + (slot + 1) % slots], state[RECORDS + (slot - 1) % slots])
+    work[3] = power(centre)
+    work[4] = power(low)
+    work[5] = power(high)
+    unit = root(max(float(state[LEVEL]), 0.05 * power(ever)))
+    if unit <= 0.0:
+        work[0] = work[1] = work[2] = work[6] = 0.0
+        return True
+    tiny = TINY * unit
+    value = max(root(cost), tiny)
+    spread = 0.0
+    for i in range(count - 1):
+        spread += abs(max(mids[i], tiny) - max(centre, tiny))
+    spread /= max(count - 1, 1)
+    spread += (0.004 + 0.5 * state[RESIDUAL]) * unit + 0.002 * max(centre, tiny)
+    work[0] = (value - max(high, tiny)) / spread
+    work[1] = 20.0 * (value - max(here, tiny)) / unit
+    work[2] = 20.0 * (value - max(ever, tiny)) / unit
+    work[6] = abs(value - max(centre, tiny)) / unit
+    return True
+
+
+@compiled
+def _multiple(cost: float, unit: float) -> int:
+    """Return how many units a cost is, 0 when it is no whole number of them up to 16."""
+    share = cost / unit
+    whole = int(np.round(share))
+    return whole if 1 <= whole <= 16 and abs(share - whole) <= 0.007 * whole else 0
+
+
+@compiled
+def _counts(seen: float) -> tuple[int, int]:
+    """Return how many different counts were seen, and the highest."""
+    mask = int(seen)
+    some = 0
+    top = 0
+    for k in range(1, 17):
+        if mask & (1 << k):
+            some += 1
+            top = k
+    return some, top
+
+
+@compiled
+def judge(rings: Rings, row: int, state: F32, step: int, cost: float, day: int, work: F64) -> float:
+    """Return the surprise at one point; `work` is filled as by `view`."""
+    if not view(rings, row, state, step, cost, day, work):
+        work[3] = max(cost, 0.0)
+        work[4] = work[5] = work[3]
+        return 0.0
+    erratic = ERRATIC * float(state[RESIDUAL])
+    a = tail.surprise(state[0 : tail.FIELDS], work[0], 0.3, 0.0, 1.0 / day)
+    b = tail.surprise(state[tail.FIELDS : 2 * tail.FIELDS], work[1], 0.15, erratic, 1.0 / day)
+    c = tail.surprise(state[2 * tail.FIELDS : 3 * tail.FIELDS], work[2], 0.1, erratic, 1.0 / day)
+    most = max(a, b, c)
+    if state[LEARNT] > 7.0 * day and state[UNIT] > 0.0 and state[ODD] < 0.1:
+        whole = _multiple(cost, float(state[UNIT]))
+        if whole > 0:
+            some, top = _counts(float(state[COUNTS]))
+            if some > 1 and whole <= 2 * top:
+                most *= 0.4
+        elif cost > 0.05 * state[LEVEL]:
+            rate = float(state[ODD] if state[RUN] == 0.0 else state[AGAIN])
+            if rate < RARE:
+                most = max(most, 5.0)
+    return most
+
+
+@compiled
+def absorb(rings: Rings, row: int, state: F32, step: int, cost: float, day: int, work: F64) -> None:
+    """Learn one closed point."""
+    if view(rings, row, state, step, cost, day, work):
+        block = step // day
+        tail.learn(state[0 : tail.FIELDS], work[0], block, 0.3)
+        tail.learn(state[tail.FIELDS : 2 * tail.FIELDS], work[1], block, 0.15)
+        tail.learn(state[2 * tail.FIELDS : 3 * tail.FIELDS], work[2], block, 0.1)
+        pace = max(1.0 / (state[LEARNT] + 1.0), 1.0 / (14.0 * day))
+        state[RESIDUAL] += pace * (min(work[6], 2.0) - state[RESIDUAL])
+    learnt = np.float64(state[LEARNT])
+    pace = max(1.0 / (learnt + 1.0), 1.0 / (14.0 * day))
+    amount = max(cost, 0.0)
+    level = np.float64(state[LEVEL])
+    capped = min(amount, 20.0 * level) if learnt > day and level > 0.0 else amount
+    state[LEVEL] += pace * (capped - level)
+    state[LEARNT] = learnt + 1.0
+    slot = step % _slots(day)
+    keep = KEEP if day > 1 else KEEP**7
+    state[RECORDS + slot] = max(root(amount), keep * state[RECORDS + slot])
+    _count(state, amount, max(1.0 / (learnt + 1.0), 1.0 / (42.0 * day)))
+
+
+@compiled
+def _count(state: F32, amount: float, pace: float) -> None:
+    """Follow the unit price that the costs are multiples of, and the multiples seen.
+
+    A cost that is no multiple is a miss. A smaller unit is taken over when it was seen twice in a
+    row, or any other after a day of misses.
+    """
+    unit = float(state[UNIT])
+    whole = _multiple(amount, unit) if unit > 0.0 else 0
+    if whole > 0 or amount <= 0.0:
+        if whole > 0:
+            state[UNIT] += 0.5 * (amount / whole - unit)
+            state[COUNTS] = int(state[COUNTS]) | (1 << whole)
+        state[ODD] -= pace * state[ODD]
+        if state[RUN] > 0.0:
+            state[AGAIN] -= pace * state[AGAIN]
+        state[RUN] = 0.0
+        return
+    again = state[CANDIDATE] > 0.0 and _multiple(amount, float(state[CANDIDATE])) == 1
+    divides = unit > 0.0 and _multiple(unit, amount) > 0
+    if unit <= 0.0 or (again and divides) or state[RUN] > 24.0:
+        state[UNIT] = amount
+        state[COUNTS] = 2.0
+        state[RUN] = 0.0
+        state[CANDIDATE] = 0.0
+        return
+    state[CANDIDATE] = amount
+    if not divides:
+        if state[RUN] > 0.0:
+            state[AGAIN] += pace * (1.0 - state[AGAIN])
+        state[ODD] += pace * (1.0 - state[ODD])
+    state[RUN] += 1.0
+
+
+@compiled
+def _score(
+    rings: Rings, state: F32, rows: I64, steps: I64, costs: F64, day: int, out: F64, since: I64
+) -> None:
+    work = np.empty(WORK, np.float64)
+    for i in range(len(rows)):
+        row = rows[i]
+        out[i, 0] = judge(rings, row, state[row], steps[i], costs[i], day, work)
+        out[i, 1] = work[3]
+        out[i, 2] = work[4]
+        out[i, 3] = work[5]
+        since[i] = steps[i]
+
+
+@compiled
+def _learn(rings: Rings, state: F32, rows: I64, steps: I64, costs: F64, day: int) -> None:
+    work = np.empty(WORK, np.float64)
+    for i in range(len(rows)):
+        row = rows[i]
+        absorb(rings, row, state[row], steps[i], costs[i], day, work)
+
+
+class Spike(Column):
+    """Column form."""
+
+    kind: ClassVar[str] = "spike"
+    share: ClassVar[float] = 0.5
+    width: ClassVar[int] = RECORDS + SLOTS
+
+    def _score(self, rows: I64, steps: I64, costs: F64, out: F64, since: I64) -> None:
+        _score(self.history.rings, self.state, rows, steps, costs, self.history.day, out, since)
+
+    def _learn(self, rows: I64, steps: I64, costs: F64) -> None:
+        _learn(self.history.rings, self.state, rows, steps, costs, self.history.day)
+
+    def reason(self, evidence: Evidence) -> str:
+        """Say how many times the usual it is, when, and for how long."""
+        return f"{money(evidence.actual, evidence.currency)}"
+
+
+class SpikeOne(One):
+    """Scalar form."""
+
+    column: ClassVar[type[Column]] = Spike

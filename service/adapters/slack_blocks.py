@@ -1,0 +1,123 @@
+"""What a notice looks like in Slack: seven blocks.
+
+Text that came with a row stands only where Slack parses nothing (plain_text, rich_text) or inside
+a code span, escaped; Slack's own markup is written by this module alone.
+"""
+
+from typing import Any, Final
+
+from slack_sdk.models.blocks import (
+    ActionsBlock,
+    Block,
+    ButtonElement,
+    ContextBlock,
+    HeaderBlock,
+    ImageBlock,
+    MarkdownTextObject,
+    PlainTextObject,
+    RichTextBlock,
+    RichTextElementParts,
+    RichTextListElement,
+    RichTextSectionElement,
+    SectionBlock,
+)
+from slack_sdk.models.blocks.basic_components import SlackFile
+
+from service.core.deliveries import Notice
+from service.core.phrases import clean
+from service.core.wording import DriverWords, Field, Words, footer, plain_text, words
+
+FALLBACK_LIMIT: Final = 4000
+
+_BOLD: Final = RichTextElementParts.TextStyle(bold=True)
+_ITALIC: Final = RichTextElementParts.TextStyle(italic=True)
+_CODE: Final = RichTextElementParts.TextStyle(code=True)
+
+
+def blocks_of(
+    notice: Notice, *, picture: str | None = None, public_url: str | None = None
+) -> list[dict[str, Any]]:
+    """Build the blocks of a post. `picture` is the id of a file that Slack has processed.
+
+    Every block has an id that changes with every update, as Slack asks.
+    """
+    said = words(notice.incident)
+    mark = f"{clean(notice.incident_id, 64)}:{notice.seq}{':picture' if picture else ''}"
+    blocks: list[Block] = [
+        HeaderBlock(
+            text=PlainTextObject(text=said.headline, emoji=False), block_id=f"headline:{mark}"
+        ),
+        RichTextBlock(elements=[_lead(said)], block_id=f"lead:{mark}"),
+        SectionBlock(
+            fields=[_field(field, notice) for field in said.fields], block_id=f"figures:{mark}"
+        ),
+    ]
+    if picture is not None:
+        alt = clean(f"Cost over time. {said.lead}", 2000)
+        blocks.append(
+            ImageBlock(slack_file=SlackFile(id=picture), alt_text=alt, block_id=f"chart:{mark}")
+        )
+    if said.drivers:
+        blocks.append(RichTextBlock(elements=_drivers(said), block_id=f"drivers:{mark}"))
+    if public_url is not None:
+        button = ButtonElement(
+            text=PlainTextObject(text="Open", emoji=False),
+            url=f"{public_url.rstrip('/')}/#{notice.incident_id}",
+            action_id="open",
+        )
+        blocks.append(ActionsBlock(elements=[button], block_id=f"actions:{mark}"))
+    small = PlainTextObject(text=" · ".join(footer(notice)), emoji=False)
+    blocks.append(ContextBlock(elements=[small], block_id=f"context:{mark}"))
+    return [block.to_dict() for block in blocks]
+
+
+def fallback(notice: Notice) -> str:
+    """Return the plain text of a post: for notifications, screen readers and refused blocks."""
+    text = plain_text(notice)
+    return escape(text if len(text) <= FALLBACK_LIMIT else text[: FALLBACK_LIMIT - 1] + "…")
+
+
+def escape(text: str) -> str:
+    """Escape the three characters that Slack's markup begins with, and no other.
+
+    >>> escape("<!channel> & `x`")
+    '&lt;!channel&gt; &amp; `x`'
+    """
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _lead(said: Words) -> RichTextSectionElement:
+    parts: list[dict[str, Any] | Any] = [RichTextElementParts.Text(text=said.lead, style=_BOLD)]
+    if said.status:
+        parts.append(RichTextElementParts.Text(text=f"\n{said.status}", style=_ITALIC))
+    return RichTextSectionElement(elements=parts)
+
+
+def _field(field: Field, notice: Notice) -> MarkdownTextObject:
+    """Write a label over its value; a time is shown in each reader's own zone."""
+    value = escape(field.value)
+    if field.foreign:
+        value = f"`{value.replace('`', chr(39))}`"
+    elif field.label == "Began":
+        at = int(notice.incident.starts_at.timestamp())
+        value = f"<!date^{at}^{{date_short_pretty}} {{time}}|{value}>"
+    return MarkdownTextObject(text=f"*{field.label}*\n{value}", verbatim=True)
+
+
+def _drivers(said: Words) -> list[Any]:
+    title = RichTextElementParts.Text(text=said.drivers_title, style=_BOLD)
+    return [
+        RichTextSectionElement(elements=[title]),
+        RichTextListElement(style="bullet", elements=[_driver(one) for one in said.drivers]),
+    ]
+
+
+def _driver(driver: DriverWords) -> RichTextSectionElement:
+    parts = []
+    if driver.rate:
+        parts.append(RichTextElementParts.Text(text=f"{driver.rate} ", style=_BOLD))
+    parts += [
+        RichTextElementParts.Text(text=driver.resource or "unnamed", style=_CODE),
+        RichTextElementParts.Text(text=f" {driver.reason}"),
+    ]
+    return RichTextSectionElement(elements=parts)

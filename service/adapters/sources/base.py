@@ -1,0 +1,75 @@
+"""What a source is: the code that turns one file of one format into events."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from service.core.events import CostEvent, GpuSample
+
+Form = Literal["csv", "parquet", "ndjson", "json", "empty", "unknown"]
+FlawKind = Literal["file", "format", "encoding", "size", "type", "range"]
+
+RAW_BYTES: Final = 200
+
+
+class Head(NamedTuple):
+    """What the first bytes of a file say: its form, and the names of its columns or keys.
+
+    Names are in lower case, without blanks and underscores.
+    """
+
+    form: Form
+    names: frozenset[str]
+
+
+class Row(NamedTuple):
+    """One good row; `number` is its line, or its position in a Parquet file, from 1."""
+
+    number: int
+    event: CostEvent | GpuSample
+
+
+class Flaw(NamedTuple):
+    """One bad row: why, in one line, and its first bytes."""
+
+    number: int
+    kind: FlawKind
+    reason: str
+    raw: bytes = b""
+
+
+class Completion(NamedTuple):
+    """The sender says that a snapshot is whole, and how many rows it has."""
+
+    number: int
+    snapshot_id: str
+    rows: int | None
+
+
+class BrokenFileError(Exception):
+    """The rest of a file cannot be read: its last good row, and why."""
+
+    def __init__(self, number: int, kind: FlawKind, reason: str) -> None:
+        super().__init__(reason)
+        self.flaw = Flaw(number, kind, reason)
+
+
+class Source(NamedTuple):
+    """One format. `read` raises BrokenFileError and nothing else, whatever the file holds.
+
+    With `appends`, a row without x_SnapshotId stands for itself; without, it belongs to the
+    snapshot that its file is a delivery of.
+    """
+
+    recognises: Callable[[Head], bool]
+    read: Callable[[Path], Iterator[Row | Flaw | Completion]]
+    appends: bool
+
+
+def plain(name: str) -> str:
+    """Write a column's name as `Head` has it.
+
+    >>> plain(" Charge Period Start"), plain("x_EventId"), plain("charge_category")
+    ('chargeperiodstart', 'xeventid', 'chargecategory')
+    """
+    return name.strip("\ufeff \t\r\n\"'").lower().replace("_", "").replace(" ", "")

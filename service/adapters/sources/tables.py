@@ -1,0 +1,172 @@
+"""Tables: CSV and Parquet files as rows of text, so that one source reads both."""
+
+import csv
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, NoReturn
+
+from service.adapters.sources.base import RAW_BYTES, BrokenFileError, Flaw, FlawKind, Head, plain
+from service.adapters.sources.files import delimiter_of, lines, parquet, parquet_columns
+from service.core.events import MAX_LINE_BYTES
+
+MAX_LINES_OF_A_ROW: Final = 100
+BATCH: Final = 2048
+# A bill's rows differ in something: a Parquet file with many rows to each of its bytes is a bomb.
+ROWS_PER_BYTE: Final = 4
+
+Cells = tuple[int, Sequence[str | None]]
+
+
+class Table(NamedTuple):
+    """The columns' names as `plain` writes them, and the rows: (number, cells) or what is wrong."""
+
+    columns: list[str]
+    rows: Iterator[Cells | Flaw]
+
+
+def read_table(path: Path, head: Head, wanted: Collection[str]) -> Table:
+    """Open a CSV or Parquet file. Of a Parquet file only the `wanted` columns are read.
+
+    BrokenFileError when the header is not one, there or later when the rest cannot be read.
+    """
+    if head.form == "parquet":
+        types = parquet_columns(path)
+        _refuse_doubles([plain(name) for name in types])
+        chosen = {name: kind for name, kind in types.items() if plain(name) in wanted}
+        return Table([plain(name) for name in chosen], _parquet_rows(path, chosen))
+    feed = _Feed(path)
+    header = feed.header()
+    columns = [plain(cell) for cell in header]
+    _refuse_doubles([name for name in columns if name])
+    return Table(columns, _csv_rows(feed, len(columns)))
+
+
+def _refuse_doubles(columns: list[str]) -> None:
+    for name in columns:
+        if columns.count(name) > 1:
+            raise BrokenFileError(1, "format", f"the header names {name!r} twice")
+
+
+class _BadLineError(Exception):
+    def __init__(self, kind: FlawKind, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+class _Feed:
+    """Hands lines to the csv module, and takes them back when they were not a row after all.
+
+    So a quote that is never closed costs the row it stands in, not the rest of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lines = lines(path)
+        self._back: list[tuple[int, bytes]] = []
+        self._taken: list[tuple[int, bytes]] = []
+        self._size = 0
+        self.delimiter = ","
+
+    def header(self) -> list[str]:
+        for number, line in self._lines:
+            try:
+                text = line.decode("utf-8-sig")
+                if text.strip():
+                    self.delimiter = delimiter_of(text)
+                    return next(csv.reader([text], delimiter=self.delimiter))
+            except (UnicodeDecodeError, csv.Error):
+                raise BrokenFileError(number, "format", "the header cannot be read") from None
+        raise BrokenFileError(0, "format", "the file is empty")
+
+    def __iter__(self) -> "_Feed":
+        return self
+
+    def __next__(self) -> str:
+        item = self._back.pop() if self._back else next(self._lines)
+        self._taken.append(item)
+        line = item[1]
+        self._size += len(line)
+        if self._size > MAX_LINE_BYTES:
+            raise _BadLineError("size", f"longer than {MAX_LINE_BYTES} bytes")
+        if len(self._taken) > MAX_LINES_OF_A_ROW:
+            raise _BadLineError("format", f"no end within {MAX_LINES_OF_A_ROW} lines")
+        if b"\0" in line:
+            raise _BadLineError("encoding", "holds a NUL byte")
+        try:
+            return line.decode()
+        except UnicodeDecodeError:
+            raise _BadLineError("encoding", "is not UTF-8") from None
+
+    @property
+    def number(self) -> int:
+        return self._taken[0][0] if self._taken else 0
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the row ended because the file did, in the middle of a line."""
+        return not self._taken[-1][1].endswith(b"\n") and not self._back
+
+    def begin(self) -> None:
+        self._taken.clear()
+        self._size = 0
+
+    def give_up(self, kind: FlawKind, reason: str) -> Flaw:
+        """Refuse the first line of what was taken, and take back the others."""
+        number, line = self._taken[0]
+        self._back.extend(reversed(self._taken[1:]))
+        return Flaw(number, kind, reason, line[:RAW_BYTES])
+
+
+def _csv_rows(feed: _Feed, width: int) -> Iterator[Cells | Flaw]:
+    reader = csv.reader(feed, delimiter=feed.delimiter)
+    while True:
+        feed.begin()
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield feed.give_up("format", str(error))
+            continue
+        except _BadLineError as error:
+            yield feed.give_up(error.kind, str(error))
+            continue
+        if not any(cells):
+            continue
+        if len(cells) == width or (len(cells) > width and not any(cells[width:])):
+            yield feed.number, cells
+        elif len(cells) < width and feed.is_cut:
+            raise BrokenFileError(feed.number, "file", "the file ends in the middle of a row")
+        else:
+            yield feed.give_up("format", f"{len(cells)} cells where the header has {width}")
+
+
+def _parquet_rows(path: Path, chosen: dict[str, str]) -> Iterator[Cells | Flaw]:
+    number = 0
+    columns = ", ".join(_as_text(name, kind) for name, kind in chosen.items()) or "1"
+    try:
+        with parquet(path) as db:
+            most = BATCH + ROWS_PER_BYTE * path.stat().st_size
+            rows = db.execute(f"SELECT {columns} FROM file")  # noqa: S608 - names are quoted
+            while batch := rows.fetchmany(BATCH):
+                for number, cells in enumerate(batch, number + 1):  # noqa: B020 - counts on
+                    yield number, cells
+                if number > most:
+                    _refuse_bomb(number)
+    except BrokenFileError as error:
+        raise BrokenFileError(number, error.flaw.kind, error.flaw.reason) from None
+    except OSError as error:
+        raise BrokenFileError(number, "file", f"cannot be read: {error.strerror}") from None
+
+
+def _refuse_bomb(number: int) -> NoReturn:
+    raise BrokenFileError(number, "size", f"more than {ROWS_PER_BYTE} rows to a byte is not read")
+
+
+def _as_text(name: str, kind: str) -> str:
+    """Write a column as text that loses nothing: shortest exact decimals, UTC times, JSON."""
+    column = '"' + name.replace('"', '""') + '"'
+    if kind == "TIMESTAMP WITH TIME ZONE":
+        column = f"make_timestamp(epoch_us({column}))"
+    elif kind.endswith("]") or kind.startswith(("MAP", "STRUCT")):
+        column = f"to_json({column})"
+    return f"CAST({column} AS VARCHAR)"

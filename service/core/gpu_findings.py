@@ -1,0 +1,102 @@
+"""GPU findings: idle verdicts in the words that incidents are built from."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final
+
+from detectors.base import start_of
+from service.core import money
+from service.core.events import CostEvent, GpuSample, SeriesKey
+from service.core.findings import Finding, Status, finding_id_of
+from service.core.gpu_rates import HourCost
+from service.core.idle import IdleGpus
+from service.core.idle_verdicts import IdleVerdict
+from service.core.incidents import Member
+from service.core.owners import Owners
+
+DETECTOR: Final = "idle_gpu"
+SETTLES_AFTER: Final = timedelta(hours=48)  # how late a sample may be
+
+
+class GpuFindings:
+    """Feeds samples and the bill to the idle detector, and tells its verdicts as findings."""
+
+    def __init__(self, idle: IdleGpus) -> None:
+        self._idle = idle
+        self._sampled: set[str] = set()
+
+    def observe(self, arrived_at: datetime, sample: GpuSample) -> None:
+        """Take in one sample."""
+        if sample.resource_id is not None:
+            self._sampled.add(sample.resource_id)
+        self._idle.observe(arrived_at, sample)
+
+    def is_sampled(self, series: SeriesKey) -> bool:
+        """Tell whether samples of this resource have come: then its bill prices its idleness."""
+        return series.resource in self._sampled
+
+    def observe_cost(self, series: SeriesKey, step: int, cost: Decimal, about: CostEvent) -> None:
+        """Take in what an instance cost in one hour, all its rows added up."""
+        self._idle.observe_cost(
+            HourCost(
+                resource_id=series.resource,
+                hour_start=start_of(step, 1),
+                effective_cost=cost,
+                currency=series.billing_currency,
+                commitment_status=about.commitment_discount_status,
+                capacity_reservation_status=about.capacity_reservation_status,
+                region_id=about.region_id,
+                sub_account_id=about.sub_account_id,
+                tags=about.tags,
+            )
+        )
+
+    def advance(self, now: datetime, owners: Owners) -> Iterable[Member]:
+        """Let time pass; return the findings that changed, in a fixed order."""
+        verdicts = self._idle.advance(now)
+        return [Member(_finding(verdict, owners), {}, 1) for verdict in verdicts]
+
+
+def _finding(verdict: IdleVerdict, owners: Owners) -> Finding:
+    series = SeriesKey(
+        "gpu_samples", verdict.sub_account_id or "", verdict.key, verdict.currency, "hour"
+    )
+    owner = owners.of(verdict.tags, verdict.sub_account_id)
+    waste = verdict.waste
+    paid = money.ZERO if waste is None else waste
+    price = verdict.price_per_gpu_hour
+    return Finding(
+        finding_id=finding_id_of(str(series), f"{DETECTOR}:{verdict.cause}", verdict.since),
+        detector=DETECTOR,
+        kind=DETECTOR,
+        status=_status(verdict),
+        series=str(series),
+        resource_id=verdict.resource_id,
+        sub_account_id=verdict.sub_account_id or "",
+        service_name=verdict.instance_type or verdict.model,
+        region_id=verdict.region_id,
+        owner=owner.name,
+        charge_period_start=verdict.since,
+        charge_period_end=max(verdict.until, verdict.since + timedelta(hours=1)),
+        detected_at=verdict.detected_at,
+        score=round(verdict.score, 6),
+        actual=paid,
+        expected=money.ZERO,
+        expected_low=money.ZERO,
+        expected_high=money.ZERO,
+        impact=waste,
+        billing_currency=verdict.currency,
+        reason=verdict.reason,
+        owner_source=owner.source,
+        run_rate_per_day=None if price is None else price * verdict.gpu_count * 24,
+        ended_at=verdict.until if verdict.ended else None,
+        resource_name=verdict.key,
+    )
+
+
+def _status(verdict: IdleVerdict) -> Status:
+    if verdict.retracted:
+        return "retracted"
+    settled = verdict.updated_at >= verdict.detected_at + SETTLES_AFTER
+    return "confirmed" if settled else "provisional"

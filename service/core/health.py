@@ -1,0 +1,64 @@
+"""Health: one word for the whole service, and the reasons for it in plain sentences."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Final, Literal, NamedTuple
+
+from service.core.ports import SourceStatus
+
+State = Literal["ok", "degraded", "rebuilding", "unavailable"]
+
+# A daily export is at most a day old when it comes; one that missed its turn is a silent stop.
+STALE_AFTER: Final = timedelta(hours=48)
+OVERDUE_AFTER: Final = timedelta(minutes=5)
+REJECTED_SHARE: Final = 0.01
+
+
+class Health(NamedTuple):
+    """The word, and why it is not `ok`; a reason names the source or the part it is about."""
+
+    state: State
+    reasons: tuple[str, ...]
+
+
+UNAVAILABLE: Final = Health("unavailable", ("The store does not answer.",))
+
+
+def health_of(
+    sources: Iterable[SourceStatus],
+    deliveries: Mapping[str, int],
+    next_due: datetime | None,
+    now: datetime,
+    *,
+    rebuilding: bool,
+) -> Health:
+    """Judge the service by what the store says of its sources and its outbox."""
+    reasons = [reason for source in sources for reason in _faults(source, now)]
+    if dead := deliveries.get("dead"):
+        reasons.append(f"{_count(dead, 'notice')} could not be delivered.")
+    if unknown := deliveries.get("unknown"):
+        reasons.append(f"{_count(unknown, 'notice')} may or may not have arrived.")
+    if next_due is not None and now - next_due > OVERDUE_AFTER:
+        reasons.append(f"Notices wait to be sent since {next_due:%Y-%m-%d %H:%M} UTC.")
+    if rebuilding:
+        return Health("rebuilding", ("The store is being rebuilt from the log.", *reasons))
+    return Health("degraded" if reasons else "ok", tuple(reasons))
+
+
+def is_stale(source: SourceStatus, now: datetime) -> bool:
+    """Tell whether a source has been silent for longer than `STALE_AFTER`."""
+    return source.last_arrived_at is not None and now - source.last_arrived_at > STALE_AFTER
+
+
+def _faults(source: SourceStatus, now: datetime) -> Iterable[str]:
+    if source.last_error:
+        yield f"Source {source.source}: {source.last_error}"
+    if is_stale(source, now):
+        yield f"Source {source.source}: nothing arrived for over {STALE_AFTER.days * 24} h."
+    seen = source.events + source.rejected
+    if source.rejected > REJECTED_SHARE * seen:
+        yield f"Source {source.source}: {source.rejected} of {seen} rows were rejected."
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -1,0 +1,241 @@
+"""Idle GPUs: samples and bills in, verdicts out.
+
+Time is the arrival clock. Every `TICK` seconds of it the GPUs are judged, so that what is said does
+not depend on how arrivals were cut into batches. A verdict is updated when GPUs join or leave it and
+every hour in between, and ended when none is left; idle again within a day, it goes on.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+import numpy as np
+
+from detectors.base import F64, I64
+from service.core.events import GpuSample
+from service.core.gpu_rates import HourCost, Rates
+from service.core.gpu_runs import SILENCE, Run, idle_between, let_go, run_of, to_learn, to_score
+from service.core.gpus import HOUR, NEVER, REOPENS, Gpu, GpuHours, GpuKey
+from service.core.idle_causes import Neighbours
+from service.core.idle_groups import Group, Member, Place, going_on, over
+from service.core.idle_verdicts import Ending, IdleVerdict
+from service.core.prices import PriceBook
+from service.core.unused import Unused
+
+TICK: Final = 300
+CONTINUES: Final = 24 * HOUR
+FORGETS: Final = 7 * 24 * HOUR
+SCORED: Final = ("run_hours", "fresh_hours", "power_watts")
+LEARNT: Final = ("gap_hours", "watched_hours", "worked_hours", "least_power_watts")
+
+
+class IdleDetector(Protocol):
+    """The column form of `detectors.idle_gpu`: one row per GPU."""
+
+    def resize(self, rows: int) -> None:
+        """Make room for `rows` GPUs."""
+        ...
+
+    def forget(self, rows: I64) -> None:
+        """Make rows new again."""
+        ...
+
+    def score(self, rows: I64, hours: Mapping[str, F64]) -> F64:
+        """Return each GPU's surprise, 0 while there is nothing to say; fields as in `SCORED`."""
+        ...
+
+    def learn(self, rows: I64, hours: Mapping[str, F64]) -> None:
+        """Take in hours that are over, fields as in `LEARNT`; a row occurs once."""
+        ...
+
+
+class IdleGpus:
+    """All GPUs of one worker, from sample to verdict."""
+
+    def __init__(
+        self,
+        detector: IdleDetector,
+        book: PriceBook,
+        closes_after: timedelta = timedelta(minutes=10),
+    ) -> None:
+        self.hours = GpuHours(closes_after)
+        self.rates = Rates(book)
+        self._detector = detector
+        self._rows: dict[GpuKey, int] = {}
+        self._free: list[int] = []
+        self._groups: dict[Place, Group] = {}
+        self._told: dict[GpuKey, Group] = {}
+        self._unused = Unused()
+        self._verdicts: list[IdleVerdict] = []
+        self._tick_at: int | None = None
+
+    def observe(self, arrived_at: datetime, sample: GpuSample) -> None:
+        """Take in one sample, in any order within the last 48 h, any number of times."""
+        self._pass_time(int(arrived_at.timestamp()))
+        self.hours.observe(arrived_at, sample)
+
+    def observe_cost(self, cost: HourCost) -> None:
+        """Take in what the bill says of one hour of one resource; a later word replaces it.
+
+        Resources that are neither known from samples nor of a listed GPU type are left out.
+        """
+        if cost.resource_id in self.hours.resources or self.rates.lists(cost):
+            self.rates.observe_cost(cost)
+            self._unused.observe_cost(cost)
+
+    def advance(self, now: datetime) -> list[IdleVerdict]:
+        """Let time pass to `now`; return what changed since the last call, in order."""
+        self._pass_time(int(now.timestamp()))
+        verdicts, self._verdicts = self._verdicts, []
+        return verdicts
+
+    def _pass_time(self, now: int) -> None:
+        if self._tick_at is None:
+            self._tick_at = now // TICK * TICK + TICK
+        while self._tick_at <= now:
+            self._tick(self._tick_at)
+            self._tick_at += TICK
+
+    def _tick(self, now: int) -> None:
+        changed = self._review(now)
+        self._learn(now)
+        changed |= self._judge(now)
+        self._tell(now, changed)
+        self._verdicts += self._unused.advance(now)
+        if now % HOUR == 0:
+            self._let_go(now)
+
+    def _learn(self, now: int) -> None:
+        by_step: dict[int, list[tuple[int, tuple[float, ...]]]] = {}
+        for gpu, step, hour in self.hours.close(now):
+            by_step.setdefault(step, []).append((self._row(gpu.key), to_learn(gpu, step, hour)))
+        for step in sorted(by_step):
+            self._detector.learn(*_columns(by_step[step], LEARNT))
+
+    def _judge(self, now: int) -> set[Place]:
+        """Find GPUs that have become idle; return the groups they joined."""
+        found: list[tuple[Gpu, Run]] = []
+        for key, gpu in self.hours.gpus.items():
+            since = gpu.first if gpu.last_busy == NEVER else gpu.last_busy
+            if key in self._told or gpu.last - since < HOUR or now - gpu.last > SILENCE:
+                continue
+            run = run_of(self.hours, gpu)
+            if run.seconds >= HOUR:
+                found.append((gpu, run))
+        scores = self._score(found)
+        if not any(scores):
+            return set()
+        neighbours = Neighbours(self.hours, now)
+        return {
+            self._join(neighbours, gpu, run, score, now)
+            for (gpu, run), score in zip(found, scores, strict=True)
+            if score > 0
+        }
+
+    def _score(self, found: Sequence[tuple[Gpu, Run]]) -> list[float]:
+        if not found:
+            return []
+        known = [(self._row(gpu.key), to_score(gpu, run)) for gpu, run in found]
+        return [float(score) for score in self._detector.score(*_columns(known, SCORED))]
+
+    def _join(self, neighbours: Neighbours, gpu: Gpu, run: Run, score: float, now: int) -> Place:
+        place = Place(gpu.host, neighbours.cause(gpu, run))
+        step = run.start // HOUR
+        group = self._groups.get(place)
+        if group is None or (group.verdict is not None and group.verdict.retracted):
+            group = self._groups[place] = Group(place=place, since=step, detected=now)
+        elif group.told == NEVER:
+            group.since = min(group.since, step)
+        parts = sum(near.key[0] == gpu.key[0] for near in neighbours.of(place.key))
+        group.members[gpu.key] = Member(gpu, run, score, max(parts, 1))
+        self._told[gpu.key] = group
+        gpu.hold_from = step
+        return place
+
+    def _review(self, now: int) -> set[Place]:
+        """Look at the GPUs that are told as idle; return the groups that some have left."""
+        changed = set()
+        for key, group in list(self._told.items()):
+            member = group.members[key]
+            ending, end = self._ending(member, now)
+            if not ending:
+                continue
+            if ending != "withdrawn":
+                hours = idle_between(member.gpu, member.run.start, end)
+                group.settle(hours, member.parts)
+            group.ending, group.until = ending, end
+            member.gpu.hold_from = None
+            del group.members[key], self._told[key]
+            changed.add(group.place)
+        return changed
+
+    def _ending(self, member: Member, now: int) -> tuple[Ending, int]:
+        """Say why and when a GPU stopped being idle; nothing while it goes on."""
+        gpu, start = member.gpu, member.run.start
+        if now - gpu.last > SILENCE:
+            return "silent", gpu.last
+        if max(gpu.last_busy, gpu.pod_since, self.hours.split_at(gpu)) <= start:
+            return "", NEVER
+        run = run_of(self.hours, gpu)
+        if run.start <= start:
+            return "", NEVER
+        if gpu.last_busy <= start:
+            return ("pod" if run.start == gpu.pod_since else "silent"), run.start
+        if gpu.last_busy > member.run.end:
+            return "worked", first_busy(gpu, start)
+        # A late sample shows work at a time that was already called idle.
+        member.run, member.score = run, self._score([(gpu, run)])[0]
+        return ("", NEVER) if member.score > 0 else ("withdrawn", gpu.last)
+
+    def _tell(self, now: int, changed: set[Place]) -> None:
+        groups = self._groups.values()
+        changed |= {g.place for g in groups if g.members and now - g.told >= HOUR}
+        neighbours = Neighbours(self.hours, now) if changed else None
+        for place in sorted(changed):
+            group = self._groups[place]
+            group.told = now
+            if group.members and neighbours is not None:
+                for member in group.members.values():
+                    member.run = run_of(self.hours, member.gpu)
+                verdict = going_on(group, neighbours, self._told, self.rates, now)
+                self._verdicts.append(verdict)
+            elif group.verdict is not None:
+                self._verdicts.append(over(group, group.verdict, self.rates, now))
+
+    def _row(self, key: GpuKey) -> int:
+        row = self._rows.get(key)
+        if row is None:
+            row = self._rows[key] = self._free.pop() if self._free else len(self._rows)
+            self._detector.resize(len(self._rows) + len(self._free))
+        return row
+
+    def _let_go(self, now: int) -> None:
+        """Forget what can matter no more."""
+        for place, group in list(self._groups.items()):
+            if not group.members and now - group.told > CONTINUES:
+                del self._groups[place]
+        gone = [key for key, gpu in self.hours.gpus.items() if now - gpu.arrived > FORGETS]
+        rows = [self._rows.pop(key) for key in gone if key in self._rows]
+        self._free += rows
+        self._detector.forget(np.array(rows, np.int64))
+        for resource_id in self.hours.forget(gone):
+            self.rates.forget(resource_id)
+        for gpu in self.hours.gpus.values():
+            old = bool(gpu.hours) and (min(gpu.hours) + 1) * HOUR <= now - REOPENS
+            let_go(gpu, run_of(self.hours, gpu) if old else None, now)
+
+
+def first_busy(gpu: Gpu, after: int) -> int:
+    """Return when a GPU first worked after a moment, its newest sample if it did not."""
+    starts = (
+        step * HOUR + hour.first_busy for step, hour in gpu.hours.items() if hour.last_busy != NEVER
+    )
+    return min((start for start in starts if start > after), default=gpu.last)
+
+
+def _columns(
+    known: Sequence[tuple[int, tuple[float, ...]]], names: Sequence[str]
+) -> tuple[I64, dict[str, F64]]:
+    rows = np.array([row for row, _ in known], np.int64)
+    values = np.array([values for _, values in known], np.float64)
+    return rows, {name: values[:, place] for place, name in enumerate(names)}

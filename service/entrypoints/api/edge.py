@@ -1,0 +1,59 @@
+"""What is done to every request and answer, whatever the route."""
+
+import time
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.entrypoints.api.problems import SECURITY_HEADERS, problem
+from service.telemetry import Metrics
+
+NO_ROUTE: Final = "none"
+
+
+class Edge:
+    """Checks the host, adds the security headers, counts and times by route.
+
+    `hosts` are the names that may be asked for; empty means any.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, hosts: frozenset[str]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 500
+
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        app = self._app if self._may_ask(Headers(scope=scope)) else _wrong_host
+        try:
+            await app(scope, receive, send_on)
+        finally:
+            # The route's pattern, never the path: strangers choose paths, we choose routes.
+            # A mounted folder has no route, but becomes the root of what is beneath it.
+            route = getattr(scope.get("route"), "path", scope.get("root_path") or NO_ROUTE)
+            self._metrics.api_requests.labels(route, str(status)).inc()
+            self._metrics.api_seconds.labels(route).observe(time.perf_counter() - began)
+
+    def _may_ask(self, headers: Headers) -> bool:
+        host = headers.get("host", "")
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        return not self._hosts or name.lower() in self._hosts
+
+
+_wrong_host: Final = problem(400, "This service is not known under that name.")

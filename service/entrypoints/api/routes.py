@@ -1,0 +1,227 @@
+"""Every route of the API, and what it answers from the store and the history."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Annotated, Final, NamedTuple
+from urllib.parse import unquote
+
+from fastapi import HTTPException, Path, Query, Request, Response
+
+from service.adapters.history import History
+from service.core.events import SeriesKey
+from service.core.health import UNAVAILABLE, Health, health_of
+from service.core.incidents import Incident
+from service.core.ports import FindingFilter, IncidentFilter, Store, StoreUnavailableError
+from service.core.wording import headline
+from service.entrypoints.api import queries, views
+from service.entrypoints.api.problems import RETRY_LATER, unavailable
+from service.telemetry import CONTENT_TYPE, Metrics
+from service.web.page import Home, home_page, no_store_page
+
+CHARTS_KEPT: Final = 64
+MOST_FIRING: Final = 10_000
+RECENT: Final = 200
+SERIES_PATH: Final = "/v1/series/"
+Id = Annotated[str, Path(max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+class Parts(NamedTuple):
+    """What the routes answer from."""
+
+    store: Store
+    history: History | None
+    metrics: Metrics
+    started_at: datetime
+    now: Callable[[], datetime]
+    version: str
+    settles_after: Callable[[str], timedelta]
+    rebuilding: Callable[[], bool]
+
+
+class Routes:
+    """One method a route; its docstring is its description in the OpenAPI document."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._charts: dict[str, bytes] = {}
+
+    def live(self) -> Response:
+        """Answer as long as the process does; asks nothing of anything else."""
+        return Response("ok\n", media_type="text/plain")
+
+    def ready(self) -> Response:
+        """Answer 200 when the store answers, 503 otherwise."""
+        self._parts.store.ping()
+        return Response("ok\n", media_type="text/plain")
+
+    def metrics(self) -> Response:
+        """Return this process's metrics, and the store's state, in Prometheus text format."""
+        metrics, store = self._parts.metrics, self._parts.store
+        try:
+            metrics.outbox(store.delivery_counts())
+            metrics.firing(incident.severity for incident in self._firing())
+            metrics.offset.set(store.offset())
+            for source in store.sources():
+                if source.last_arrived_at is not None:
+                    at = source.last_arrived_at.timestamp()
+                    metrics.last_arrival.labels(source.source).set(at)
+            metrics.store_up.set(1)
+        except StoreUnavailableError:
+            # What this process counts itself is true without the store.
+            metrics.store_up.set(0)
+        return Response(metrics.render(), media_type=CONTENT_TYPE)
+
+    def status(self) -> Response:
+        """Say how the service is: one word, the reasons, and the facts behind them."""
+        parts = self._parts
+        now = parts.now()
+        try:
+            health = self._health(now)
+            status = views.Status(
+                state=health.state,
+                reasons=list(health.reasons),
+                as_of=now,
+                version=parts.version,
+                started_at=parts.started_at,
+                offset=parts.store.offset(),
+                sources=[views.Source.of(source, now) for source in parts.store.sources()],
+                deliveries=parts.store.delivery_counts(),
+                incidents_firing=len(self._firing()),
+            )
+        except StoreUnavailableError:
+            reasons = list(UNAVAILABLE.reasons)
+            return unavailable(reasons[0], state=UNAVAILABLE.state, reasons=reasons)
+        return views.answer(status)
+
+    def incidents(self, query: Annotated[queries.IncidentQuery, Query()]) -> Response:
+        """List incidents, the last changed first."""
+        where = IncidentFilter(state=query.state, owner=query.owner, limit=query.limit)
+        found = self._parts.store.incidents(where)
+        return views.answer(views.Listing(items=found, as_of=self._parts.now()))
+
+    def incident(self, incident_id: Id) -> Response:
+        """Return one incident."""
+        found = self._parts.store.incident(incident_id)
+        if found is None:
+            raise HTTPException(404, "There is no such incident.")
+        return views.answer(found)
+
+    def chart(self, incident_id: Id, request: Request) -> Response:
+        """Draw the series behind an incident's biggest driver, as it was last told."""
+        notice = self._parts.store.latest_notice(incident_id)
+        if notice is None or notice.chart is None:
+            raise HTTPException(404, "There is no chart of such an incident.")
+        name = notice.delivery_id
+        # The page asks again each time it refreshes; the picture changes with the notice alone.
+        headers = {"ETag": f'"{name}"', "Cache-Control": "no-cache"}
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        image = self._charts.get(name)
+        if image is None:
+            from service.adapters import charts  # noqa: PLC0415  loads matplotlib
+
+            image = charts.png(notice.chart, title=headline(notice.incident))
+            self._charts[name] = image
+            for old in list(self._charts)[:-CHARTS_KEPT]:
+                self._charts.pop(old, None)
+        return Response(image, media_type="image/png", headers=headers)
+
+    def findings(self, query: Annotated[queries.FindingQuery, Query()]) -> Response:
+        """List findings, the newest first."""
+        found = self._parts.store.findings(FindingFilter(**query.model_dump()))
+        return views.answer(views.Listing(items=found, as_of=self._parts.now()))
+
+    def finding(self, finding_id: Id) -> Response:
+        """Return one finding."""
+        found = self._parts.store.finding(finding_id)
+        if found is None:
+            raise HTTPException(404, "There is no such finding.")
+        return views.answer(found)
+
+    def series(
+        self, key: str, query: Annotated[queries.WindowQuery, Query()], request: Request
+    ) -> Response:
+        """Return one series: what each of its periods costs now, and its findings."""
+        series = _series_in(key, request)
+        now = self._parts.now()
+        try:
+            since, until = query.window(now)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from None
+        findings = self._parts.store.findings(FindingFilter(series=str(series)))
+        periods = self._periods(series, since, until, now)
+        if not findings and not periods:
+            raise HTTPException(404, "Nothing is known of such a series in this window.")
+        return views.answer(
+            views.Series(
+                **series._asdict(),
+                series=str(series),
+                since=since,
+                until=until,
+                current=periods[-1] if periods else None,
+                periods=periods,
+                findings=findings,
+            )
+        )
+
+    def deliveries(self, query: Annotated[queries.DeliveryQuery, Query()]) -> Response:
+        """List deliveries, the last changed first."""
+        found = self._parts.store.deliveries(query.state, query.limit)
+        items = [views.DeliveryView.of(delivery) for delivery in found]
+        return views.answer(views.Listing(items=items, as_of=self._parts.now()))
+
+    def home(self) -> Response:
+        """Show what is burning now, whose it is, how much and since when."""
+        store, now = self._parts.store, self._parts.now()
+        try:
+            recent = store.incidents(IncidentFilter(limit=RECENT))
+            home = Home(
+                health=self._health(now),
+                now=now,
+                firing=self._firing(),
+                others=[incident for incident in recent if incident.state != "firing"],
+                latest_notice=store.latest_notice,
+                sources=store.sources(),
+                version=self._parts.version,
+            )
+            return Response(home_page(home), media_type="text/html")
+        except StoreUnavailableError:
+            return Response(no_store_page(now), 503, media_type="text/html")
+
+    def _firing(self) -> list[Incident]:
+        return self._parts.store.incidents(IncidentFilter(state="firing", limit=MOST_FIRING))
+
+    def _health(self, now: datetime) -> Health:
+        store = self._parts.store
+        return health_of(
+            store.sources(),
+            store.delivery_counts(),
+            store.next_due(),
+            now,
+            rebuilding=self._parts.rebuilding(),
+        )
+
+    def _periods(
+        self, series: SeriesKey, since: datetime, until: datetime, now: datetime
+    ) -> list[views.Period] | None:
+        if self._parts.history is None:
+            return None
+        try:
+            rows = self._parts.history.series(str(series), since, until)
+        except OSError:
+            raise HTTPException(503, "The history cannot be read.", RETRY_LATER) from None
+        settles_after = self._parts.settles_after(series.source)
+        return [views.Period.of(row, settles_after, now) for row in rows]
+
+
+def _series_in(key: str, request: Request) -> SeriesKey:
+    """Read the series from the path, whether its %2F were encoded once more or pasted as is."""
+    # A name pasted as is arrives with its %2F turned into slashes: then the raw path has it.
+    raw = request.scope["raw_path"].decode("ascii", "replace").partition(SERIES_PATH)[2]
+    parts = (unquote(part).replace("%", "%25").replace("/", "%2F") for part in raw.split("/"))
+    for name in (key, "/".join(parts)):
+        try:
+            return SeriesKey.parse(name)
+        except ValueError:
+            continue
+    raise HTTPException(422, "This is not the name of a series.")

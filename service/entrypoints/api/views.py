@@ -1,0 +1,154 @@
+"""What the API answers: the shapes beside findings and incidents, and how they become JSON."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+from fastapi import Response
+
+from service.core import money
+from service.core.deliveries import Action, Delivery, DeliveryState, Reason
+from service.core.findings import Finding
+from service.core.health import State, is_stale
+from service.core.ledger import LedgerRow
+from service.core.ports import SourceStatus
+
+_T = TypeVar("_T")
+
+
+class Source(SourceStatus, kw_only=True):
+    """A source's counts, and how old its newest event is; `stale` is a silent stop."""
+
+    age_seconds: float | None
+    stale: bool
+
+    @classmethod
+    def of(cls, status: SourceStatus, now: datetime) -> "Source":
+        """Compare a source's newest event with the present."""
+        at = status.last_arrived_at
+        return cls(
+            **msgspec.structs.asdict(status),
+            age_seconds=None if at is None else (now - at).total_seconds(),
+            stale=is_stale(status, now),
+        )
+
+
+class Status(msgspec.Struct, kw_only=True):
+    """The service in one answer. `offset` is how far into the log what is shown reaches."""
+
+    state: State
+    reasons: list[str]
+    as_of: datetime
+    version: str
+    started_at: datetime
+    offset: int
+    sources: list[Source]
+    deliveries: dict[str, int]
+    incidents_firing: int
+
+
+class DeliveryView(msgspec.Struct, kw_only=True):
+    """One message of one incident transition to one destination, and how far it got."""
+
+    delivery_id: str
+    incident_id: str
+    destination: str
+    action: Action
+    seq: int
+    at: datetime
+    reason: Reason
+    text: str
+    why_here: str
+    state: DeliveryState
+    due: datetime
+    attempts: int
+    error: str | None
+    updated_at: datetime | None
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> "DeliveryView":
+        """Leave out what the sender alone needs."""
+        notice = delivery.notice
+        return cls(
+            delivery_id=notice.delivery_id,
+            incident_id=notice.incident_id,
+            destination=notice.destination,
+            action=notice.action,
+            seq=notice.seq,
+            at=notice.at,
+            reason=notice.reason,
+            text=notice.text,
+            why_here=notice.why_here,
+            state=delivery.state,
+            due=delivery.due,
+            attempts=delivery.attempts,
+            error=delivery.error,
+            updated_at=delivery.updated_at,
+        )
+
+
+class Period(msgspec.Struct, kw_only=True):
+    """What one kind of charge of one period costs now; until it is settled it may change."""
+
+    charge_period_start: datetime
+    charge_period_end: datetime
+    charge_category: str
+    cost: Decimal
+    settled: bool
+
+    @classmethod
+    def of(cls, row: LedgerRow, settles_after: timedelta, now: datetime) -> "Period":
+        """Judge a ledger row by its source's settling time."""
+        return cls(
+            charge_period_start=row.charge_period_start,
+            charge_period_end=row.charge_period_end,
+            charge_category=row.charge_category,
+            cost=row.cost,
+            settled=row.charge_period_end + settles_after <= now,
+        )
+
+
+class Series(msgspec.Struct, kw_only=True):
+    """One series: its newest period, its periods in a window, and its findings.
+
+    `current` and `periods` are null on a service that keeps no history.
+    """
+
+    series: str
+    source: str
+    sub_account_id: str
+    resource: str
+    billing_currency: str
+    grain: str
+    since: datetime
+    until: datetime
+    current: Period | None
+    periods: list[Period] | None
+    findings: list[Finding]
+
+
+class Listing(msgspec.Struct, Generic[_T], kw_only=True):
+    """Some of what there is, at most as many as were asked for."""
+
+    items: list[_T]
+    as_of: datetime
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def answer(value: object) -> Response:
+    """Write a value as JSON: money as plain decimal strings, times with Z."""
+    plain = msgspec.to_builtins(value, builtin_types=(Decimal,))
+    return Response(_ENCODER.encode(_with_money_as_text(plain)), media_type="application/json")
+
+
+def _with_money_as_text(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return money.text(value)
+    if isinstance(value, dict):
+        return {name: _with_money_as_text(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_with_money_as_text(part) for part in value]
+    return value

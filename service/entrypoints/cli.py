@@ -1,0 +1,227 @@
+"""The console script `spendwatch`."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from service.config import ConfigError, Settings, load
+from service.core.ports import StoreUnavailableError
+
+FAILED: Final = 1
+MISUSED: Final = 2
+MOSTLY_REJECTED: Final = 3
+SHOWN_REJECTS: Final = 10
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Real-time cost anomaly detection for cloud and GPU spend.",
+)
+_out = Console(soft_wrap=True, highlight=False)
+_err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="A TOML file; see deploy/config.toml.")
+]
+
+
+def say(text: str) -> None:
+    """Print a plain line."""
+    _out.print(escape(text))
+
+
+def complain(text: str) -> None:
+    """Print one line about what went wrong."""
+    _err.print(escape(text))
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        complain(f"spendwatch: {error}")
+        raise typer.Exit(MISUSED) from None
+    except (StoreUnavailableError, OSError) as error:
+        complain(f"spendwatch: {error}")
+        raise typer.Exit(FAILED) from None
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Show progress on a terminal; say nothing when piped."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Bar(*columns, TimeElapsedColumn(), console=_err, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def show(phase: str, done: int, total: int) -> None:
+            bar.update(task, description=phase, completed=done, total=total or None)
+
+        yield show if _err.is_terminal else _silent
+
+
+def _silent(_phase: str, _done: int, _total: int) -> None:
+    pass
+
+
+@app.command(epilog="Example: spendwatch replay exports/ --out out")
+def replay(
+    inputs: Annotated[list[Path], typer.Argument(help="Files, folders or manifests.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the four files.")],
+    config: ConfigOption = None,
+    source: Annotated[
+        str | None, typer.Option("--source", help="Read all input as this source.")
+    ] = None,
+) -> None:
+    """Run history through the pipeline, by arrival time, and write what would have been told.
+
+    Writes findings.ndjson, incidents.ndjson, notices.ndjson and summary.json, and
+    dead_letters.ndjson when something was rejected. Ends with 3 when more than half was.
+    """
+    from service.entrypoints.replay import Replay  # noqa: PLC0415 - loads the detectors
+
+    with _one_line_errors():
+        settings = load(config)
+        with _bar() as show:
+            run = Replay(settings, lambda p: show(*p))
+            summary = run.run(inputs, out, source)
+        for note in run.notes:
+            complain(note)
+        for bad in run.rejected[:SHOWN_REJECTS]:
+            complain(f"{bad.file}:{bad.row}: {bad.reason}")
+        if len(run.rejected) > SHOWN_REJECTS:
+            rest = len(run.rejected) - SHOWN_REJECTS
+            complain(f"... and {rest} more in {out / 'dead_letters.ndjson'}")
+        say(
+            f"{summary.events} events, {summary.rejected} rejected, {summary.series} series, "
+            f"{summary.findings} findings, {summary.incidents} incidents, "
+            f"{summary.notices} notices in {summary.seconds:.1f} s -> {out}"
+        )
+        if summary.rejected > summary.events:
+            complain("spendwatch: more than half of the input was rejected")
+            raise typer.Exit(MOSTLY_REJECTED)
+
+
+@app.command(epilog="Example: spendwatch demo --once")
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End after the replay.")] = False,
+    port: Annotated[int, typer.Option("--port", help="Port of the page and the API.")] = 8321,
+) -> None:
+    """Show the whole product on this machine, with real sample data and nothing installed."""
+    from service.entrypoints.demo import Demo  # noqa: PLC0415 - loads the detectors
+
+    with _one_line_errors():
+        Demo(say, port=port).run(once=once)
+
+
+@app.command(epilog="Example: spendwatch run --config spendwatch.toml")
+def run(config: Annotated[Path, typer.Option("--config", "-c", help="A TOML file.")]) -> None:
+    """Watch the configured folders on this machine, and tell people what is odd."""
+    from service.entrypoints.run import Service  # noqa: PLC0415 - loads the detectors
+
+    with _one_line_errors():
+        Service(load(config), say).run()
+
+
+@app.command(epilog="Example: spendwatch api --config spendwatch.toml")
+def api(config: ConfigOption = None) -> None:
+    """Serve the status API and the page from a store that others write."""
+    from service.entrypoints.serve import serve_api  # noqa: PLC0415 - loads the web server
+
+    with _one_line_errors():
+        serve_api(load(config), say)
+
+
+@app.command("check-config", epilog="Example: spendwatch check-config deploy/config.toml")
+def check_config(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> None:
+    """Say what a config means, or in one line what is wrong with it."""
+    from service.bootstrap import build_notifiers, build_router  # noqa: PLC0415
+    from service.core.routing import Route  # noqa: PLC0415
+
+    def show(route: Route, depth: int) -> None:
+        who = ", ".join(route.matchers) if route.matchers else "everything else"
+        if depth == 0:
+            who = "everything"
+        receiver = route.receiver or "(as above)"
+        floor = "" if route.min_impact is None else f", from {route.min_impact} on"
+        say(f"{'  ' * depth}{who} -> {receiver}{floor}{', and on' if route.continue_ else ''}")
+        for child in route.routes:
+            show(child, depth + 1)
+
+    with _one_line_errors():
+        settings: Settings = load(file)
+        build_router(settings)
+        build_notifiers(settings)
+        for name, known in settings.sources.items():
+            kind = known.kind or "kind read from the files"
+            metric = known.metric or "effective"
+            say(
+                f"source {name}: {known.path} ({kind}), {metric} cost, "
+                f"final after {known.settles_after_hours:g} h"
+            )
+        detection = settings.detection
+        say(
+            f"detectors {', '.join(detection.detectors)}: at most about "
+            f"{detection.false_findings_per_1000_resource_months:g} false findings "
+            "per 1,000 resource-months"
+        )
+        say("routes:")
+        show(settings.route, 1)
+        for name, destinations in settings.receivers.items():
+            say(f"receiver {name}: {', '.join(destinations)}")
+        say("ok")
+
+
+@app.command(
+    "route-test", epilog="Example: spendwatch route-test --tag team=search --severity high"
+)
+def route_test(
+    config: ConfigOption = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="key=value, repeatable.")] = None,
+    sub_account: Annotated[str, typer.Option("--sub-account")] = "",
+    service: Annotated[str, typer.Option("--service")] = "",
+    region: Annotated[str, typer.Option("--region")] = "",
+    kind: Annotated[str, typer.Option("--kind")] = "spike",
+    severity: Annotated[str, typer.Option("--severity")] = "medium",
+) -> None:
+    """Say who would hear about a resource, and why."""
+    from service.bootstrap import build_owners, build_router  # noqa: PLC0415
+
+    with _one_line_errors():
+        settings = load(config)
+        tags = {}
+        for item in tag or []:
+            key, sign, value = item.partition("=")
+            if not sign:
+                raise ConfigError(f"--tag {item!r} is not key=value")
+            tags[key] = value
+        owner = build_owners(settings).of(tags, sub_account)
+        labels = {
+            "owner": owner.name,
+            "sub_account_id": sub_account,
+            "service_name": service,
+            "region_id": region,
+            "kind": kind,
+            "severity": severity,
+        }
+        say(f"owner: {owner.name} ({owner.source})")
+        for destination, target in build_router(settings).destinations(labels).items():
+            floor = f", once it has cost {target.min_impact}" if target.min_impact else ""
+            say(f"{destination}: receiver {target.receiver}, by {target.why}{floor}")
+
+
+def main() -> None:
+    """Run the console script."""
+    if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+    app()

@@ -1,0 +1,143 @@
+"""A local server that behaves as Slack does, for tests and for trying the service without Slack.
+
+It knows the Web API methods that the service uses, with Slack's error codes, block limits, rate
+limit, message metadata, threads and the delay with which files are processed; faults can be put
+into any of them. Its page at `/` looks like the channel. Nothing is kept when it ends.
+"""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from asyncio import BaseTransport
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from service.entrypoints.local_slack_page import page
+from service.entrypoints.local_slack_workspace import Args, Fault, SlackError, Workspace
+
+
+def build_app(
+    *,
+    channels: Sequence[str] = ("finops",),
+    faults: Sequence[Fault] = (),
+    rate_limit: bool = True,
+    processing_seconds: float = 1.0,
+) -> FastAPI:
+    """Build the server. `app.state.slack` is its `Workspace`, to be looked into and changed.
+
+    With `rate_limit`, a second message to a channel within a second gets 429 and Retry-After.
+    """
+    app = FastAPI(title="Local Slack", openapi_url=None)
+    app.state.slack = slack = Workspace(channels, processing_seconds)
+    slack.faults.extend(faults)
+    slack.rate_limit = rate_limit
+
+    @app.post("/api/upload/{file_id}")
+    async def upload(file_id: str, request: Request) -> Response:
+        slack.files[file_id].content = await request.body()
+        return Response("OK - uploaded")
+
+    @app.post("/api/{method}")
+    async def call(method: str, request: Request) -> Response:
+        return await _answer(slack, method, request)
+
+    @app.get("/files/{file_id}")
+    async def picture(file_id: str) -> Response:
+        file = slack.files.get(file_id)
+        return Response(file.content, media_type="image/png") if file else Response(status_code=404)
+
+    @app.get("/")
+    async def channel_page(channel: str = "") -> HTMLResponse:
+        return HTMLResponse(page(slack, channel))
+
+    return app
+
+
+async def _answer(slack: Workspace, method: str, request: Request) -> Response:
+    args = _args(await request.body(), request.headers.get("content-type", ""))
+    slack.calls.append((method, args))
+    fault = slack.next_fault(method)
+    if fault.dropped:
+        return await _drop(request)
+    if fault.status:
+        after = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+        return JSONResponse({"ok": False, "error": "ratelimited"}, fault.status, after)
+    wait = slack.seconds_to_wait(method, args)
+    if wait:
+        return JSONResponse({"ok": False, "error": "ratelimited"}, 429, {"Retry-After": str(wait)})
+    try:
+        slack.check_token(request.headers.get("authorization", ""))
+        data = slack.call(method, args, fault.error)
+    except SlackError as error:
+        return JSONResponse({"ok": False, "error": str(error)})
+    if "upload_url" in data:
+        data["upload_url"] = f"{request.base_url}api/{data['upload_url']}"
+    await asyncio.sleep(fault.slow_seconds)
+    if fault.lost:
+        return await _drop(request)
+    return HTMLResponse("<html>Bad gateway</html>") if fault.garbage else JSONResponse(data)
+
+
+def _args(body: bytes, content_type: str) -> Args:
+    """Read arguments as JSON or as a form, whose structured values are JSON again."""
+    if content_type.startswith("application/json"):
+        args: Args = json.loads(body)
+        return args
+    form = dict(parse_qsl(body.decode()))
+    return {k: json.loads(v) if v[:1] in ("[", "{") else v for k, v in form.items()}
+
+
+async def _drop(request: Request) -> Response:
+    """Close the connection without a word; nothing of the response returned here is sent."""
+    client = request.client
+    transport = _Protocol.open.get((client.host, client.port)) if client else None
+    if transport is None:
+        return Response(status_code=502)
+    transport.abort()
+    await asyncio.sleep(0.01)
+    return Response()
+
+
+class _Protocol(H11Protocol):
+    """HTTP that knows its connections, so that a handler can break one."""
+
+    open: ClassVar[dict[tuple[str, int], Any]] = {}
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]  # as uvicorn's own
+        if self.client is not None:
+            self.open[self.client] = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.client is not None:
+            self.open.pop(self.client, None)
+        super().connection_lost(exc)
+
+
+@contextmanager
+def serve(app: FastAPI, port: int = 0, host: str = "127.0.0.1") -> Iterator[str]:
+    """Serve in a thread until the block ends; yields the address, without a slash at its end.
+
+    The Web API is at `/api/` below it, the page at `/`. Port 0 takes a free one.
+    """
+    with socket.create_server((host, port)) as listening:
+        config = uvicorn.Config(app, log_level="error", http=_Protocol, ws="none", lifespan="off")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.005)
+        try:
+            yield f"http://{host}:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(10)

@@ -1,0 +1,115 @@
+"""One machine: the pipeline, the senders and the web server side by side in one process."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import structlog
+
+from service.adapters.history import History
+from service.config import Settings
+from service.core.ports import Changes, Notifier, Saved, Store
+from service.entrypoints.api.app import build_app
+from service.entrypoints.api.serve import serve
+from service.entrypoints.notifier import Sender
+from service.pipeline import Outcome
+from service.telemetry import Metrics
+
+_log = structlog.get_logger("machine")
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(tz=UTC)
+
+
+class Parts(NamedTuple):
+    """What the threads share."""
+
+    settings: Settings
+    store: Store
+    history: History
+    metrics: Metrics
+    notifiers: Mapping[str, Notifier]
+
+
+class Machine:
+    """Saves what the pipeline decided, and keeps senders and web server running meanwhile."""
+
+    def __init__(self, parts: Parts, clock: Callable[[], datetime] = utc_now) -> None:
+        self._parts = parts
+        self._clock = clock
+        self.rebuilding = False
+        self.sender = Sender(parts.store, parts.notifiers, parts.metrics, utc_now)
+
+    def save(self, outcome: Outcome) -> Saved:
+        """Save one batch's outcome: the history first, which may hold a row twice unharmed."""
+        changes, parts = outcome.changes, self._parts
+        if outcome.ledger_rows:
+            parts.history.append(outcome.ledger_rows)
+        saved = parts.store.save(changes)
+        if saved == "gap":
+            message = f"the store holds {parts.store.offset()}, the batch begins past it"
+            raise OSError(message)
+        if saved == "saved":
+            self._note(changes)
+        return saved
+
+    @contextmanager
+    def serving(self, port: int | None = None) -> Iterator[str]:
+        """Send what is due and serve the page; yields the page's address."""
+        parts, settings = self._parts, self._parts.settings
+        app = build_app(
+            store=parts.store,
+            history=parts.history,
+            metrics=parts.metrics,
+            started_at=utc_now(),
+            now=self._clock,
+            settles_after=settings.settles_after,
+            rebuilding=lambda: self.rebuilding,
+        )
+        with ExitStack() as stack:
+            address = stack.enter_context(
+                serve(app, settings.api.host, settings.api.port if port is None else port)
+            )
+            stack.enter_context(self._sending())
+            yield address
+
+    @contextmanager
+    def _sending(self) -> Iterator[None]:
+        loop = asyncio.new_event_loop()
+        stop = asyncio.Event()
+        thread = threading.Thread(
+            target=loop.run_until_complete, args=(self._send(stop),), name="sender"
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join()
+            loop.close()
+
+    async def _send(self, stop: asyncio.Event) -> None:
+        try:
+            await self.sender.run(stop)
+        finally:
+            for notifier in self._parts.notifiers.values():
+                await notifier.close()
+
+    def _note(self, changes: Changes) -> None:
+        for finding in changes.findings:
+            self._parts.metrics.finding(finding)
+        for incident in changes.incidents:
+            _log.info(
+                "incident",
+                incident_id=incident.incident_id,
+                state=incident.state,
+                status=incident.status,
+                severity=incident.severity,
+                owner=incident.owner,
+                findings=len(incident.finding_ids),
+            )

@@ -1,0 +1,218 @@
+"""Replay: history through the very same pipeline, by arrival time, into four files."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from service.adapters.sources import Reader, SnapshotBook
+from service.adapters.spool import Spool
+from service.bootstrap import build_pipeline
+from service.config import Settings
+from service.core import money
+from service.core.deliveries import Notice
+from service.core.events import CostEvent, Rejected
+from service.core.findings import Finding
+from service.core.incidents import Driver, Incident
+from service.core.ledger import Metric
+from service.pipeline import Outcome, Pipeline
+
+FINDING_FIELDS: Final = (
+    "finding_id", "detector", "kind", "status", "series", "resource_id", "sub_account_id",
+    "service_name", "region_id", "owner", "charge_period_start", "charge_period_end",
+    "detected_at", "score", "actual", "expected", "expected_low", "expected_high", "impact",
+    "billing_currency", "reason",
+)  # fmt: skip
+INCIDENT_FIELDS: Final = (
+    "incident_id", "fingerprint", "owner", "owner_source", "state", "severity", "starts_at",
+    "ends_at", "impact", "run_rate_per_day", "billing_currency", "finding_ids", "drivers",
+    "opened_at", "updated_at",
+)  # fmt: skip
+NOTICE_FIELDS: Final = (
+    "delivery_id", "incident_id", "destination", "action", "seq", "at", "reason", "text",
+)  # fmt: skip
+
+
+class Progress(NamedTuple):
+    """How far a replay is: a phase, events done, events in all (0 when not known)."""
+
+    phase: str
+    done: int
+    total: int
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """`summary.json`."""
+
+    events: int
+    rejected: int
+    duplicates: int
+    late: int
+    series: int
+    findings: int
+    incidents: int
+    notices: int
+    seconds: float
+    events_per_second: float
+    totals: list[dict[str, object]]
+
+
+class Replay:
+    """One replay: reads all of the input first, then lets it arrive."""
+
+    def __init__(self, settings: Settings, on_progress: Callable[[Progress], None]) -> None:
+        self._settings = settings
+        self._progress = on_progress
+        self.rejected: list[Rejected] = []
+        self.notes: list[str] = []
+
+    def run(self, inputs: Sequence[Path], out: Path, source: str | None) -> Summary:
+        """Replay the inputs into `out`, which is made."""
+        began = time.monotonic()
+        out.mkdir(parents=True, exist_ok=True)
+        findings: dict[str, Finding] = {}
+        incidents: dict[str, Incident] = {}
+        notices: list[Notice] = []
+        with SnapshotBook.temporary() as book:
+            reader = Reader(
+                inputs, source=source, mode="replay", reject=self.rejected.append, snapshots=book
+            )
+            spool = Spool()
+            try:
+                filled = self._read(reader, spool)
+                pipeline = build_pipeline(self._settings, filled, tells_history=True)
+                for outcome in self._step(pipeline, spool):
+                    changes = outcome.changes
+                    findings |= {f.finding_id: f for f in changes.findings}
+                    incidents |= {i.incident_id: i for i in changes.incidents}
+                    notices += changes.notices
+            finally:
+                spool.close()
+            self.notes += reader.notes
+            summary = _summary(reader, pipeline, began)
+        summary.findings, summary.incidents = len(findings), len(incidents)
+        summary.notices = len(notices)
+        _write_lines(out / "findings.ndjson", _ordered(findings), FINDING_FIELDS)
+        _write_lines(out / "incidents.ndjson", _ordered(incidents), INCIDENT_FIELDS)
+        _write_lines(out / "notices.ndjson", notices, NOTICE_FIELDS)
+        _write_dead_letters(out / "dead_letters.ndjson", self.rejected)
+        _write(out / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+        return summary
+
+    def _read(self, reader: Reader, spool: Spool) -> dict[str, Metric]:
+        """Put every event aside, and find out which cost each source fills."""
+        metrics: dict[str, Metric] = {}
+        for count, arrival in enumerate(reader, 1):
+            event = arrival.event
+            if isinstance(event, CostEvent):
+                if event.effective_cost:
+                    metrics[arrival.source] = "effective"
+                else:
+                    metrics.setdefault(arrival.source, "billed")
+            spool.put(arrival)
+            if count % 5000 == 0:
+                self._progress(Progress("reading", count, 0))
+        return metrics | {
+            name: known.metric
+            for name, known in self._settings.sources.items()
+            if known.metric is not None
+        }
+
+    def _step(self, pipeline: Pipeline, spool: Spool) -> Iterable[Outcome]:
+        done = 0
+        for now, batch in spool.batches():
+            done += len(batch)
+            yield pipeline.step(batch, now, done)
+            self._progress(Progress("replaying", done, len(spool)))
+
+
+def _summary(reader: Reader, pipeline: Pipeline, began: float) -> Summary:
+    seconds = time.monotonic() - began
+    statuses = pipeline.statuses.values()
+    return Summary(
+        events=reader.read,
+        rejected=reader.rejected,
+        duplicates=sum(status.duplicates for status in statuses),
+        late=sum(status.late for status in statuses),
+        series=pipeline.series,
+        findings=0,
+        incidents=0,
+        notices=0,
+        seconds=round(seconds, 3),
+        events_per_second=round(reader.read / seconds, 1) if seconds else 0.0,
+        totals=[
+            {
+                "source": source,
+                "billing_currency": currency,
+                "charge_category": category,
+                "rows": total.rows,
+                "billed_cost": money.text(total.billed_cost),
+                "effective_cost": money.text(total.effective_cost),
+            }
+            for (source, currency, category), total in sorted(reader.totals.items())
+        ],
+    )
+
+
+def _ordered(rows: dict[str, Finding] | dict[str, Incident]) -> list[Finding | Incident]:
+    def when(row: Finding | Incident) -> tuple[datetime, str]:
+        if isinstance(row, Finding):
+            return row.detected_at, row.finding_id
+        return row.opened_at, row.incident_id
+
+    return sorted(rows.values(), key=when)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%dT%H:%M:%S}Z" if not value.microsecond else _precise(value)
+    if isinstance(value, money.Decimal):
+        return money.text(value)
+    if isinstance(value, Driver):
+        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _precise(value: datetime) -> str:
+    return (value + timedelta(0)).isoformat().replace("+00:00", "Z")
+
+
+def _write_lines(path: Path, rows: Iterable[object], fields: Sequence[str]) -> None:
+    lines = [
+        msgspec.json.encode({name: _plain(getattr(row, name)) for name in fields}) for row in rows
+    ]
+    _write(path, b"".join(line + b"\n" for line in lines))
+
+
+def _write_dead_letters(path: Path, rejected: Sequence[Rejected]) -> None:
+    if not rejected:
+        path.unlink(missing_ok=True)
+        return
+    lines = [
+        msgspec.json.encode(
+            {
+                "file": r.file,
+                "row": r.row,
+                "reason": r.reason,
+                "raw": r.raw.decode("utf-8", "replace"),
+            }
+        )
+        for r in rejected
+    ]
+    _write(path, b"".join(line + b"\n" for line in lines))
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

@@ -1,0 +1,111 @@
+"""Judges findings: recall and delay of faults, and false findings per resource-month.
+
+A fault is found by a finding that was raised after it began and at the latest an hour after its end
+(four for a spike), and whose stretch begins no more than 6 h before it. Every other finding outside
+of start to end + 48 h is false, but one within 24 h of a false one counts with it. The first 35
+days are counted on their own, from day 3.
+"""
+
+from collections import defaultdict
+from typing import NamedTuple
+
+import numpy as np
+
+BURN = 35 * 24
+YOUNG = 3 * 24
+MONTH = 720.0
+DOWN = {"drop", "gone"}
+
+
+class Tally(NamedTuple):
+    """False findings and the hours in which they could be; delays per fault kind, None if missed."""
+
+    false: int
+    hours: float
+    young_false: int
+    young_hours: float
+    first_days: int
+    delays: dict
+    spent: dict
+
+    @property
+    def rate(self) -> float:
+        return MONTH * self.false / max(self.hours, 1.0)
+
+    @property
+    def young_rate(self) -> float:
+        return MONTH * self.young_false / max(self.young_hours, 1.0)
+
+
+def _one(series, found) -> Tally:
+    hours = len(series.final)
+    delays, spent = defaultdict(list), defaultdict(list)
+    begin = end = None
+    judged = hours - BURN
+    if series.fault:
+        kind, begin, end, _ = series.fault
+        latest = end + (4 if kind == "spike" else 1)
+        hits = [f.arrived for f in found if begin < f.arrived <= latest and f.since >= begin - 6]
+        delays[kind].append(hits[0] - begin if hits else None)
+        until = hits[0] if hits else end
+        spent[kind].append(series.added[begin:until].sum() / series.added[begin:end].sum())
+        judged -= min(hours, end + 48) - begin
+    false = young = first = 0
+    last = -np.inf
+    for f in found:
+        if begin is not None and begin <= f.arrived <= end + 48:
+            continue
+        if f.arrived - last < 24:
+            continue
+        last = f.arrived
+        if f.arrived >= BURN:
+            false += 1
+        elif f.arrived >= YOUNG:
+            young += 1
+        else:
+            first += 1
+    return Tally(false, judged, young, BURN - YOUNG, first, delays, spent)
+
+
+def add(tallies) -> Tally:
+    """The sum of tallies."""
+    delays, spent = defaultdict(list), defaultdict(list)
+    for tally in tallies:
+        for kind, some in tally.delays.items():
+            delays[kind] += some
+        for kind, some in tally.spent.items():
+            spent[kind] += some
+    numbers = [sum(t[i] for t in tallies) for i in range(5)]
+    return Tally(*numbers, delays, spent)
+
+
+def judge(series, found, kinds=None) -> dict[str, Tally]:
+    """Tallies by family, and of `all`; upward detectors only unless `kinds` says otherwise."""
+    by_row = defaultdict(list)
+    for f in sorted(found, key=lambda f: f.arrived):
+        if (kinds is None and f.detector not in DOWN) or (kinds and f.detector in kinds):
+            by_row[f.row].append(f)
+    families = defaultdict(list)
+    for row, one in enumerate(series):
+        families[one.family].append(_one(one, by_row[row]))
+    tallies = {family: add(some) for family, some in sorted(families.items())}
+    return {**tallies, "all": add(list(tallies.values()))}
+
+
+def table(tallies) -> str:
+    """The tallies as lines for a person."""
+    lines = [
+        f"{'family':12} {'false/mo':>8} {'day 3-35':>8} {'day 0-3':>7}"
+        "   recall (n), median and p90 delay in h, share spent before: spike, shift, creep"
+    ]
+    for family, t in tallies.items():
+        line = f"{family:12} {t.rate:8.3f} {t.young_rate:8.3f} {t.first_days:7d} "
+        for kind in ("spike", "shift", "creep"):
+            delays = t.delays[kind]
+            hit = [d for d in delays if d is not None]
+            median, late = np.percentile(hit, [50, 90]) if hit else (np.nan, np.nan)
+            share = len(hit) / len(delays) if delays else np.nan
+            spent = np.mean(t.spent[kind]) if delays else np.nan
+            line += f"  {share:5.3f} ({len(delays)}) {median:.0f} {late:.0f} {spent:.2f}"
+        lines.append(line)
+    return "\n".join(lines)

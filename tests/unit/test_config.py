@@ -1,0 +1,73 @@
+"""Settings: what is wrong is said in one line, and a secret in none."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from service.config import ConfigError, Settings, load
+from service.core.secret import Secret
+
+ROOT = Path(__file__).parents[2]
+
+
+def write(tmp_path, text) -> Path:
+    path = tmp_path / "spendwatch.toml"
+    path.write_text(text)
+    return path
+
+
+def keys_of(kind, prefix=""):
+    for field in msgspec.structs.fields(kind):
+        name = f"{prefix}{field.encode_name}"
+        yield name
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            yield from keys_of(field.type, f"{name}.")
+
+
+def test_the_sample_config_shows_every_key_and_loads():
+    text = (ROOT / "deploy" / "config.toml").read_text()
+    settings = load(ROOT / "deploy" / "config.toml", {})
+    assert settings.sources["aws"].settles_after_hours == 72
+    hidden = [key for key in keys_of(Settings) if key.rsplit(".", 1)[-1] not in text]
+    assert hidden == ["notifiers"] or hidden == []
+
+
+def test_no_file_is_all_defaults():
+    assert load(None, {}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('data_dirr = "x"', "unknown key 'data_dirr' in the top level; did you mean 'data_dir'?"),
+        ('[sources.a]\npath = "x"\nmetrik = "billed"', "did you mean 'metric'?"),
+        ('[sources.a]\npath = "x"\nmetric = "list"', "metric"),
+        ("[sources.a]\n", "path"),
+        ('[[route.routes]]\nmatcher = ["a"]', "did you mean 'matchers'?"),
+        ('[api]\nport = "high"', "api.port"),
+        ("data_dir = [", "not TOML"),
+        ('[notifiers]\nslack = "x"', "notifiers.slack must be a table"),
+        ('[notifiers.slack]\ntoken = "a"\ntoken_file = "b"', "both given"),
+        ('[notifiers.slack]\ntoken_file = "nowhere"', "notifiers.slack.token_file"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path, text, said):
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, text), {})
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: No such file"):
+        load(tmp_path / "nowhere.toml", {})
+
+
+def test_secrets_come_from_the_file_beside_the_config_or_from_the_environment(tmp_path):
+    (tmp_path / "token").write_text("xoxb-file\n")
+    path = write(tmp_path, '[notifiers.slack]\ntoken_file = "token"')
+    assert load(path, {}).notifiers["slack"]["token"] == Secret("xoxb-file")
+    settings = load(path, {"SPENDWATCH_SLACK_TOKEN": "xoxb-env"})
+    assert settings.notifiers["slack"]["token"] == Secret("xoxb-env")
+    assert "xoxb" not in repr(settings)

@@ -1,0 +1,112 @@
+"""A finding's life: raised, extended, confirmed, retracted, ended."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from detectors.base import Score, start_of, step_of
+from service.core.events import SeriesKey
+from service.core.findings import OddPoint, Stretch, Stretches, run_rate_per_day
+
+SERIES = SeriesKey("focus", "000123", "i-1", "USD", "hour")
+T0 = datetime(2026, 6, 1, tzinfo=UTC)
+STEP = step_of(T0, 1)
+HOUR = timedelta(hours=1)
+THRESHOLD = 4.0
+
+
+@pytest.fixture
+def stretches():
+    return Stretches(lambda _source: timedelta(hours=72))
+
+
+def fresh() -> Stretch:
+    return Stretch(SERIES, "spike", "spike", 1, THRESHOLD)
+
+
+def point(actual=10, surprise=5.0) -> OddPoint:
+    return OddPoint(Decimal(actual), Decimal(2), Decimal(1), Decimal(3), surprise)
+
+
+def raise_at(stretches, step, since=None, actual=10) -> Stretch:
+    score = Score(5.0, 2.0, 1.0, 3.0, step if since is None else since)
+    at = start_of(step + 1, 1)
+    stretch = stretches.raise_or_extend(fresh(), step, score, at)
+    stretches.put(stretch, step, point(actual))
+    return stretch
+
+
+def test_odd_hours_close_to_each_other_are_one_finding(stretches):
+    first = raise_at(stretches, STEP)
+    assert raise_at(stretches, STEP + 24) is first
+    assert first.detected_at == T0 + HOUR
+    assert first.period() == (T0, T0 + 25 * HOUR)
+
+
+def test_after_24_normal_hours_it_is_a_new_finding(stretches):
+    first = raise_at(stretches, STEP)
+    second = raise_at(stretches, STEP + 25)
+    assert second.finding_id != first.finding_id
+    assert first.ended_at == T0 + HOUR
+    assert second.ended_at is None
+
+
+def test_time_alone_ends_and_confirms_but_never_retracts(stretches):
+    stretch = raise_at(stretches, STEP)
+    stretches.advance(T0 + 25 * HOUR)
+    assert stretch.ended_at is None
+    stretches.advance(T0 + 26 * HOUR)
+    assert (stretch.ended_at, stretch.status) == (T0 + HOUR, "provisional")
+    stretches.advance(T0 + 73 * HOUR)
+    assert stretch.status == "confirmed"
+
+
+def test_only_rows_that_changed_retract_and_the_same_rows_raise_it_again(stretches):
+    stretch = raise_at(stretches, STEP)
+    stretches.put(stretch, STEP, point(3, surprise=0.5))
+    assert stretch.status == "retracted"
+    assert stretch.ended_at is not None
+    again = raise_at(stretches, STEP)
+    assert again is stretch
+    assert (again.status, again.ended_at) == ("provisional", None)
+    assert again.detected_at == T0 + HOUR
+
+
+def test_one_period_less_does_not_retract_what_still_stands(stretches):
+    stretch = raise_at(stretches, STEP)
+    raise_at(stretches, STEP + 1)
+    stretches.put(stretch, STEP, point(3, surprise=0.5))
+    assert stretch.status == "provisional"
+    assert stretch.odd_steps == [STEP + 1]
+
+
+def test_its_name_depends_on_series_detector_and_first_period_alone(stretches):
+    one = raise_at(stretches, STEP + 2, since=STEP)
+    other = Stretches(lambda _source: timedelta(0))
+    two = other.raise_or_extend(fresh(), STEP + 5, Score(9, 1, 1, 1, STEP), T0 + 9 * HOUR)
+    assert one.finding_id == two.finding_id
+
+
+def test_drain_gives_each_change_once(stretches):
+    stretch = raise_at(stretches, STEP)
+    assert list(stretches.drain()) == [stretch]
+    assert list(stretches.drain()) == []
+    stretches.put(stretch, STEP, stretch.points[STEP])
+    assert list(stretches.drain()) == []
+
+
+def test_what_is_over_and_settled_is_forgotten_after_a_fortnight(stretches):
+    stretch = raise_at(stretches, STEP)
+    stretches.advance(T0 + 100 * HOUR)
+    assert stretches.get(stretch.finding_id) is stretch
+    stretches.advance(T0 + timedelta(days=30))
+    assert stretches.get(stretch.finding_id) is None
+    assert stretches.of(SERIES) == []
+
+
+def test_the_run_rate_is_the_newest_days_mean_excess_per_day():
+    points = {STEP + n: point(actual=4 if n < 24 else 26) for n in range(48)}
+    assert run_rate_per_day(points, 1) == Decimal(24 * 24)
+    assert run_rate_per_day({STEP: point(actual=12)}, 24) == Decimal(10)
+    assert run_rate_per_day({}, 1) == 0

@@ -1,0 +1,123 @@
+"""Findings that belong together are one incident, and its dollars count once."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from service.core.findings import OddPoint
+from service.core.incidents import Incidents, Member, SeverityLimits
+from tests.factories import make_finding
+
+T0 = datetime(2026, 6, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def incidents():
+    return Incidents(SeverityLimits(Decimal(100), Decimal(1000)))
+
+
+def member(hours=1, excess=10, **values) -> Member:
+    points = {
+        step: OddPoint(Decimal(excess + 2), Decimal(2), Decimal(1), Decimal(3), 5.0)
+        for step in range(100, 100 + hours)
+    }
+    values = {
+        "charge_period_start": T0,
+        "detected_at": T0 + HOUR,
+        "impact": Decimal(excess * hours),
+        "ended_at": None,
+    } | values
+    return Member(make_finding(**values), points, 1)
+
+
+def test_two_detectors_on_one_oddity_are_one_incident_and_its_money_counts_once(incidents):
+    spike = member(3, 10, finding_id="a", kind="spike", detector="spike")
+    shift = member(2, 12, finding_id="b", kind="shift", detector="shift")
+    (incident,) = incidents.update([spike, shift], T0)
+    assert incident.finding_ids == ["a", "b"]
+    assert incident.impact == Decimal(12 + 12 + 10)
+    assert len(incident.drivers) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"owner": "else"},
+        {"sub_account_id": "else"},
+        {"service_name": "else"},
+        {"kind": "drop"},
+        {"billing_currency": "EUR"},
+    ],
+)
+def test_another_owner_account_service_cause_or_currency_is_another_incident(incidents, other):
+    found = incidents.update([member(finding_id="a"), member(finding_id="b", **other)], T0)
+    assert len({incident.incident_id for incident in found}) == 2
+
+
+def test_drivers_are_ranked_by_money_and_share_adds_up(incidents):
+    found = incidents.update(
+        [
+            member(finding_id="a", series="s1", resource_id="i-1", excess=30),
+            member(finding_id="b", series="s2", resource_id="i-2", excess=90),
+        ],
+        T0,
+    )
+    drivers = found[0].drivers
+    assert [(d.resource, d.share) for d in drivers] == [("i-2", 0.75), ("i-1", 0.25)]
+    assert found[0].severity == "high"
+    assert found[0].run_rate_per_day == Decimal(120 * 24)
+
+
+def test_it_resolves_when_its_last_finding_ended_and_states_the_total(incidents):
+    incidents.update([member(finding_id="a"), member(finding_id="b", series="s2")], T0)
+    first = incidents.update([member(finding_id="a", ended_at=T0 + HOUR)], T0 + HOUR)
+    assert first[0].state == "firing"
+    last = member(finding_id="b", series="s2", ended_at=T0 + 5 * HOUR)
+    (incident,) = incidents.update([last], T0 + 6 * HOUR)
+    assert (incident.state, incident.ends_at) == ("resolved", T0 + 5 * HOUR)
+    assert incident.impact == Decimal(20)
+    assert incident.run_rate_per_day == 0
+
+
+def test_what_comes_back_within_a_day_is_the_same_incident_later_it_is_a_new_one(incidents):
+    (first,) = incidents.update([member(finding_id="a", ended_at=T0 + HOUR)], T0)
+    soon = member(finding_id="b", charge_period_start=T0 + 20 * HOUR)
+    (again,) = incidents.update([soon], T0 + 21 * HOUR)
+    assert (again.incident_id, again.state) == (first.incident_id, "firing")
+    ended = member(finding_id="b", charge_period_start=T0 + 20 * HOUR, ended_at=T0 + 21 * HOUR)
+    incidents.update([ended], T0 + 46 * HOUR)
+    later = member(finding_id="c", charge_period_start=T0 + 46 * HOUR)
+    (new,) = incidents.update([later], T0 + 47 * HOUR)
+    assert new.incident_id != first.incident_id
+
+
+def test_all_retracted_is_withdrawn_and_costs_nothing(incidents):
+    incidents.update([member(finding_id="a")], T0)
+    gone = member(finding_id="a", status="retracted", ended_at=T0 + HOUR)
+    (incident,) = incidents.update([gone], T0 + HOUR)
+    assert (incident.status, incident.state, incident.impact) == ("retracted", "resolved", 0)
+
+
+def test_an_unknown_price_is_not_zero(incidents):
+    idle = Member(
+        make_finding(finding_id="g", kind="idle_gpu", impact=None, run_rate_per_day=None), {}, 1
+    )
+    (incident,) = incidents.update([idle], T0)
+    assert incident.impact is None
+    assert incident.severity == "medium"
+
+
+def test_its_name_depends_on_what_it_is_about_and_when_it_began(incidents):
+    again = Incidents(SeverityLimits(Decimal(1), Decimal(2)))
+    (one,) = incidents.update([member(finding_id="a")], T0)
+    (two,) = again.update([member(finding_id="a")], T0 + 9 * HOUR)
+    assert one.incident_id == two.incident_id
+
+
+def test_an_incident_that_is_long_over_is_forgotten(incidents):
+    incidents.update([member(finding_id="a", ended_at=T0)], T0)
+    incidents.forget(T0 + HOUR)
+    assert not incidents._incidents
+    assert not incidents._incident_of

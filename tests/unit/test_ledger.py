@@ -1,0 +1,120 @@
+"""The ledger: the same rows give the same ledger, whatever happens to them on the way."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.events import CostEvent, SeriesKey, series_of
+from service.core.ledger import Ledger
+from tests.factories import make_event
+
+T0 = datetime(2026, 6, 1, tzinfo=UTC)
+STEP = int(T0.timestamp()) // 3600
+costs = st.decimals(min_value=-(10**6), max_value=10**6, places=12)
+
+
+@st.composite
+def events(draw) -> CostEvent:
+    start = T0 + timedelta(hours=draw(st.integers(0, 2)))
+    is_correction = draw(st.booleans()) and draw(st.booleans())
+    identity = str(draw(st.integers(0, 5)))
+    revision = draw(st.integers(0, 2))
+    return make_event(
+        charge_period_start=start,
+        charge_period_end=start + timedelta(hours=1),
+        charge_category=draw(st.sampled_from(["Usage", "Credit", "Purchase"])),
+        charge_class="Correction" if is_correction else None,
+        effective_cost=draw(costs),
+        resource_id=draw(st.sampled_from(["i-1", "i-2", None])),
+        sku_id=draw(st.sampled_from(["A", "B"])),
+        x_event_id=identity,
+        x_revision=revision,
+    )
+
+
+def ledger_of(rows) -> Ledger:
+    ledger = Ledger({"events": "effective"})
+    for row in rows:
+        ledger.take("events", row)
+    return ledger
+
+
+@given(st.lists(events(), max_size=25), st.randoms(use_true_random=False))
+def test_any_order_duplication_and_split_give_the_same_ledger(rows, random):
+    again = rows + [row for row in rows if random.random() < 0.5]
+    random.shuffle(again)
+    first, second = ledger_of(rows), ledger_of(again)
+    assert first.digest() == second.digest()
+    for series in first.series():
+        assert first.about(series) == second.about(series)
+        for step in range(STEP, STEP + 3):
+            assert first.point(series, step) == second.point(series, step)
+
+
+@given(st.lists(costs, min_size=1, max_size=30))
+def test_rows_of_equal_revision_add_up_exactly(amounts):
+    rows = [make_event(x_event_id=str(n), effective_cost=a) for n, a in enumerate(amounts)]
+    ledger = ledger_of(rows)
+    units = sum(int(amount.scaleb(12)) for amount in amounts)
+    assert ledger.point(series_of("events", rows[0]), STEP) == Decimal(units).scaleb(-12)
+
+
+def test_the_highest_revision_wins_and_says_what_it_did():
+    ledger = Ledger({"events": "effective"})
+    row = make_event(x_event_id="a", x_revision=1, effective_cost=Decimal(5))
+    assert ledger.take("events", row).taken == "new"
+    assert ledger.take("events", row).taken == "duplicate"
+    old = make_event(x_event_id="a", x_revision=0, effective_cost=Decimal(7))
+    assert ledger.take("events", old).taken == "superseded"
+    newer = make_event(x_event_id="b", x_revision=2, effective_cost=Decimal(9))
+    assert ledger.take("events", newer).taken == "new"
+    assert ledger.point(series_of("events", row), STEP) == 9
+
+
+def test_corrections_add_outside_revision_and_never_move_usage():
+    usage = make_event(x_event_id="u", x_revision=3, effective_cost=Decimal(10))
+    fix = make_event(x_event_id="c", charge_class="Correction", effective_cost=Decimal(-4))
+    ledger = ledger_of([fix, usage])
+    series = series_of("events", usage)
+    assert ledger.point(series, STEP) == 10
+    assert [row.cost for row in ledger.rows(series, STEP, 1)] == [6]
+
+
+def test_fees_taxes_and_credits_are_kept_but_are_no_points():
+    for category in ("Tax", "Credit", "Purchase", "Adjustment"):
+        row = make_event(charge_category=category, effective_cost=Decimal(3))
+        ledger = ledger_of([row])
+        assert ledger.point(series_of("events", row), STEP) is None
+        assert [kept.cost for kept in ledger.rows(series_of("events", row), STEP, 1)] == [3]
+    fee = make_event(charge_frequency="Recurring", effective_cost=Decimal(3))
+    assert ledger_of([fee]).point(series_of("events", fee), STEP) is None
+
+
+def test_a_month_is_never_a_point_and_hours_and_days_are_different_series():
+    hour = make_event()
+    day = make_event(charge_period_end=T0 + timedelta(days=1))
+    month = make_event(charge_period_end=T0 + timedelta(days=30))
+    grains = [series_of("events", row).grain for row in (hour, day, month)]
+    assert grains == ["hour", "day", "other"]
+    assert not month.is_scored
+
+
+def test_a_row_without_a_resource_falls_back_to_service_region_and_sku():
+    one = make_event(resource_id=None, sku_id="A")
+    other = make_event(resource_id=None, sku_id="B")
+    assert series_of("events", one) != series_of("events", other)
+
+
+def test_what_is_older_than_the_ledger_remembers_is_too_late():
+    ledger = ledger_of([make_event()])
+    ledger.forget(T0 + timedelta(hours=1))
+    assert ledger.take("events", make_event(x_event_id="late")).taken == "too_late"
+    assert ledger.point(series_of("events", make_event()), STEP) is None
+
+
+@given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))
+def test_a_series_reads_back_from_its_name(source, account, resource):
+    key = SeriesKey(source, account, resource, "USD", "hour")
+    assert SeriesKey.parse(str(key)) == key

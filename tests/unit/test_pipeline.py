@@ -1,0 +1,155 @@
+"""The pipeline whole, with the real detectors: what arrives decides, not how it arrives."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from service.bootstrap import build_pipeline
+from service.config import Settings
+from service.core.events import Arrival
+from tests.factories import make_event
+
+T0 = datetime(2026, 3, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DAYS = 20
+SPIKE = 15 * 24 + 10
+
+
+def rows(spike=40.0, series=4):
+    """Some weeks of smooth hours; one series spikes for three hours."""
+    random = np.random.default_rng(7)
+    found = []
+    for hour in range(DAYS * 24):
+        start = T0 + hour * HOUR
+        for number in range(series):
+            cost = 10 + 3 * np.sin(hour / 24 * 2 * np.pi) + random.normal(0, 0.1)
+            if number == 1 and SPIKE <= hour < SPIKE + 3:
+                cost += spike
+            found.append(
+                make_event(
+                    charge_period_start=start,
+                    charge_period_end=start + HOUR,
+                    effective_cost=Decimal(f"{cost:.4f}"),
+                    resource_id=f"i-{number}",
+                    x_event_id=f"{number}-{hour}",
+                    tags={"team": "search"},
+                )
+            )
+    return found
+
+
+def arrivals(events, source="events", at=None):
+    return [Arrival(at or event.charge_period_end, source, event) for event in events]
+
+
+def run(batches, tells_history=True):
+    pipeline = build_pipeline(Settings(), {"events": "effective"}, tells_history=tells_history)
+    findings, incidents, notices = {}, {}, []
+    for offset, (now, batch) in enumerate(batches, 1):
+        changes = pipeline.step(batch, now, offset).changes
+        findings |= {f.finding_id: f for f in changes.findings}
+        incidents |= {i.incident_id: i for i in changes.incidents}
+        notices += changes.notices
+    return findings, incidents, notices
+
+
+def by_arrival(all_arrivals):
+    times = sorted({arrival.arrived_at for arrival in all_arrivals})
+    groups = {at: [] for at in times}
+    for arrival in all_arrivals:
+        groups[arrival.arrived_at].append(arrival)
+    return [(at, groups[at]) for at in times]
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return run(by_arrival(arrivals(rows())))
+
+
+def test_a_spike_is_found_told_once_and_resolved_with_its_total(plain):
+    findings, incidents, notices = plain
+    odd = [f for f in findings.values() if f.kind == "spike"]
+    assert [f.resource_id for f in odd] == ["i-1"]
+    assert odd[0].charge_period_start == T0 + SPIKE * HOUR
+    assert odd[0].detected_at == T0 + (SPIKE + 1) * HOUR
+    assert odd[0].status == "confirmed"
+    assert 115 < odd[0].impact < 125
+    assert odd[0].impact == odd[0].actual - odd[0].expected
+    (incident,) = incidents.values()
+    assert (incident.owner, incident.owner_source) == ("search", "tag team=search")
+    assert incident.state == "resolved"
+    assert [n.action for n in notices if n.action == "post"] == ["post"]
+    assert [n.reason for n in notices if n.action == "thread"][-1] == "resolved"
+    assert len({n.delivery_id for n in notices}) == len(notices)
+
+
+def test_order_within_an_arrival_and_repeated_rows_change_nothing(plain):
+    random = np.random.default_rng(3)
+    batches = []
+    for now, batch in by_arrival(arrivals(rows())):
+        twice = batch + [batch[index] for index in random.integers(0, len(batch), 2)]
+        batches.append((now, [twice[index] for index in random.permutation(len(twice))]))
+    assert run(batches) == plain
+
+
+def test_a_restated_hour_withdraws_the_finding_in_the_same_conversation():
+    events = rows()
+    wrong = [e for e in events if e.resource_id == "i-1" and
+             SPIKE <= int((e.charge_period_start - T0) / HOUR) < SPIKE + 3]  # fmt: skip
+    restated = [
+        make_event(
+            **{name: getattr(e, name) for name in
+               ("charge_period_start", "charge_period_end", "resource_id", "x_event_id", "tags")},
+            effective_cost=e.effective_cost - 40,
+            x_revision=1,
+        )
+        for e in wrong
+    ]  # fmt: skip
+    at = T0 + (SPIKE + 30) * HOUR
+    findings, incidents, notices = run(by_arrival(arrivals(events) + arrivals(restated, at=at)))
+    odd = [f for f in findings.values() if f.resource_id == "i-1"]
+    assert {f.status for f in odd} == {"retracted"}
+    assert {i.status for i in incidents.values()} == {"retracted"}
+    assert [n.action for n in notices].count("post") == 1
+    assert notices[-1].reason == "retracted"
+
+
+def test_a_first_contact_with_history_is_learnt_and_not_told():
+    now = T0 + timedelta(days=DAYS)
+    findings, incidents, notices = run([(now, arrivals(rows(), at=now))], tells_history=False)
+    assert {f.resource_id for f in findings.values()} == {"i-1"}
+    assert all(f.backfill for f in findings.values())
+    assert all(i.backfill for i in incidents.values())
+    assert notices == []
+
+
+def test_a_one_time_purchase_is_a_finding_and_a_monthly_fee_is_none():
+    start = T0 + timedelta(days=10)
+    month = start + timedelta(days=30)
+    bought = make_event(
+        charge_category="Purchase", charge_frequency="One-Time", billed_cost=Decimal(8760),
+        effective_cost=Decimal(0), charge_period_start=start, charge_period_end=month,
+        x_event_id="buy", resource_id="ri-1",
+    )  # fmt: skip
+    fee = make_event(
+        charge_category="Purchase", charge_frequency="Recurring", billed_cost=Decimal(9000),
+        effective_cost=Decimal(9000), charge_period_start=start, charge_period_end=month,
+        x_event_id="fee", resource_id="support",
+    )  # fmt: skip
+    findings, _, notices = run([(month, arrivals([bought, fee]))])
+    assert [(f.kind, f.resource_id, f.impact) for f in findings.values()] == [
+        ("purchase", "ri-1", 8760)
+    ]
+    assert "8,760.00 USD" in next(iter(findings.values())).reason
+    assert [n.action for n in notices] == ["post"]
+
+
+def test_rows_after_their_period_settled_count_as_late_and_still_as_money():
+    pipeline = build_pipeline(Settings(), {"events": "effective"}, tells_history=True)
+    event = make_event()
+    at = event.charge_period_end + timedelta(days=5)
+    outcome = pipeline.step(arrivals([event], at=at), at, 1)
+    assert pipeline.statuses["events"].late == 1
+    assert [row.cost for row in outcome.ledger_rows] == [1]
