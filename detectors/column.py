@@ -5,8 +5,8 @@ learns it. The column form runs them over many rows, the scalar form over a hist
 that both compute the same numbers by construction.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Hashable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,14 @@ from detectors.compiled import grown
 from detectors.history import History
 
 ONE = np.zeros(1, np.int64)
+
+
+class Points(NamedTuple):
+    """Points as kernels take them: arrays of one length."""
+
+    rows: I64
+    steps: I64
+    costs: F64
 
 
 class Column:
@@ -40,23 +48,24 @@ class Column:
 
     def score(self, rows: I64, steps: I64, costs: F64) -> Scores:
         """Judge each point against what was learnt and recorded of its series before its step."""
-        out = np.empty((len(rows), 4), np.float64)
-        since = np.empty(len(rows), np.int64)
-        self._score(rows, steps, costs, out, since)
-        return Scores(out[:, 0], out[:, 1], out[:, 2], out[:, 3], since)
+        count = len(rows)
+        parts = (np.empty(count, np.float64) for _ in range(4))
+        out = Scores(*parts, np.empty(count, np.int64))
+        self._score(Points(rows, steps, costs), out)
+        return out
 
     def learn(self, rows: I64, steps: I64, costs: F64) -> None:
         """Take in closed points; a row occurs once."""
-        self._learn(rows, steps, costs)
+        self._learn(Points(rows, steps, costs))
 
     def columns(self) -> Mapping[str, NDArray[Any]]:
         """Return the state itself, by name."""
         return {"state": self.state[: self.rows]}
 
-    def _score(self, rows: I64, steps: I64, costs: F64, out: F64, since: I64) -> None:
+    def _score(self, points: Points, out: Scores) -> None:
         raise NotImplementedError
 
-    def _learn(self, rows: I64, steps: I64, costs: F64) -> None:
+    def _learn(self, points: Points) -> None:
         raise NotImplementedError
 
     def reason(self, evidence: Evidence) -> str:
@@ -80,15 +89,15 @@ class One(AnomalyDetector):
         self._column = self.column(self._history)
         self._column.resize(1)
 
-    def score_one(self, x: Mapping[str, float]) -> float:
+    def score_one(self, x: dict[Hashable, Any]) -> float:
         """Return the surprise at a point; changes nothing."""
         return self.judge_one(x).at(0).surprise
 
-    def judge_one(self, x: Mapping[str, float]) -> Scores:
+    def judge_one(self, x: dict[Hashable, Any]) -> Scores:
         """Return the whole score of a point; changes nothing."""
         return self._column.score(ONE, np.array([int(x["step"])]), np.array([float(x["cost"])]))
 
-    def learn_one(self, x: Mapping[str, float]) -> None:
+    def learn_one(self, x: dict[Hashable, Any]) -> None:
         """Learn a closed point and record what it cost."""
         point = ONE, np.array([int(x["step"])]), np.array([float(x["cost"])])
         if not np.isnan(point[2][0]):

@@ -10,100 +10,125 @@ from typing import ClassVar, Final
 import numpy as np
 
 from detectors import tail
-from detectors.base import F32, F64, I64, Evidence, money
-from detectors.column import Column, One
+from detectors.base import F32, F64, Evidence, Scores, money
+from detectors.column import Column, One, Points
 from detectors.compiled import compiled
 from detectors.history import Rings
-from detectors.window import earlier, sort, stretch, typical
+from detectors.window import stretches, typical, usual_costs
 
-DAYS: Final = 1  # whole days before today in the stretch
-LEAST: Final = 0.01  # least mean excess: four percent of cost, in fourth roots
-ERRATIC: Final = 1.5  # of the distance between days
+SHORT: Final = 1
+LONG: Final = 1  # whole days in the stretch
+LEAST: Final = 0.01  # least mean excess, as a share of the typical root: four percent of cost
+ERRATIC: Final = 1.5  # of the distance between days, while the series is young
+EVERY: Final = 4  # steps between two that are learnt
+TYPICAL: Final = tail.FIELDS
+DISTANCE: Final = TYPICAL + 1
 WORK: Final = 24
 
 LEVEL, LEARNT, LONGEST, ACTIVE = range(4)
+OLD: Final = 14.0  # days before which a series may stop as it likes
 NOTHING: Final = 0.02  # of the usual level: as good as no spend
-PATIENCE: Final = 6.0  # steps that any series may be off
+PATIENCE: Final = 6.0  # hours that any series may be off
 FADE: Final = 0.98  # a longest pause fades by this a day
 ONCE: Final = 3.5  # -log10 of the chance that a step begins a pause as long as the longest
 INDEX: Final = 4.0  # Pareto index of longer ones
 
 
 @compiled
-def fall(rings: Rings, row: int, step: int, cost: float, day: int, work: F64) -> float:
-    """Return how far the last days stand under earlier weeks; NaN without a reference.
+def fall(rings: Rings, row: int, point: tuple[int, float, int], scale: float, work: F64) -> float:
+    """Return how far the last days stand under the second lowest of earlier weeks.
 
-    work[3:6] receive expected, low and high per step.
+    As a share of the typical root; NaN without three weeks. work[14:17] receive the middle, the
+    lowest and the highest of these weeks per step.
     """
-    roots = work[8:16]
-    means = work[16:24]
-    work[3] = work[4] = work[5] = cost
-    count = earlier(rings, row, step, DAYS, day, work[6:8], roots, means)
-    if count < 3 or not stretch(rings, row, step, cost, DAYS, day, work[6:8]):
-        return np.nan
-    sort(roots, means, count)
-    work[3] = means[count // 2]
-    work[4] = means[0]
-    work[5] = means[count - 1]
-    usual, work[2] = typical(rings, row)
-    return float((roots[1] - work[6]) / usual)
-
-
-@compiled
-def _score_drop(
-    rings: Rings, state: F32, rows: I64, steps: I64, costs: F64, day: int, out: F64, since: I64
-) -> None:
-    work = np.empty(WORK, np.float64)
-    for i in range(len(rows)):
-        row = rows[i]
-        cost = 0.0 if np.isnan(costs[i]) else costs[i]
-        value = fall(rings, row, steps[i], cost, day, work)
-        known = not np.isnan(value) and cost < work[3]
-        out[i, 0] = tail.surprise(state[row], value, LEAST, ERRATIC * work[2], 1.0 / day) if known else 0.0
-        out[i, 1] = work[3]
-        out[i, 2] = work[4]
-        out[i, 3] = work[5]
-        since[i] = steps[i]
-
-
-@compiled
-def _learn_drop(rings: Rings, state: F32, rows: I64, steps: I64, costs: F64, day: int) -> None:
-    work = np.empty(WORK, np.float64)
-    for i in range(len(rows)):
-        row = rows[i]
-        value = fall(rings, row, steps[i], costs[i], day, work)
-        tail.learn(state[row], value, steps[i] // day, LEAST)
-
-
-@compiled
-def _score_gone(
-    rings: Rings, state: F32, rows: I64, steps: I64, costs: F64, day: int, out: F64
-) -> None:
-    for i in range(len(rows)):
-        own = state[rows[i]]
-        age = (steps[i] - rings.first[rows[i]]) / day
-        out[i, 0] = 0.0
-        out[i, 1] = out[i, 2] = out[i, 3] = own[LEVEL]
-        if age < 14.0 or own[ACTIVE] == 0.0 or costs[i] > NOTHING * own[LEVEL]:
+    step, cost, day = point
+    stretches(rings, row, step, cost, (SHORT, LONG, day), work)
+    lowest = second = np.inf
+    known = 0
+    for value in work[7:12]:
+        if np.isnan(value):
             continue
-        longest = (own[LONGEST] + PATIENCE / (1.0 if day > 1 else 6.0)) * (1.0 + 14.0 / age)
-        times = (steps[i] - own[ACTIVE]) / longest
-        if times > 1.0:
-            out[i, 0] = ONCE + INDEX * np.log10(times)
+        known += 1
+        if value < lowest:
+            second = lowest
+            lowest = value
+        elif value < second:
+            second = value
+    return float((second - work[6]) / scale) if known > 2 and scale > 0.0 else np.nan
 
 
 @compiled
-def _learn_gone(state: F32, rows: I64, steps: I64, costs: F64, day: int) -> None:
-    for i in range(len(rows)):
-        own = state[rows[i]]
-        pace = max(1.0 / (own[LEARNT] + 1.0), 1.0 / (14.0 * day))
+def _score_drop(rings: Rings, state: F32, points: Points, day: int, out: Scores) -> None:
+    work = np.empty(WORK, np.float64)
+    for i in range(len(points.rows)):
+        row = points.rows[i]
+        step = points.steps[i]
+        own = state[row]
+        cost = 0.0 if np.isnan(points.costs[i]) else points.costs[i]
+        value = fall(rings, row, (step, cost, day), float(own[TYPICAL]), work)
+        young = ERRATIC * float(own[DISTANCE])
+        surprise = tail.surprise(own[: tail.FIELDS], value, LEAST, young, 1.0 / day)
+        work[14] = work[15] = work[16] = cost
+        if surprise > 0.0:
+            usual_costs(rings, row, step, LONG, day, work[14:])
+        out.surprise[i] = surprise if cost < work[14] else 0.0
+        out.expected[i] = work[14]
+        out.low[i] = work[15]
+        out.high[i] = work[16]
+        out.since[i] = step
+
+
+@compiled
+def _learn_drop(rings: Rings, state: F32, points: Points, day: int) -> None:
+    work = np.empty(WORK, np.float64)
+    for i in range(len(points.rows)):
+        row = points.rows[i]
+        step = points.steps[i]
+        if day > 1 and step % EVERY:
+            continue
+        own = state[row]
+        mean, distance = typical(rings, row)
+        if not np.isnan(mean):
+            own[TYPICAL] = mean
+            own[DISTANCE] = distance
+            value = fall(rings, row, (step, points.costs[i], day), mean, work)
+            tail.learn(own[: tail.FIELDS], value, step // day, LEAST)
+
+
+@compiled
+def _score_gone(rings: Rings, state: F32, points: Points, day: int, out: Scores) -> None:
+    for i in range(len(points.rows)):
+        row = points.rows[i]
+        step = points.steps[i]
+        own = state[row]
+        age = (step - rings.first[row]) / day
+        active = int(own[ACTIVE])
+        out.surprise[i] = 0.0
+        out.expected[i] = out.low[i] = out.high[i] = own[LEVEL]
+        out.since[i] = step
+        if age < OLD or active == 0 or points.costs[i] > NOTHING * own[LEVEL]:
+            continue
+        longest = (own[LONGEST] + (PATIENCE if day > 1 else 1.0)) * (1.0 + OLD / age)
+        times = (step - active) / longest
+        if times > 1.0:
+            out.surprise[i] = ONCE + INDEX * np.log10(times)
+            out.since[i] = active + 1
+
+
+@compiled
+def _learn_gone(state: F32, points: Points, day: int) -> None:
+    for i in range(len(points.rows)):
+        own = state[points.rows[i]]
+        step = points.steps[i]
+        cost = points.costs[i]
         own[LEARNT] += 1.0
-        if costs[i] > NOTHING * own[LEVEL]:
-            if steps[i] > own[ACTIVE] > 0.0:
-                pause = steps[i] - own[ACTIVE] - 1.0
-                own[LONGEST] = max(pause, own[LONGEST] * FADE ** ((pause + 1.0) / day))
-            own[ACTIVE] = max(own[ACTIVE], np.float32(steps[i]))
-            own[LEVEL] += pace * (costs[i] - own[LEVEL])
+        if cost <= NOTHING * own[LEVEL]:
+            continue
+        pause = step - own[ACTIVE] - 1.0
+        if own[ACTIVE] > 0.0 and pause >= 0.0:
+            own[LONGEST] = max(pause, own[LONGEST] * FADE ** ((pause + 1.0) / day))
+        own[ACTIVE] = max(own[ACTIVE], np.float32(step))
+        own[LEVEL] += max(1.0 / own[LEARNT], 1.0 / (14.0 * day)) * (cost - own[LEVEL])
 
 
 class Drop(Column):
@@ -112,14 +137,13 @@ class Drop(Column):
     kind: ClassVar[str] = "drop"
     on_close: ClassVar[bool] = True
     share: ClassVar[float] = 0.05
-    width: ClassVar[int] = tail.FIELDS
+    width: ClassVar[int] = DISTANCE + 1
 
-    def _score(self, rows: I64, steps: I64, costs: F64, out: F64, since: I64) -> None:
-        day = self.history.day
-        _score_drop(self.history.rings, self.state, rows, steps, costs, day, out, since)
+    def _score(self, points: Points, out: Scores) -> None:
+        _score_drop(self.history.rings, self.state, points, self.history.day, out)
 
-    def _learn(self, rows: I64, steps: I64, costs: F64) -> None:
-        _learn_drop(self.history.rings, self.state, rows, steps, costs, self.history.day)
+    def _learn(self, points: Points) -> None:
+        _learn_drop(self.history.rings, self.state, points, self.history.day)
 
     def reason(self, evidence: Evidence) -> str:
         """Say what it costs now against what it cost."""
@@ -137,12 +161,11 @@ class Gone(Column):
     share: ClassVar[float] = 0.05
     width: ClassVar[int] = 4
 
-    def _score(self, rows: I64, steps: I64, costs: F64, out: F64, since: I64) -> None:
-        _score_gone(self.history.rings, self.state, rows, steps, costs, self.history.day, out)
-        since[:] = np.minimum(steps, self.state[rows, ACTIVE].astype(np.int64) + 1)
+    def _score(self, points: Points, out: Scores) -> None:
+        _score_gone(self.history.rings, self.state, points, self.history.day, out)
 
-    def _learn(self, rows: I64, steps: I64, costs: F64) -> None:
-        _learn_gone(self.state, rows, steps, costs, self.history.day)
+    def _learn(self, points: Points) -> None:
+        _learn_gone(self.state, points, self.history.day)
 
     def reason(self, evidence: Evidence) -> str:
         """Say since when nothing was spent."""

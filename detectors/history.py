@@ -16,6 +16,8 @@ from detectors.compiled import compiled, grown
 HOURS: Final = 1008
 DAYS: Final = 126
 NEVER: Final = -(2**62)
+OFTEN: Final = 0.15  # share of missing steps from which they mean that a series is off
+MEMORY: Final = 14  # days over which that share is taken
 
 
 class Rings(NamedTuple):
@@ -23,7 +25,7 @@ class Rings(NamedTuple):
 
     `steps` (rows, depth) holds the signed fourth root of each step's cost, `roots` and `means`
     (rows, days), per UTC day, the mean of these and the mean of the costs. `first` and `last` are
-    the steps ever seen.
+    the steps ever seen, `absent` is the share of steps lately for which nothing arrived.
     """
 
     steps: F32
@@ -31,6 +33,7 @@ class Rings(NamedTuple):
     means: F32
     first: I64
     last: I64
+    absent: F32
 
 
 class History:
@@ -56,11 +59,12 @@ class History:
             np.empty((0, days), np.float32),
             np.empty(0, np.int64),
             np.empty(0, np.int64),
+            np.empty(0, np.float32),
         )
 
     def resize(self, rows: int) -> None:
         """Make room for `rows` series; new ones have no past."""
-        empty = Rings(np.nan, np.nan, np.nan, NEVER, NEVER)  # type: ignore[arg-type]
+        empty = Rings(np.nan, np.nan, np.nan, NEVER, NEVER, 0.0)  # type: ignore[arg-type]
         if rows > self.rows:
             parts = zip(self.rings, empty, strict=True)
             self.rings = Rings(*(grown(part, self.rows, rows, fill) for part, fill in parts))
@@ -117,6 +121,12 @@ def at(ring: F32, first: int, last: int, step: int) -> float:
 
 
 @compiled
+def is_off(rings: Rings, row: int) -> bool:
+    """Tell whether a missing step of a series means that it was off, not that data is missing."""
+    return bool(rings.absent[row] > OFTEN)
+
+
+@compiled
 def _day_means(rings: Rings, row: int, number: int, day: int) -> None:
     depth = rings.steps.shape[1]
     last = rings.last[row]
@@ -132,9 +142,7 @@ def _day_means(rings: Rings, row: int, number: int, day: int) -> None:
             total += power(value)
             rooted += value
     slot = number % rings.roots.shape[1]
-    # Some rows missing from a day are a gap in the data; most of them missing is a day mostly off.
-    span = max(end - begin + 1, 1)
-    over = known if 2 * known >= span else span
+    over = max(end - begin + 1, 1) if is_off(rings, row) else known
     rings.roots[row, slot] = rooted / over if known > 0 else np.nan
     rings.means[row, slot] = total / over if known > 0 else np.nan
 
@@ -152,6 +160,10 @@ def _record(rings: Rings, rows: I64, steps: I64, costs: F64, day: int) -> None:
         elif step <= last - depth:
             continue
         elif step > last:
+            pace = 1.0 / min(step - rings.first[row] + 1.0, 1.0 * MEMORY * day)
+            missed = min(1.0, pace * (step - last - 1))
+            rings.absent[row] += missed * (1.0 - rings.absent[row])
+            rings.absent[row] -= pace * rings.absent[row]
             for gap in range(max(last + 1, step - depth), step):
                 rings.steps[row, gap % depth] = np.nan
             for number in range(max(last // day + 1, step // day - days), step // day + 1):

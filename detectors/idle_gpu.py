@@ -28,7 +28,6 @@ GRACE: Final = 0.5  # hours that a new GPU or pod may take to load before it is 
 PATIENCE: Final = 4.0  # hours, while a GPU has worked too little to have shown a rhythm
 SHOWN_HOURS: Final = 2.0
 SHOWN_PAUSES: Final = 3
-RESTLESS: Final = 6.0  # hours after which even a GPU whose pods come and go is called idle
 MARGIN: Final = 1.25
 QUANTILE: Final = 0.95
 RECORD: Final = 32
@@ -66,7 +65,7 @@ class IdleGpu(base.AnomalyDetector):
     def score_one(self, x: dict[Hashable, Any]) -> float:
         """Return the surprise, 0 while there is nothing to say; changes nothing."""
         run, fresh = x["run_hours"], x["fresh_hours"]
-        settled = fresh >= LEAST + GRACE or run >= RESTLESS
+        settled = fresh >= LEAST + GRACE
         floor = min(self._least_power, IDLE_POWER)
         at_work = x["power_watts"] > max(POWER_FACTOR * floor, floor + POWER_SLACK)
         if at_work or not settled or not run >= self._need():
@@ -96,6 +95,8 @@ class IdleGpu(base.AnomalyDetector):
 class IdleGpuColumns:
     """Column form: one row per GPU, the same state and the same numbers as `IdleGpu`."""
 
+    least_hours = LEAST
+
     def __init__(self) -> None:
         self._pauses: F32 = np.empty((0, RECORD), np.float32)
         self._recorded: I64 = np.empty(0, np.int64)
@@ -121,7 +122,7 @@ class IdleGpuColumns:
     def score(self, rows: I64, hours: Mapping[str, F64]) -> F64:
         """Return each GPU's surprise at its GPU-hour; `hours` holds the fields of `SCORED`."""
         run = hours["run_hours"]
-        settled = (hours["fresh_hours"] >= LEAST + GRACE) | (run >= RESTLESS)
+        settled = hours["fresh_hours"] >= LEAST + GRACE
         floor = np.minimum(self._least_power[rows].astype(np.float64), IDLE_POWER)
         at_work = hours["power_watts"] > np.maximum(POWER_FACTOR * floor, floor + POWER_SLACK)
         odd = settled & ~at_work & (run >= self._need(rows))

@@ -1,97 +1,111 @@
-"""Shift: a step up that lasts."""
+"""Shift: a step up that lasts.
+
+The mean of the last one or two days stands far above the second highest of the same stretch in
+the five weeks before. What is far is what this series has not shown: the excess is held to its own
+tail, learnt a week late so that the shift itself does not widen it.
+"""
 
 from typing import ClassVar, Final
 
 import numpy as np
 
 from detectors import tail
-from detectors.base import F32, F64, I64, Evidence, money
-from detectors.column import Column, One
+from detectors.base import F32, F64, I64, Evidence, Scores, money
+from detectors.column import Column, One, Points
 from detectors.compiled import compiled
-from detectors.history import Rings
-from detectors.window import earlier, sort, stretch, typical
+from detectors.history import Rings, power
+from detectors.window import highest, onset, stretches, typical, usual_costs
 
+SHORT: Final = 1  # whole days in the two stretches
+LONG: Final = 2
+LEAST: Final = 0.001  # least mean excess, as a share of the typical root: 0.4 percent of cost
+ERRATIC: Final = 1.5  # of the distance between days, while the series is young
+AIMLESS: Final = 0.3  # distance between days from which an onset cannot be told
+EVERY: Final = 4  # steps between two that are learnt: neighbours say the same
+TELL: Final = 2.0  # surprise from which the costs of earlier weeks are worth looking up
+
+SECOND: Final = tail.FIELDS
 QUEUE: Final = 2 * tail.FIELDS
 SIZE: Final = 2 * tail.WAIT
-WIDTH: Final = QUEUE + 2 * SIZE
-SHORT: Final = 1  # whole days before today in the short stretch
-LONG: Final = 2
-LEAST: Final = 0.001  # least mean excess: one percent of cost, in fourth roots
-ERRATIC: Final = 1.5  # of the distance between days
+TYPICAL: Final = QUEUE + 2 * SIZE
+DISTANCE: Final = TYPICAL + 1
+WIDTH: Final = DISTANCE + 1
 WORK: Final = 24
 
 
 @compiled
-def view(rings: Rings, row: int, step: int, cost: float, days: int, day: int, work: F64) -> float:
-    """Return how far the stretch stands above earlier weeks; NaN without a reference.
+def view(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work: F64) -> None:
+    """Write how far both stretches stand above the second highest of earlier weeks.
 
-    work[2] receives how erratic days are, work[3:6] expected, low and high per step.
+    Into work[12:14], as a share of the typical root, NaN without a reference; work[14] receives
+    the reference of the short stretch.
     """
-    roots = work[8:16]
-    means = work[16:24]
-    count = earlier(rings, row, step, days, day, work[6:8], roots, means)
-    if count == 0 or not stretch(rings, row, step, cost, days, day, work[6:8]):
-        return np.nan
-    sort(roots, means, count)
-    middle = count // 2
-    usual = roots[max(count - 2, 0)] if count > 2 else roots[count - 1]
-    work[3] = means[middle]
-    work[4] = means[0]
-    work[5] = max(means[count - 1], means[middle])
-    top, work[2] = typical(rings, row)
-    if not top > 0.0:
-        return np.nan
-    return float((work[6] - usual) / top)
+    step, cost, day = point
+    stretches(rings, row, step, cost, (SHORT, LONG, day), work)
+    scale = state[TYPICAL]
+    work[14] = np.nan
+    for which in range(2):
+        usual, known = highest(work[6 * which + 1 : 6 * which + 6])
+        above = (work[6 * which] - usual) / scale
+        work[12 + which] = above if known > 0 and scale > 0.0 else np.nan
+        if which == 0 and known > 0:
+            work[14] = usual
 
 
 @compiled
-def judge(rings: Rings, row: int, state: F32, step: int, cost: float, day: int, work: F64) -> float:
-    """Return the surprise at one point; `work` is filled as by `view`."""
-    work[3] = max(cost, 0.0)
-    work[4] = work[5] = work[3]
-    a = view(rings, row, step, cost, LONG, day, work)
-    b = view(rings, row, step, cost, SHORT, day, work)
-    short = tail.surprise(state[0 : tail.FIELDS], b, LEAST, ERRATIC * work[2], 1.0 / day) if not np.isnan(b) else 0.0
-    long = (
-        tail.surprise(state[tail.FIELDS : 2 * tail.FIELDS], a, LEAST, ERRATIC * work[2], 1.0 / day)
-        if not np.isnan(a)
-        else 0.0
-    )
-    return max(short, long)
+def judge(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work: F64) -> float:
+    """Return the surprise at one point; work[16:19] receive expected, low and high per step."""
+    step, cost, day = point
+    view(rings, row, state, point, work)
+    young = ERRATIC * float(state[DISTANCE])
+    short = tail.surprise(state[:SECOND], work[12], LEAST, young, 1.0 / day)
+    long = tail.surprise(state[SECOND:QUEUE], work[13], LEAST, young, 1.0 / day)
+    work[16] = work[17] = work[18] = max(cost, 0.0) if np.isnan(work[14]) else power(work[14])
+    most = max(short, long)
+    if most > TELL:
+        usual_costs(rings, row, step, SHORT if short >= long else LONG, day, work[16:])
+    return most
 
 
 @compiled
-def absorb(rings: Rings, row: int, state: F32, step: int, cost: float, day: int, work: F64) -> None:
+def absorb(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work: F64) -> None:
     """Learn one closed point."""
+    step, _, day = point
+    if day > 1 and step % EVERY:
+        return
+    mean, distance = typical(rings, row)
+    if np.isnan(mean):
+        return
+    state[TYPICAL] = mean
+    state[DISTANCE] = distance
+    view(rings, row, state, point, work)
     block = step // day
-    short = view(rings, row, step, cost, SHORT, day, work)
-    tail.learn_late(state[QUEUE : QUEUE + SIZE], state[0 : tail.FIELDS], short, block, LEAST)
-    long = view(rings, row, step, cost, LONG, day, work)
-    tail.learn_late(
-        state[QUEUE + SIZE :], state[tail.FIELDS : 2 * tail.FIELDS], long, block, LEAST
-    )
+    tail.learn_late(state[QUEUE : QUEUE + SIZE], state[:SECOND], work[12], block, LEAST)
+    tail.learn_late(state[QUEUE + SIZE : TYPICAL], state[SECOND:QUEUE], work[13], block, LEAST)
 
 
 @compiled
-def _score(
-    rings: Rings, state: F32, rows: I64, steps: I64, costs: F64, day: int, out: F64, since: I64
-) -> None:
+def _score(rings: Rings, state: F32, points: Points, day: int, out: Scores) -> None:
     work = np.empty(WORK, np.float64)
-    for i in range(len(rows)):
-        row = rows[i]
-        out[i, 0] = judge(rings, row, state[row], steps[i], costs[i], day, work)
-        out[i, 1] = work[3]
-        out[i, 2] = work[4]
-        out[i, 3] = work[5]
-        since[i] = steps[i]
+    for i in range(len(points.rows)):
+        row = points.rows[i]
+        step = points.steps[i]
+        own = state[row]
+        out.surprise[i] = judge(rings, row, own, (step, points.costs[i], day), work)
+        out.expected[i] = work[16]
+        out.low[i] = work[17]
+        out.high[i] = work[18]
+        out.since[i] = step
+        if out.surprise[i] > TELL and own[DISTANCE] < AIMLESS:
+            out.since[i] = onset(rings, row, step, 0.02 * float(own[TYPICAL]), day)
 
 
 @compiled
-def _learn(rings: Rings, state: F32, rows: I64, steps: I64, costs: F64, day: int) -> None:
+def _learn(rings: Rings, state: F32, points: Points, day: int) -> None:
     work = np.empty(WORK, np.float64)
-    for i in range(len(rows)):
-        row = rows[i]
-        absorb(rings, row, state[row], steps[i], costs[i], day, work)
+    for i in range(len(points.rows)):
+        row = points.rows[i]
+        absorb(rings, row, state[row], (points.steps[i], points.costs[i], day), work)
 
 
 class Shift(Column):
@@ -101,15 +115,22 @@ class Shift(Column):
     share: ClassVar[float] = 0.25
     width: ClassVar[int] = WIDTH
 
-    def _score(self, rows: I64, steps: I64, costs: F64, out: F64, since: I64) -> None:
-        _score(self.history.rings, self.state, rows, steps, costs, self.history.day, out, since)
+    def _score(self, points: Points, out: Scores) -> None:
+        _score(self.history.rings, self.state, points, self.history.day, out)
 
-    def _learn(self, rows: I64, steps: I64, costs: F64) -> None:
-        _learn(self.history.rings, self.state, rows, steps, costs, self.history.day)
+    def _learn(self, points: Points) -> None:
+        _learn(self.history.rings, self.state, points, self.history.day)
 
     def reason(self, evidence: Evidence) -> str:
-        """Say how many times the usual it is, when, and for how long."""
-        return f"{money(evidence.actual, evidence.currency)}"
+        """Say how much more a day costs than in earlier weeks."""
+        day = 24 // evidence.step_hours / evidence.periods
+        now, usual = evidence.actual * day, evidence.expected * day
+        times = f", {now / usual:.1f}x as much" if usual > 0 else ""
+        return (
+            f"A step up: {money(now, evidence.currency)} a day since "
+            f"{evidence.since:%a %Y-%m-%d %H:%M} UTC against {money(usual, evidence.currency)} "
+            f"in the weeks before{times}."
+        )
 
 
 class ShiftOne(One):

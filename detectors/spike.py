@@ -11,10 +11,10 @@ from typing import ClassVar, Final
 import numpy as np
 
 from detectors import tail
-from detectors.base import F32, F64, I64, Evidence, money
-from detectors.column import Column, One
+from detectors.base import F32, F64, Evidence, Scores, money
+from detectors.column import Column, One, Points
 from detectors.compiled import compiled
-from detectors.history import Rings, at, power, root
+from detectors.history import Rings, at, is_off, power, root
 
 # State: three tails, then these fields, then the record per hour of day (or weekday).
 LEVEL: Final = 3 * tail.FIELDS
@@ -26,13 +26,19 @@ RESIDUAL: Final = LEVEL + 5
 COUNTS: Final = LEVEL + 6
 CANDIDATE: Final = LEVEL + 7
 AGAIN: Final = LEVEL + 8
-RECORDS: Final = LEVEL + 9
+BEFORE: Final = LEVEL + 9  # the record of the slot learnt last, as it was until then
+SLOT: Final = LEVEL + 10
+ACTIVE: Final = LEVEL + 11
+RECORDS: Final = LEVEL + 12
 SLOTS: Final = 24
 
 KEEP: Final = 0.99623  # a record's root fades by this a day: its cost to a half in six weeks
 TINY: Final = 0.376  # roots below this share of the level are alike: two percent of cost
 ERRATIC: Final = 20.0  # of the distance to what was expected, for the two records
+EXACT: Final = 0.004  # how far a cost may be from a multiple of the unit price
+NEARLY: Final = 0.02  # and how far it must be to be none
 RARE: Final = 0.003  # share of misses below which one is a surprise
+LOWEST: Final = -2.0  # how far below does not matter
 WORK: Final = 40
 
 
@@ -109,7 +115,7 @@ def view(rings: Rings, row: int, state: F32, step: int, cost: float, day: int, w
                 week1 = top
             elif top > week2:
                 week2 = top
-    if unknown > count:
+    if is_off(rings, row) or unknown > count:
         for _ in range(unknown):
             mids[count] = 0.0
             weights[count] = 1.0
@@ -130,13 +136,15 @@ def view(rings: Rings, row: int, state: F32, step: int, cost: float, day: int, w
         ever = max(ever, state[RECORDS + i])
     here = float(state[RECORDS + slot])
     if near:
-        here = max(here, state[RECORDS + (slot + 1) % slots], state[RECORDS + (slot - 1) % slots])
+        prior = (slot - 1) % slots
+        earlier = state[BEFORE] if state[SLOT] == prior else state[RECORDS + prior]
+        here = max(here, state[RECORDS + (slot + 1) % slots], earlier)
     work[3] = power(centre)
     work[4] = power(low)
     work[5] = power(high)
     unit = root(max(float(state[LEVEL]), 0.05 * power(ever)))
     if unit <= 0.0:
-        work[0] = work[1] = work[2] = work[6] = 0.0
+        work[0] = work[1] = work[2] = work[6] = work[7] = 0.0
         return True
     tiny = TINY * unit
     value = max(root(cost), tiny)
@@ -144,20 +152,25 @@ def view(rings: Rings, row: int, state: F32, step: int, cost: float, day: int, w
     for i in range(count - 1):
         spread += abs(max(mids[i], tiny) - max(centre, tiny))
     spread /= max(count - 1, 1)
-    spread += (0.004 + 0.5 * state[RESIDUAL]) * unit + 0.002 * max(centre, tiny)
-    work[0] = (value - max(high, tiny)) / spread
-    work[1] = 20.0 * (value - max(here, tiny)) / unit
-    work[2] = 20.0 * (value - max(ever, tiny)) / unit
+    learnt = float(state[LEARNT])
+    residual = (learnt * state[RESIDUAL] + 0.3 * day) / (learnt + day)
+    spread += (0.004 + 0.5 * residual) * unit + 0.002 * max(centre, tiny)
+    # The less the hour tells, the more of the record at this hour counts as usual.
+    high += min(1.0, 8.0 * residual) * max(0.0, here - high)
+    work[0] = max(LOWEST, (value - max(high, tiny)) / spread)
+    work[1] = max(LOWEST, 20.0 * (value - max(here, tiny)) / unit)
+    work[2] = max(LOWEST, 20.0 * (value - max(ever, tiny)) / unit)
+    work[7] = residual
     work[6] = abs(value - max(centre, tiny)) / unit
     return True
 
 
 @compiled
-def _multiple(cost: float, unit: float) -> int:
+def _multiple(cost: float, unit: float, within: float) -> int:
     """Return how many units a cost is, 0 when it is no whole number of them up to 16."""
     share = cost / unit
     whole = int(np.round(share))
-    return whole if 1 <= whole <= 16 and abs(share - whole) <= 0.007 * whole else 0
+    return whole if 1 <= whole <= 16 and abs(share - whole) <= within * whole else 0
 
 
 @compiled
@@ -180,20 +193,21 @@ def judge(rings: Rings, row: int, state: F32, step: int, cost: float, day: int, 
         work[3] = max(cost, 0.0)
         work[4] = work[5] = work[3]
         return 0.0
-    erratic = ERRATIC * float(state[RESIDUAL])
+    erratic = ERRATIC * work[7]
     a = tail.surprise(state[0 : tail.FIELDS], work[0], 0.3, 0.0, 1.0 / day)
     b = tail.surprise(state[tail.FIELDS : 2 * tail.FIELDS], work[1], 0.15, erratic, 1.0 / day)
     c = tail.surprise(state[2 * tail.FIELDS : 3 * tail.FIELDS], work[2], 0.1, erratic, 1.0 / day)
     most = max(a, b, c)
-    if state[LEARNT] > 7.0 * day and state[UNIT] > 0.0 and state[ODD] < 0.1:
-        whole = _multiple(cost, float(state[UNIT]))
+    if state[ACTIVE] > 4.0 * day and state[UNIT] > 0.0 and state[ODD] < 0.2:
+        whole = _multiple(cost, float(state[UNIT]), NEARLY)
         if whole > 0:
             some, top = _counts(float(state[COUNTS]))
             if some > 1 and whole <= 2 * top:
                 most *= 0.4
         elif cost > 0.05 * state[LEVEL]:
-            rate = float(state[ODD] if state[RUN] == 0.0 else state[AGAIN])
-            if rate < RARE:
+            evidence = -np.log10(max(float(state[ODD]), 1e-4))
+            evidence += min(state[RUN], 8.0) * -np.log10(max(float(state[AGAIN]), 0.1))
+            if state[ODD] < RARE or evidence > 4.0:
                 most = max(most, 5.0)
     return most
 
@@ -217,30 +231,36 @@ def absorb(rings: Rings, row: int, state: F32, step: int, cost: float, day: int,
     state[LEARNT] = learnt + 1.0
     slot = step % _slots(day)
     keep = KEEP if day > 1 else KEEP**7
+    state[SLOT] = slot
+    state[BEFORE] = state[RECORDS + slot]
     state[RECORDS + slot] = max(root(amount), keep * state[RECORDS + slot])
-    _count(state, amount, max(1.0 / (learnt + 1.0), 1.0 / (42.0 * day)))
+    _count(state, amount, day)
 
 
 @compiled
-def _count(state: F32, amount: float, pace: float) -> None:
+def _count(state: F32, amount: float, day: int) -> None:
     """Follow the unit price that the costs are multiples of, and the multiples seen.
 
     A cost that is no multiple is a miss. A smaller unit is taken over when it was seen twice in a
     row, or any other after a day of misses.
     """
     unit = float(state[UNIT])
-    whole = _multiple(amount, unit) if unit > 0.0 else 0
-    if whole > 0 or amount <= 0.0:
-        if whole > 0:
-            state[UNIT] += 0.5 * (amount / whole - unit)
-            state[COUNTS] = int(state[COUNTS]) | (1 << whole)
-        state[ODD] -= pace * state[ODD]
-        if state[RUN] > 0.0:
-            state[AGAIN] -= pace * state[AGAIN]
+    whole = _multiple(amount, unit, NEARLY) if unit > 0.0 else 0
+    if state[RUN] > 0.0:
+        state[AGAIN] += 0.05 * ((0.0 if whole > 0 or amount <= 0.0 else 1.0) - state[AGAIN])
+    if amount <= 0.0:
         state[RUN] = 0.0
         return
-    again = state[CANDIDATE] > 0.0 and _multiple(amount, float(state[CANDIDATE])) == 1
-    divides = unit > 0.0 and _multiple(unit, amount) > 0
+    state[ACTIVE] += 1.0
+    pace = max(1.0 / state[ACTIVE], 1.0 / (21.0 * day))
+    if whole > 0:
+        state[UNIT] += 0.2 * (amount / whole - unit)
+        state[COUNTS] = int(state[COUNTS]) | (1 << whole)
+        state[ODD] -= pace * state[ODD]
+        state[RUN] = 0.0
+        return
+    again = state[CANDIDATE] > 0.0 and _multiple(amount, float(state[CANDIDATE]), EXACT) == 1
+    divides = unit > 0.0 and _multiple(unit, amount, EXACT) > 0
     if unit <= 0.0 or (again and divides) or state[RUN] > 24.0:
         state[UNIT] = amount
         state[COUNTS] = 2.0
@@ -249,32 +269,29 @@ def _count(state: F32, amount: float, pace: float) -> None:
         return
     state[CANDIDATE] = amount
     if not divides:
-        if state[RUN] > 0.0:
-            state[AGAIN] += pace * (1.0 - state[AGAIN])
         state[ODD] += pace * (1.0 - state[ODD])
     state[RUN] += 1.0
 
 
 @compiled
-def _score(
-    rings: Rings, state: F32, rows: I64, steps: I64, costs: F64, day: int, out: F64, since: I64
-) -> None:
+def _score(rings: Rings, state: F32, points: Points, day: int, out: Scores) -> None:
     work = np.empty(WORK, np.float64)
-    for i in range(len(rows)):
-        row = rows[i]
-        out[i, 0] = judge(rings, row, state[row], steps[i], costs[i], day, work)
-        out[i, 1] = work[3]
-        out[i, 2] = work[4]
-        out[i, 3] = work[5]
-        since[i] = steps[i]
+    for i in range(len(points.rows)):
+        row = points.rows[i]
+        step = points.steps[i]
+        out.surprise[i] = judge(rings, row, state[row], step, points.costs[i], day, work)
+        out.expected[i] = work[3]
+        out.low[i] = work[4]
+        out.high[i] = work[5]
+        out.since[i] = step
 
 
 @compiled
-def _learn(rings: Rings, state: F32, rows: I64, steps: I64, costs: F64, day: int) -> None:
+def _learn(rings: Rings, state: F32, points: Points, day: int) -> None:
     work = np.empty(WORK, np.float64)
-    for i in range(len(rows)):
-        row = rows[i]
-        absorb(rings, row, state[row], steps[i], costs[i], day, work)
+    for i in range(len(points.rows)):
+        row = points.rows[i]
+        absorb(rings, row, state[row], points.steps[i], points.costs[i], day, work)
 
 
 class Spike(Column):
@@ -284,11 +301,11 @@ class Spike(Column):
     share: ClassVar[float] = 0.5
     width: ClassVar[int] = RECORDS + SLOTS
 
-    def _score(self, rows: I64, steps: I64, costs: F64, out: F64, since: I64) -> None:
-        _score(self.history.rings, self.state, rows, steps, costs, self.history.day, out, since)
+    def _score(self, points: Points, out: Scores) -> None:
+        _score(self.history.rings, self.state, points, self.history.day, out)
 
-    def _learn(self, rows: I64, steps: I64, costs: F64) -> None:
-        _learn(self.history.rings, self.state, rows, steps, costs, self.history.day)
+    def _learn(self, points: Points) -> None:
+        _learn(self.history.rings, self.state, points, self.history.day)
 
     def reason(self, evidence: Evidence) -> str:
         """Say how many times the usual it is, when, and for how long."""

@@ -75,6 +75,9 @@ def learn(own: F32, value: float, block: int, floor: float) -> None:
     else:
         own[EXCESS] = excess
         own[HIGH] -= 3.0 * pace * excess * QUANTILE
+    # Stochastic approximation travels slowly: mean and deviation keep it near after a bad start.
+    reach = float(max(own[DEVIATION], own[EXCESS]))
+    own[HIGH] = min(max(own[HIGH], own[MEAN]), own[MEAN] + 3.0 * reach)
     own[BLOCKS] += 1.0
     own[BLOCK] = block
     own[PEAK] = value

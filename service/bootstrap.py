@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from detectors.fleet import Fleet
@@ -70,7 +70,9 @@ def build_pipeline(
         incidents=Incidents(SeverityLimits(limits.medium_per_day, limits.high_per_day)),
         deliveries=Deliveries(build_router(settings)),
     )
-    return Pipeline(parts, contacts=None if tells_history else contacts)
+    return Pipeline(
+        parts, None if tells_history else contacts, timedelta(days=settings.remember_days)
+    )
 
 
 def _fleet(settings: Settings, step_hours: int) -> Fleet:

@@ -1,16 +1,17 @@
 """The pipeline: what one batch of events does, ledger to notices. Pure: values in, values out."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from service.core.backfill import summary_of
 from service.core.deliveries import Chart, Decision, Deliveries, Notice, delivery_id_of
 from service.core.events import Arrival, CostEvent, SeriesKey
 from service.core.findings import Finding, Stretch, Stretches, run_rate_per_day, total
 from service.core.gpu_findings import GpuFindings
 from service.core.incidents import Incident, Incidents, Member
-from service.core.ledger import STEP_HOURS, Ledger, LedgerRow
+from service.core.ledger import STEP_HOURS, Ledger, LedgerRow, Taken
 from service.core.owners import Owners
 from service.core.ports import Changes, SourceStatus
 from service.core.purchases import Purchases
@@ -28,6 +29,7 @@ class Outcome(NamedTuple):
 
     changes: Changes
     ledger_rows: list[LedgerRow]
+    too_late: list[Arrival]
 
 
 class Parts(NamedTuple):
@@ -47,14 +49,19 @@ class Pipeline:
     """Feeds batches through the parts, in order of arrival.
 
     `contacts` is filled with each source's first arrival, before which its past is not told; None
-    tells everything.
+    tells everything. `remembers` is how old a period may be and still change.
     """
 
-    def __init__(self, parts: Parts, contacts: dict[str, datetime] | None) -> None:
+    def __init__(
+        self, parts: Parts, contacts: dict[str, datetime] | None, remembers: timedelta
+    ) -> None:
         self._parts = parts
         self._contacts = contacts
         self._statuses: dict[str, SourceStatus] = {}
         self._offset = 0
+        self._past: dict[str, Incident] = {}
+        self._remembers = remembers
+        self._forgot_at: datetime | None = None
 
     @property
     def series(self) -> int:
@@ -66,17 +73,27 @@ class Pipeline:
         """Return what is known of each source."""
         return self._statuses
 
-    def step(self, batch: Sequence[Arrival], now: datetime, offset: int) -> Outcome:
+    def step(
+        self,
+        batch: Sequence[Arrival],
+        now: datetime,
+        offset: int,
+        ends_backfill: str | None = None,
+    ) -> Outcome:
         """Take in one batch that arrived by `now`, and let time pass to `now`.
 
         The order within a batch does not matter. `offset` is the log's position after the batch.
+        `ends_backfill` names a source whose past has now been read: it is summed up in one notice.
         """
         parts = self._parts
         points: dict[tuple[SeriesKey, int], Point] = {}
         touched: set[tuple[SeriesKey, int]] = set()
+        too_late: list[Arrival] = []
+        self._forget(now)
         for arrival in batch:
             if isinstance(arrival.event, CostEvent):
-                self._take(arrival, arrival.event, points, touched)
+                if self._take(arrival, arrival.event, points, touched) == "too_late":
+                    too_late.append(arrival)
             else:
                 parts.gpus.observe(arrival.arrived_at, arrival.event)
                 self._status(arrival.source, arrival.arrived_at, arrival.event.timestamp)
@@ -87,7 +104,14 @@ class Pipeline:
         self._price_gpus(points.values())
         parts.purchases.judge()
         rows = [row for key in sorted(touched) for row in parts.ledger.rows(*key, offset)]
-        return Outcome(self._tell(now, offset), rows)
+        return Outcome(self._tell(now, offset, ends_backfill), rows, too_late)
+
+    def note_rejected(self, source: str, count: int, last_reason: str | None) -> None:
+        """Count input that was refused before it became an event."""
+        status = self._statuses.setdefault(source, SourceStatus(source=source))
+        status.rejected += count
+        if count:
+            status.last_error = last_reason
 
     def _take(
         self,
@@ -95,7 +119,7 @@ class Pipeline:
         event: CostEvent,
         points: dict[tuple[SeriesKey, int], Point],
         touched: set[tuple[SeriesKey, int]],
-    ) -> None:
+    ) -> Taken:
         parts, at = self._parts, arrival.arrived_at
         status = self._status(arrival.source, at, event.charge_period_end)
         change = parts.ledger.take(arrival.source, event)
@@ -106,7 +130,7 @@ class Pipeline:
         ):
             status.late += 1
         if change.taken != "new":
-            return
+            return change.taken
         key = (change.series, change.step)
         touched.add(key)
         if event.is_scored:
@@ -114,6 +138,16 @@ class Pipeline:
             if known is None or known.arrived_at < at:
                 points[key] = Point(change.series, change.step, at)
         parts.purchases.take(arrival.source, event, at)
+        return change.taken
+
+    def _forget(self, now: datetime) -> None:
+        """Let go, once a day, of what is too old to change."""
+        if self._forgot_at is not None and now - self._forgot_at < timedelta(days=1):
+            return
+        self._forgot_at = now
+        self._parts.ledger.forget(now - self._remembers)
+        for incident_id in self._parts.incidents.forget(now - self._remembers):
+            self._parts.deliveries.forget(incident_id)
 
     def _price_gpus(self, points: Iterable[Point]) -> None:
         parts = self._parts
@@ -134,7 +168,7 @@ class Pipeline:
         status.last_period_end = max(status.last_period_end or until, until)
         return status
 
-    def _tell(self, now: datetime, offset: int) -> Changes:
+    def _tell(self, now: datetime, offset: int, ends_backfill: str | None) -> Changes:
         parts = self._parts
         parts.stretches.advance(now)
         members = [self._member(stretch) for stretch in parts.stretches.drain()]
@@ -145,6 +179,16 @@ class Pipeline:
             for incident in incidents
             for decision in parts.deliveries.decide(incident, now)
         ]
+        self._past |= {i.incident_id: i for i in incidents if i.backfill}
+        if ends_backfill is not None:
+            summary = summary_of(ends_backfill, self._past.values(), now)
+            self._past.clear()
+            if summary is not None:
+                incidents.append(summary)
+                notices += [
+                    self._notice(summary, decision, now)
+                    for decision in parts.deliveries.announce(summary, "backfill")
+                ]
         previous, self._offset = self._offset, offset
         return Changes(
             previous=previous,

@@ -37,7 +37,7 @@ class Metrics:
 
     def __init__(self, version: str) -> None:
         # Each counter's time of creation would double the number of time series.
-        prometheus.disable_created_metrics()
+        prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = prometheus.CollectorRegistry(auto_describe=True)
         prometheus.ProcessCollector(registry=registry)
         prometheus.PlatformCollector(registry=registry)

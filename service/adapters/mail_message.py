@@ -73,8 +73,8 @@ def message_of(
 def subject(incident: Incident) -> str:
     """Name an incident by what never changes about it; the money is the first line of the text."""
     parts = (incident.service_name, incident.owner, incident.sub_account_id)
-    about = " · ".join(clean(part, 60) for part in parts if part)
-    return f"Unusual spend: {about} [{clean(incident.incident_id, 8)}]"
+    about = ", ".join(clean(part, 60) for part in parts if part)
+    return f"Unusual spend: {about} [{clean(incident.incident_id, 64)[:8]}]"
 
 
 def _text(notice: Notice) -> str:

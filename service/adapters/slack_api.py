@@ -9,7 +9,7 @@ import logging
 import re
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
 from http.client import HTTPException
 from typing import Any, Final, NamedTuple
@@ -22,6 +22,7 @@ from slack_sdk.web import SlackResponse
 from service.core.ports import Refused, Retry, Unknown
 from service.core.secret import Secret
 
+MOST_PAGES: Final = 20
 _CODE: Final = re.compile(r"[a-z_]{2,64}")
 _BUSY: Final = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded"})
 # With `duplicate_…` Slack says that it knows the message already, which no one sent on purpose.
@@ -111,12 +112,17 @@ def listed(answer: Answer, name: str) -> list[dict[str, Any]]:
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
-def next_cursor(answer: Answer) -> str | None:
-    """Return where the next page begins, or None after the last."""
-    match answer.data:
-        case {"response_metadata": {"next_cursor": str(cursor)}} if cursor:
-            return cursor
-    return None
+async def pages(method: Callable[..., SlackResponse], **words: Any) -> AsyncIterator[Answer]:
+    """Yield one answer a page: all of them, or those up to one that tells of trouble."""
+    for _ in range(MOST_PAGES):
+        answer = await ask(method, **words)
+        yield answer
+        match answer.data:
+            case {"response_metadata": {"next_cursor": str(cursor)}} if cursor:
+                words["cursor"] = cursor
+            case _:
+                return
+    yield Answer({}, trouble=Unknown(f"there are more than {MOST_PAGES} pages"))
 
 
 def _no_connection(error: URLError) -> Trouble:

@@ -1,14 +1,13 @@
 """Deliveries: one message of one incident transition to one destination, sent once."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from service.core.events import content_hash
-from service.core.incidents import Incident, Severity
+from service.core.events import SeriesKey, content_hash
+from service.core.incidents import CAUSES, SEVERITIES, Incident
 from service.core.money import ZERO
 from service.core.routing import Router
 
@@ -17,8 +16,8 @@ from service.core.routing import Router
 QUIET_IN_THREAD: Final = timedelta(hours=3)
 NEW_DRIVER_SHARE: Final = 0.2
 GROWTH: Final = Decimal("1.5")
+IDLE: Final = "idle_gpu"
 EDIT_SHARE: Final = Decimal("0.05")
-_RANK: Final[Mapping[Severity, int]] = {"low": 0, "medium": 1, "high": 2}
 
 Action = Literal["post", "edit", "thread"]
 DeliveryState = Literal["ready", "sending", "unknown", "sent", "dead", "superseded"]
@@ -101,11 +100,15 @@ class Deliveries:
     def __init__(self, router: Router) -> None:
         self._router = router
         self._told: dict[str, dict[str, _Told]] = {}
+        self._idle: set[str] = set()
 
     def decide(self, incident: Incident, now: datetime) -> list["Decision"]:
         """Return what is to be said now, in the order in which it is to be said."""
         told = self._told.setdefault(incident.incident_id, {})
         decisions: list[Decision] = []
+        self._note_idle(incident)
+        if not told and self._is_inhibited(incident):
+            return []
         for destination, target in self._router.destinations(labels_of(incident)).items():
             if destination not in told and _is_worth(incident, target.min_impact):
                 told[destination] = _Told(
@@ -122,9 +125,30 @@ class Deliveries:
                 decisions += self._follow_up(destination, last, incident, now)
         return decisions
 
+    def announce(self, incident: Incident, reason: Reason) -> list["Decision"]:
+        """Tell everyone who would hear, in one post, what needs no conversation."""
+        return [
+            Decision(destination, "post", reason, 0, target.why)
+            for destination, target in self._router.destinations(labels_of(incident)).items()
+        ]
+
     def forget(self, incident_id: str) -> None:
         """Let go of an incident that will not change any more."""
         self._told.pop(incident_id, None)
+
+    def _note_idle(self, incident: Incident) -> None:
+        if incident.kind == IDLE:
+            resources = _resources(incident)
+            if incident.state == "firing":
+                self._idle |= resources
+            else:
+                self._idle -= resources
+
+    def _is_inhibited(self, incident: Incident) -> bool:
+        """Tell whether it is said already: what an idle GPU costs is in the notice about it."""
+        if CAUSES.get(incident.kind) != "more":
+            return False
+        return _resources(incident) <= self._idle
 
     def _follow_up(
         self, destination: str, last: _Told, incident: Incident, now: datetime
@@ -172,6 +196,10 @@ def delivery_id_of(incident_id: str, destination: str, seq: int) -> str:
     return content_hash({"incident": incident_id, "destination": destination, "seq": seq})
 
 
+def _resources(incident: Incident) -> set[str]:
+    return {SeriesKey.parse(driver.series).resource for driver in incident.drivers}
+
+
 def _is_worth(incident: Incident, min_impact: Decimal) -> bool:
     if incident.state != "firing" or incident.backfill:
         return False
@@ -187,7 +215,7 @@ def _material(last: _Told, incident: Incident, now: datetime) -> Reason | None:
         return "resolved" if before.state != "resolved" else None
     if before.state == "resolved":
         return "reopened"
-    if _RANK[incident.severity] > _RANK[before.severity]:
+    if SEVERITIES.index(incident.severity) > SEVERITIES.index(before.severity):
         return "severity_up"
     if now - last.thread_at < QUIET_IN_THREAD:
         return None

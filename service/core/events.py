@@ -25,10 +25,10 @@ MAX_TAGS: Final = 200
 EARLIEST: Final = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 LATEST: Final = datetime.fromisoformat("2200-01-01T00:00:00+00:00")
 LONGEST_PERIOD: Final = timedelta(days=3 * 366 + 1)
-HOURLY: Final = "hour"
-DAILY: Final = "day"
-UNSCORED: Final = "other"
 Grain = Literal["hour", "day", "other"]
+HOURLY: Final[Grain] = "hour"
+DAILY: Final[Grain] = "day"
+UNSCORED: Final[Grain] = "other"
 
 
 def _focus_name(name: str) -> str:

@@ -1,27 +1,29 @@
 """Runs: for how long a GPU is known to have done nothing, and what the idle detector sees of it.
 
-Only time that samples vouch for counts. An hour of which less than `COVERAGE` is vouched for counts
-nothing, and breaks nothing off; a silence of more than two hours does.
+An hour counts if samples vouch for `COVERAGE` of it or more. One that they do not counts nothing,
+and breaks nothing off; a silence of more than two hours does.
 """
 
-from datetime import datetime
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from detectors.base import I64, start_of
-from service.core.events import TagValue
+from detectors.base import I64
 from service.core.gpus import HOUR, NEVER, REOPENS, Gpu, GpuHour, GpuHours
 
 COVERAGE: Final = 0.8
 SILENCE: Final = 2 * HOUR
 SETTLES: Final = HOUR // 2  # how long a pod must last before it begins a run of its own
 LONGEST_INTERVAL: Final = 900  # seconds; sparser samples say nothing about the time between them
+RESTLESS: Final = 3  # pods without work after which the next one is not waited for
+CLOSE: Final = 10  # seconds
+FEW: Final = 5
+WINDOW: Final = 15
 UNKNOWN: Final = float("nan")
 
 
 class IdleHour(NamedTuple):
-    """How many seconds of an hour are known to be idle, and from how many samples."""
+    """How many seconds of an hour count as idle, and from how many samples."""
 
     step: int
     seconds: int
@@ -50,13 +52,19 @@ def run_of(hours: GpuHours, gpu: Gpu) -> Run:
     """Return the run that goes on at the newest sample; without hours before the first one.
 
     It begins when the GPU last worked, was first seen, was last split into MIG instances, came back
-    after a silence, or was given to a pod that lasted.
+    after a silence, or was given to a pod that lasted. Pods that come and go without work do not
+    begin it anew.
     """
     start = max(gpu.first if gpu.last_busy == NEVER else gpu.last_busy, hours.split_at(gpu))
-    if gpu.pod_since != NEVER and gpu.last - gpu.pod_since >= SETTLES:
+    if gpu.last - gpu.pod_since >= SETTLES and idle_pods(gpu) < RESTLESS:
         start = max(start, gpu.pod_since)
     start = _after_silence(gpu, start)
     return Run(start, max(gpu.last, start), idle_between(gpu, start, gpu.last))
+
+
+def idle_pods(gpu: Gpu) -> int:
+    """Return how many pods have come since the GPU last worked."""
+    return sum(first > gpu.last_busy for first, _ in gpu.pods.values())
 
 
 def _after_silence(gpu: Gpu, start: int) -> int:
@@ -81,7 +89,7 @@ def idle_between(gpu: Gpu, begin: int, end: int) -> tuple[IdleHour, ...]:
             continue
         seconds, samples = covered(gpu, step, first, last)
         if seconds >= COVERAGE * (last - first):
-            found.append(IdleHour(step, seconds, samples))
+            found.append(IdleHour(step, last - first, samples))
     return tuple(found)
 
 
@@ -89,48 +97,65 @@ def covered(gpu: Gpu, step: int, begin: int, end: int) -> tuple[int, int]:
     """Return how many seconds of an hour between `begin` and `end` samples vouch for, and how many.
 
     A sample vouches for the time since the one before it, or for one usual interval where that is
-    much longer. The usual interval is the median of the five intervals around, so that it follows
-    an exporter that is restarted with another one.
+    much longer. The usual interval is a short one (the 20th percentile) of the fifteen around: so
+    missing samples do not pass for a longer interval, and a restart with another one is followed.
     """
     hour = gpu.hours[step]
     before, after = gpu.hours.get(step - 1), gpu.hours.get(step + 1)
     last = (step - 1) * HOUR + before.last if before else NEVER
     first = (step + 1) * HOUR + after.first if after else NEVER
     place = (begin, end, last, first, gpu.interval)
-    known = hour.covered.get(place)
-    if known is None:
+    if hour.covered is None or hour.covered[0] != place:
         own = hour.times() + step * HOUR
-        times = np.array([last, *own.tolist(), first], np.int64)
-        times = times[0 if before else 1 : None if after else -1]
-        samples = int(((own >= begin) & (own <= end)).sum())
-        known = (_vouched(times, begin, end, gpu.interval), samples)
-        hour.covered = {place: known}
-    return known
+        times = np.concatenate([[last], own, [first]])[0 if before else 1 : None if after else -1]
+        samples = int(np.searchsorted(own, end, "right") - np.searchsorted(own, begin))
+        hour.covered = place, (_vouched(times, begin, end, gpu.interval), samples)
+    return hour.covered[1]
 
 
 def _vouched(times: I64, begin: int, end: int, interval: int) -> int:
-    gaps = np.diff(times)
-    if not len(gaps):
+    if len(times) < 2:
         return 0
+    gaps = times[1:] - times[:-1]
+    if gaps.min() < CLOSE:
+        times = _apart(times)
+        gaps = times[1:] - times[:-1]
+    if 2 * gaps.max() <= 3 * min(gaps.min(), LONGEST_INTERVAL):  # as regular as most hours are
+        return int(max(0, min(times[-1], end) - max(times[0], begin)))
     usual = np.minimum(_usual(gaps, interval), LONGEST_INTERVAL)
     reach = np.where(2 * gaps <= 3 * usual, gaps, usual)
     known = np.minimum(times[1:], end) - np.maximum(times[1:] - reach, begin)
     return int(np.maximum(known, 0).sum())
 
 
+def _apart(times: I64) -> I64:
+    """Leave out samples so close to the one before that they are no interval of their own."""
+    kept = [int(times[0])]
+    for at in times[1:].tolist():
+        if at - kept[-1] >= CLOSE:
+            kept.append(at)
+    return np.array(kept, np.int64)
+
+
 def _usual(gaps: I64, interval: int) -> I64:
-    if len(gaps) < 5:
+    if len(gaps) < FEW:
         middle = (len(gaps) - 1) // 2
         return np.full(len(gaps), interval or np.partition(gaps, middle)[middle])
-    windows = np.lib.stride_tricks.sliding_window_view(gaps, 5)
-    middles = np.partition(windows, 2, axis=1)[:, 2]
-    return np.concatenate([middles[:1], middles[:1], middles, middles[-1:], middles[-1:]])
+    width = min(WINDOW, len(gaps))
+    windows = np.lib.stride_tricks.sliding_window_view(gaps, width)
+    low = np.partition(windows, width // 5, axis=1)[:, width // 5]
+    before = (width - 1) // 2
+    return np.pad(low, (before, width - 1 - before), mode="edge")
 
 
 def to_score(gpu: Gpu, run: Run) -> tuple[float, float, float]:
-    """Return what the detector scores: run hours, fresh hours, highest power of late."""
-    fresh = run.end - max(gpu.first, gpu.pod_since)
-    watts = watts_of_late(gpu, run)
+    """Return what the detector scores: run hours, fresh hours, highest power of late.
+
+    The power of a MIG instance is that of the whole device and says nothing of the instance.
+    """
+    pod_since = gpu.pod_since if idle_pods(gpu) < RESTLESS else run.start
+    fresh = run.end - max(gpu.first, pod_since)
+    watts = None if gpu.key[1] else watts_of_late(gpu, run)
     return run.seconds / HOUR, fresh / HOUR, UNKNOWN if watts is None else watts
 
 
@@ -166,7 +191,9 @@ def to_learn(gpu: Gpu, step: int, hour: GpuHour) -> tuple[float, float, float, f
             idle = sum(known.seconds for known in idle_between(gpu, begin, end))
             gap = length / HOUR if idle >= COVERAGE * length else 0.0
     least = hour.least_watts if hour.most_watts >= 0 else UNKNOWN
-    return gap, seconds / HOUR, hour.busy.bit_count() / 60, least
+    minutes = len(np.unique(hour.times() // 60))
+    watched = seconds / HOUR
+    return gap, watched, watched * hour.busy.bit_count() / max(minutes, 1), least
 
 
 def let_go(gpu: Gpu, run: Run | None, now: int) -> None:
@@ -185,66 +212,3 @@ def let_go(gpu: Gpu, run: Run | None, now: int) -> None:
             gpu.folded.append((step, idle[step].seconds, idle[step].samples))
             gpu.folded_until = max(gpu.folded_until, step * HOUR + hour.last)
     gpu.kept_from = max(gpu.kept_from, keep, settled + 1)
-
-
-class HourSummary(NamedTuple):
-    """One GPU-hour in plain values; None is unknown. Utilisations are ratios."""
-
-    gpu_uuid: str
-    gpu_instance_id: str | None
-    start: datetime
-    samples: int
-    coverage: float
-    max_utilization: float | None
-    mean_utilization: float | None
-    max_engine_active: float | None
-    max_codec_utilization: float | None
-    max_memory_used_bytes: float | None
-    max_power_watts: float | None
-    new_xids: tuple[int, ...]
-    hostname: str
-    resource_id: str | None
-    model: str | None
-    instance_type: str | None
-    namespace: str | None
-    pod: str | None
-    container: str | None
-    tags: dict[str, TagValue] | None
-
-
-def summary(gpu: Gpu, step: int) -> HourSummary | None:
-    """Return one GPU-hour; None when nothing is known of it any more.
-
-    Mean utilisation is the mean over minutes of the busiest sample, to 1 %.
-    """
-    hour = gpu.hours.get(step)
-    if hour is None:
-        return None
-    seconds, samples = covered(gpu, step, step * HOUR, (step + 1) * HOUR)
-    peaks = [peak - 1 for peak in hour.peaks or b"" if peak]
-    return HourSummary(
-        gpu_uuid=gpu.key[0],
-        gpu_instance_id=gpu.key[1] or None,
-        start=start_of(step, 1),
-        samples=samples,
-        coverage=seconds / HOUR,
-        max_utilization=_known(hour.utilization),
-        mean_utilization=sum(peaks) / len(peaks) / 100 if peaks else None,
-        max_engine_active=_known(hour.engine_active),
-        max_codec_utilization=_known(hour.codec),
-        max_memory_used_bytes=_known(hour.memory_used_bytes),
-        max_power_watts=_known(hour.most_watts),
-        new_xids=tuple(sorted(xid for xid, at in gpu.xids.items() if at // HOUR == step)),
-        hostname=gpu.latest.hostname,
-        resource_id=gpu.named.resource_id,
-        model=gpu.fact("model"),
-        instance_type=gpu.fact("instance_type"),
-        namespace=gpu.latest.namespace,
-        pod=gpu.latest.pod,
-        container=gpu.latest.container,
-        tags=gpu.fact("tags"),
-    )
-
-
-def _known(value: float) -> float | None:
-    return None if value < 0 else value

@@ -6,7 +6,7 @@ one counts. A sample whose sensors say nothing is unknown: it is neither work no
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
@@ -32,7 +32,7 @@ class GpuHour(msgspec.Struct):
     """One GPU in one hour. Seconds are counted from the hour's start; -1 is unknown or never."""
 
     seen: bytearray = msgspec.field(default_factory=lambda: bytearray(HOUR // 8))
-    peaks: bytearray | None = None  # per minute: highest utilisation in percent, plus one
+    peaks: bytearray | None = None  # highest utilisation per minute, in percent
     first: int = HOUR
     last: int = NEVER
     busy: int = 0  # one bit per minute
@@ -45,10 +45,10 @@ class GpuHour(msgspec.Struct):
     most_watts: float = NEVER
     least_watts: float = MOST_WATTS
     learnt: bool = False
-    covered: dict[tuple[int, ...], tuple[int, int]] = msgspec.field(default_factory=dict)
+    covered: tuple[tuple[int, ...], tuple[int, int]] | None = None  # for what, and how much
 
     def times(self) -> I64:
-        """Return the seconds at which samples were seen, in order."""
+        """Return the seconds at which samples that say something were seen, in order."""
         bits = np.unpackbits(np.frombuffer(self.seen, np.uint8), bitorder="little")
         return np.flatnonzero(bits)
 
@@ -107,9 +107,9 @@ class GpuHours:
         self.late = 0
         self.skewed = 0
 
-    def observe(self, arrived_at: datetime, sample: GpuSample) -> None:
-        """Take in one sample."""
-        at, arrived = int(sample.timestamp.timestamp()), int(arrived_at.timestamp())
+    def observe(self, arrived: int, sample: GpuSample) -> None:
+        """Take in one sample that arrived at a Unix second."""
+        at = int(sample.timestamp.timestamp())
         if not arrived - REOPENS <= at <= arrived + AHEAD:
             self.skewed += 1
             return
@@ -119,23 +119,17 @@ class GpuHours:
         if gpu is None:
             gpu = Gpu(key=key, first=at, latest=sample, named=sample, arrived=arrived)
             self.gpus[key] = gpu
-        step, second = divmod(at, HOUR)
+        step = at // HOUR
         if step <= self._closed:
             self.late += 1
             if step < gpu.kept_from:
                 return
-        _describe(gpu, sample, at, arrived)
         if sample.resource_id:
             self.resources.add(sample.resource_id)
-        level = _level(sample, whole=not key[1])
         if key[1] and at > self._split.get(key[0], NEVER):
             self._split[key[0]] = at
-        if level >= 0:
-            hour = gpu.hours.get(step)
-            if hour is None:
-                hour = gpu.hours[step] = GpuHour()
-            _mark(gpu, hour, step, second, level)
-            _measure(hour, sample, second)
+        _describe(gpu, sample, at, arrived)
+        _measure(gpu, sample, at)
 
     def close(self, now: int) -> Iterator[tuple[Gpu, int, GpuHour]]:
         """Yield every hour that is over and not yet learnt, as GPU, step and hour; oldest first."""
@@ -173,76 +167,83 @@ class GpuHours:
         return gone
 
 
-def _level(sample: GpuSample, *, whole: bool) -> float:
-    """Return how busy a GPU is, -1 when no sensor says.
+def _measure(gpu: Gpu, sample: GpuSample, at: int) -> None:
+    """Note what the sensors say, if any says something of work.
 
     Of a MIG instance, utilisation is the whole device's or meaningless: only the engine counts.
     """
-    level = -1.0
-    engine = sample.engine_active
-    if engine is not None and 0 <= engine <= 1:
-        level = engine
-    busy = sample.utilization
-    if whole and busy is not None and level < busy <= 1:
-        level = busy
-    for codec in (sample.encoder_utilization, sample.decoder_utilization):
-        if codec is not None and NOISE < codec <= 1:
-            level = max(level, codec)
-    return level
-
-
-def _mark(gpu: Gpu, hour: GpuHour, step: int, second: int, level: float) -> None:
+    busy = -1.0 if gpu.key[1] else _ratio(sample.utilization)
+    engine = _ratio(sample.engine_active)
+    codec = max(_ratio(sample.encoder_utilization), _ratio(sample.decoder_utilization))
+    level = max(busy, engine, codec if codec > NOISE else -1.0)
+    if level < 0:
+        return
+    step, second = divmod(at, HOUR)
+    hour = gpu.hours.get(step)
+    if hour is None:
+        hour = gpu.hours[step] = GpuHour()
     hour.seen[second >> 3] |= 1 << (second & 7)
-    if hour.covered:
-        hour.covered = {}
-    hour.first, hour.last = min(hour.first, second), max(hour.last, second)
-    at = step * HOUR + second
-    gpu.last = max(gpu.last, at)
+    hour.covered = None
+    if not hour.first <= second <= hour.last:
+        hour.first, hour.last = min(hour.first, second), max(hour.last, second)
+        gpu.last = max(gpu.last, at)
     if level > NOISE:
-        hour.busy |= 1 << second // 60
+        _mark(gpu, hour, at, max(busy, 0.0))
+    if busy > hour.utilization or engine > hour.engine_active or codec > hour.codec:
+        hour.utilization = max(hour.utilization, busy)
+        hour.engine_active = max(hour.engine_active, engine)
+        hour.codec = max(hour.codec, codec)
+    memory, watts = sample.memory_used_bytes, sample.power_watts
+    if memory is not None and hour.memory_used_bytes < memory < MOST_BYTES:
+        hour.memory_used_bytes = memory
+    if watts is None or hour.least_watts <= watts <= hour.most_watts:
+        return
+    if 0 <= watts < MOST_WATTS:
+        hour.least_watts = min(hour.least_watts, watts)
+        hour.most_watts = max(hour.most_watts, watts)
+
+
+def _ratio(value: float | None) -> float:
+    return value if value is not None and 0 <= value <= 1 else -1.0
+
+
+def _mark(gpu: Gpu, hour: GpuHour, at: int, busy: float) -> None:
+    second = at % HOUR
+    minute = second // 60
+    hour.busy |= 1 << minute
+    if hour.peaks is None:
+        hour.peaks = bytearray(60)
+    hour.peaks[minute] = max(hour.peaks[minute], int(busy * 100 + 0.5))
+    if not hour.first_busy <= second <= hour.last_busy:
         hour.first_busy = min(hour.first_busy, second)
         hour.last_busy = max(hour.last_busy, second)
         gpu.last_busy = max(gpu.last_busy, at)
 
 
-def _measure(hour: GpuHour, sample: GpuSample, second: int) -> None:
-    busy = sample.utilization
-    if busy is not None and 0 <= busy <= 1:
-        hour.utilization = max(hour.utilization, busy)
-        if hour.peaks is None:
-            hour.peaks = bytearray(60)
-        peak = int(busy * 100 + 0.5) + 1
-        hour.peaks[second // 60] = max(hour.peaks[second // 60], peak)
-    if sample.engine_active is not None:
-        hour.engine_active = max(hour.engine_active, sample.engine_active)
-    for codec in (sample.encoder_utilization, sample.decoder_utilization):
-        if codec is not None:
-            hour.codec = max(hour.codec, codec)
-    memory, watts = sample.memory_used_bytes, sample.power_watts
-    if memory is not None and memory < MOST_BYTES:
-        hour.memory_used_bytes = max(hour.memory_used_bytes, memory)
-    if watts is not None and 0 <= watts < MOST_WATTS:
-        hour.most_watts = max(hour.most_watts, watts)
-        hour.least_watts = min(hour.least_watts, watts)
-
-
 def _describe(gpu: Gpu, sample: GpuSample, at: int, arrived: int) -> None:
-    gpu.first = min(gpu.first, at)
-    gpu.arrived = max(gpu.arrived, arrived)
     if _newer(sample, gpu.latest):
-        gpu.latest = sample
+        gpu.latest, gpu.arrived = sample, arrived
+    elif at < gpu.first:
+        gpu.first = at
     if sample.resource_id and (not gpu.named.resource_id or _newer(sample, gpu.named)):
         gpu.named = sample
     if sample.pod:
-        spell = gpu.pods.setdefault((sample.namespace or "", sample.pod), [at, at])
-        spell[0], spell[1] = min(spell[0], at), max(spell[1], at)
-        if len(gpu.pods) > REMEMBERED:
-            del gpu.pods[min(gpu.pods, key=lambda pod: (gpu.pods[pod][1], pod))]
-    xid = sample.xid
-    if xid and 0 < xid < MOST_XID:
-        gpu.xids[xid] = min(gpu.xids.get(xid, at), at)
+        _note_pod(gpu.pods, (sample.namespace or "", sample.pod), at)
+    if sample.xid and 0 < sample.xid < MOST_XID:
+        gpu.xids[sample.xid] = min(gpu.xids.get(sample.xid, at), at)
         if len(gpu.xids) > REMEMBERED:
             del gpu.xids[min(gpu.xids, key=lambda known: (gpu.xids[known], known))]
+
+
+def _note_pod(pods: dict[tuple[str, str], list[int]], pod: tuple[str, str], at: int) -> None:
+    spell = pods.get(pod)
+    if spell is not None:
+        if not spell[0] <= at <= spell[1]:
+            spell[0], spell[1] = min(spell[0], at), max(spell[1], at)
+        return
+    pods[pod] = [at, at]
+    if len(pods) > REMEMBERED:
+        del pods[min(pods, key=lambda known: (pods[known][1], known))]
 
 
 def _newer(sample: GpuSample, known: GpuSample) -> bool:

@@ -1,8 +1,8 @@
 """Idle GPUs: samples and bills in, verdicts out.
 
-Time is the arrival clock. Every `TICK` seconds of it the GPUs are judged, so that what is said does
-not depend on how arrivals were cut into batches. A verdict is updated when GPUs join or leave it and
-every hour in between, and ended when none is left; idle again within a day, it goes on.
+Time is the arrival clock. Every `TICK` seconds of it the GPUs are judged, so that how arrivals were
+cut into batches does not matter. A verdict is updated when GPUs join or leave it and every hour in
+between, and ended when none is left; idle again within a day, it goes on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,12 @@ LEARNT: Final = ("gap_hours", "watched_hours", "worked_hours", "least_power_watt
 
 
 class IdleDetector(Protocol):
-    """The column form of `detectors.idle_gpu`: one row per GPU."""
+    """The column form of `detectors.idle_gpu`: one row per GPU.
+
+    No run shorter than `least_hours` is odd.
+    """
+
+    least_hours: float
 
     def resize(self, rows: int) -> None:
         """Make room for `rows` GPUs."""
@@ -61,6 +66,7 @@ class IdleGpus:
         self.hours = GpuHours(closes_after)
         self.rates = Rates(book)
         self._detector = detector
+        self._least = int(detector.least_hours * HOUR)
         self._rows: dict[GpuKey, int] = {}
         self._free: list[int] = []
         self._groups: dict[Place, Group] = {}
@@ -71,8 +77,10 @@ class IdleGpus:
 
     def observe(self, arrived_at: datetime, sample: GpuSample) -> None:
         """Take in one sample, in any order within the last 48 h, any number of times."""
-        self._pass_time(int(arrived_at.timestamp()))
-        self.hours.observe(arrived_at, sample)
+        arrived = int(arrived_at.timestamp())
+        if self._tick_at is None or arrived >= self._tick_at:
+            self._pass_time(arrived)
+        self.hours.observe(arrived, sample)
 
     def observe_cost(self, cost: HourCost) -> None:
         """Take in what the bill says of one hour of one resource; a later word replaces it.
@@ -117,11 +125,9 @@ class IdleGpus:
         found: list[tuple[Gpu, Run]] = []
         for key, gpu in self.hours.gpus.items():
             since = gpu.first if gpu.last_busy == NEVER else gpu.last_busy
-            if key in self._told or gpu.last - since < HOUR or now - gpu.last > SILENCE:
-                continue
-            run = run_of(self.hours, gpu)
-            if run.seconds >= HOUR:
-                found.append((gpu, run))
+            long_enough = gpu.last - since >= self._least
+            if long_enough and key not in self._told and now - gpu.last <= SILENCE:
+                found.append((gpu, run_of(self.hours, gpu)))
         scores = self._score(found)
         if not any(scores):
             return set()

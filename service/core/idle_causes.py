@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from service.core.gpu_runs import SILENCE, Run
+from service.core.gpu_runs import SILENCE, Run, idle_pods
 from service.core.gpus import MOST_BYTES, NEVER, Gpu, GpuHours
 from service.core.idle_verdicts import Cause
 
@@ -69,7 +69,7 @@ class Neighbours:
         for_pods = any(mate.pods or mate.latest.pod == "" for mate in self.of(gpu.host))
         if not gpu.latest.pod and for_pods and not worked:
             return "unallocated"
-        if not worked or gpu.pod_since > gpu.last_busy:
+        if not worked or idle_pods(gpu):
             return "never_started"
         held = memory_held(gpu)
         return "stalled" if held or (held is None and gpu.latest.pod) else "finished"

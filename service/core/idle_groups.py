@@ -9,7 +9,7 @@ import msgspec
 
 from detectors.base import start_of
 from service.core.gpu_rates import Instance, Rate, Rates
-from service.core.gpu_runs import IdleHour, Run, peak_utilization, watts_of_late
+from service.core.gpu_runs import IdleHour, Run, idle_pods, peak_utilization, watts_of_late
 from service.core.gpus import HOUR, NEVER, Gpu, GpuKey
 from service.core.idle_causes import Neighbours, memory_held, new_fault
 from service.core.idle_verdicts import COMMITTED, Cause, Ending, IdleVerdict, Signs, reason_of
@@ -93,8 +93,7 @@ def going_on(
         hostname=lead.latest.hostname,
         **facts,
     )
-    whole = all(gpu.key in told for gpu in around)
-    group.verdict = _priced(group, verdict, rates, now, whole=whole)
+    group.verdict = _priced(group, verdict, rates, now, all(gpu.key in told for gpu in around))
     return group.verdict
 
 
@@ -108,12 +107,12 @@ def over(group: Group, told: IdleVerdict, rates: Rates, now: int) -> IdleVerdict
         ending=group.ending,
         retracted=group.ending == "withdrawn" and not group.past,
     )
-    group.verdict = _priced(group, verdict, rates, now, whole=False)
+    group.verdict = _priced(group, verdict, rates, now, all_idle=False)
     return group.verdict
 
 
 def _priced(
-    group: Group, verdict: IdleVerdict, rates: Rates, now: int, *, whole: bool
+    group: Group, verdict: IdleVerdict, rates: Rates, now: int, all_idle: bool
 ) -> IdleVerdict:
     """Put what is idle into money, and all of it into words."""
     instance = Instance(
@@ -131,7 +130,7 @@ def _priced(
     }
     rate = rates.rate(instance, now // HOUR)
     if rate is not None:
-        saves, why = _saving(rate, whole=whole)
+        saves, why = _saving(rate, all_idle=all_idle, unseen=rate.gpus > instance.gpus_seen)
         known |= {
             "gpus_of_instance": rate.gpus,
             "price_per_gpu_hour": rate.per_gpu_hour,
@@ -146,11 +145,13 @@ def _priced(
     return msgspec.structs.replace(priced, reason=reason_of(priced, group.signs))
 
 
-def _saving(rate: Rate, *, whole: bool) -> tuple[Decimal, str]:
+def _saving(rate: Rate, *, all_idle: bool, unseen: bool) -> tuple[Decimal | None, str]:
     if rate.reserved:
         return ZERO, COMMITTED
-    if not whole:
+    if not all_idle:
         return ZERO, "as the rest of it works"
+    if unseen:
+        return None, "as nothing is known of its other GPUs"
     return rate.per_hour, ""
 
 
@@ -166,6 +167,7 @@ def _signs(members: list[Member], neighbours: Neighbours) -> Signs:
         memory_held=None if None in held else any(held),
         working_mates=neighbours.working_mates(lead.gpu),
         xid=new_fault(lead.gpu, lead.run),
+        idle_pods=idle_pods(lead.gpu),
         started_with_pod=pod_since != NEVER and pod_since == lead.run.start,
     )
 

@@ -9,6 +9,7 @@ import msgspec
 
 from detectors import base
 from service.core.events import TagValue
+from service.core.gpus import REMEMBERED
 
 Cause = Literal[
     "never_started",  # no work since the GPU, or the pod that holds it, appeared
@@ -30,9 +31,11 @@ class IdleVerdict(msgspec.Struct, kw_only=True, frozen=True):
     `key`, `cause` and `since` name it for good; a later verdict of the same three replaces it.
     `since` is the start of the hour in which the first of them stopped, `started_at` the moment,
     `until` the newest sample that says so. `gpus` are UUIDs, of MIG instances `UUID/instance`;
-    after the end, those that were idle last. Money is None when no price is known; `wasted_per_hour`
-    is what the idle GPUs cost, `saves_per_hour` what stopping the instance saves: nothing while it is
-    reserved, or while the rest of it works. `retracted` is true when late samples showed work.
+    after the end, those that were idle last. Money is None when no price is known;
+    `wasted_per_hour` is what the idle GPUs cost, `saves_per_hour` what stopping the instance saves:
+    nothing while it is reserved, or while the rest of it works; None too while not all GPUs of it
+    are seen. `retracted` is true when late
+    samples showed work.
     """
 
     key: str
@@ -80,6 +83,7 @@ class Signs(msgspec.Struct, kw_only=True, frozen=True):
     memory_held: bool | None = None
     working_mates: int = 0
     xid: int | None = None
+    idle_pods: int = 0
     started_with_pod: bool = False
 
 
@@ -112,22 +116,29 @@ def _where(verdict: IdleVerdict) -> str:
 
 def _why(verdict: IdleVerdict, signs: Signs) -> str:
     match verdict.cause:
-        case "never_started" if signs.started_with_pod and verdict.pod:
-            return f"when pod {_short(verdict.namespace or 'default')}/{_short(verdict.pod)} came"
         case "never_started":
-            return "when first seen"
+            return _not_started(verdict, signs)
         case "finished":
             return "when the work ended"
         case "stalled":
             return "though a process is still there"
-        case "rank_idle" if signs.working_mates == 1:
-            return "while the other GPU of the job works"
         case "rank_idle":
-            return f"while {signs.working_mates} other GPUs of the job work"
+            mates = signs.working_mates
+            others = "the other GPU" if mates == 1 else f"{mates} other GPUs"
+            return f"while {others} of the job work{'s' * (mates == 1)}"
         case "unallocated":
             return "given to no pod"
         case _:
             return f"when XID {signs.xid} came up, a hardware fault to repair and not waste"
+
+
+def _not_started(verdict: IdleVerdict, signs: Signs) -> str:
+    if signs.started_with_pod and verdict.pod:
+        return f"when pod {_short(verdict.namespace or 'default')}/{_short(verdict.pod)} came"
+    if not signs.idle_pods:
+        return "when first seen"
+    more = " or more" if signs.idle_pods >= REMEMBERED else ""
+    return f"though {signs.idle_pods}{more} pod{'s' * (signs.idle_pods > 1)} came"
 
 
 def _readings(verdict: IdleVerdict, signs: Signs) -> list[str]:
@@ -146,15 +157,22 @@ def _money(verdict: IdleVerdict) -> str:
     if verdict.waste is None or verdict.wasted_per_hour is None:
         return "No price is known, so no cost is shown."
     word = "paid" if verdict.cause == "fault" else "wasted"
-    total = base.money(float(verdict.waste), verdict.currency)
-    if verdict.ended or verdict.saves_per_hour is None:
+    total = _amount(verdict.waste, verdict.currency)
+    if verdict.ended:
         return f"{total} {word} ({verdict.price_source})."
-    rate = base.money(float(verdict.wasted_per_hour), verdict.currency)
-    saves = base.money(float(verdict.saves_per_hour), verdict.currency)
+    rate = _amount(verdict.wasted_per_hour, verdict.currency)
+    saves = "an unknown amount"
+    if verdict.saves_per_hour is not None:
+        saves = f"{_amount(verdict.saves_per_hour, verdict.currency)}/h"
     verb = "releasing" if verdict.cause == "reserved_unused" else "stopping"
     why = f", {verdict.saves_why}" if verdict.saves_why else ""
     begin = f"{rate}/h {word}, {total} so far ({verdict.price_source})"
-    return f"{begin}; {verb} it saves {saves}/h{why}."
+    return f"{begin}; {verb} it saves {saves}{why}."
+
+
+def _amount(amount: Decimal, currency: str) -> str:
+    text = base.money(float(amount), currency)
+    return text if amount else text.replace("0.00", "0")
 
 
 def _end(verdict: IdleVerdict) -> str:

@@ -1,6 +1,6 @@
 """Incidents: findings that belong together, with a life."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
@@ -23,6 +23,7 @@ CAUSES: Final[Mapping[str, str]] = {
     "drop": "less",
     "gone": "less",
 }
+SEVERITIES: Final[Sequence[Severity]] = ("low", "medium", "high")
 REOPENS_WITHIN: Final = timedelta(hours=24)
 DRIVERS_TOLD: Final = 10
 
@@ -113,8 +114,9 @@ class Incidents:
             touched[incident_id] = None
         return [self._tell(incident_id, now) for incident_id in touched]
 
-    def forget(self, before: datetime) -> None:
-        """Let go of incidents that ended before a time."""
+    def forget(self, before: datetime) -> list[str]:
+        """Let go of incidents that ended before a time, and name them."""
+        forgotten = []
         for incident_id, incident in list(self._incidents.items()):
             if incident.ends_at is not None and incident.ends_at < before:
                 for finding_id in self._members.pop(incident_id):
@@ -122,6 +124,8 @@ class Incidents:
                 del self._incidents[incident_id]
                 if self._newest.get(incident.fingerprint) == incident_id:
                     del self._newest[incident.fingerprint]
+                forgotten.append(incident_id)
+        return forgotten
 
     def _place(self, finding: Finding) -> str:
         """Find the incident a new finding belongs to, or name a new one."""
@@ -182,8 +186,9 @@ class Incidents:
             confidence=_confidence(standing),
             backfill=all(m.finding.backfill for m in members),
         )
-        if over and known is not None and run_rate is not None:
-            incident.severity = known.severity
+        if known is not None:
+            # What it was at its worst: an incident that fades has not become less important.
+            incident.severity = max(known.severity, incident.severity, key=SEVERITIES.index)
         self._incidents[incident_id] = incident
         return incident
 

@@ -5,7 +5,7 @@ rows give the same ledger: the highest revision of a cell wins, rows of equal re
 same identity counts once, and corrections always add, outside revision.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple, TypeVar
@@ -14,7 +14,16 @@ import msgspec
 
 from detectors.base import start_of, step_of
 from service.core import money
-from service.core.events import CostEvent, Grain, SeriesKey, cost_of, series_of
+from service.core.events import (
+    DAILY,
+    HOURLY,
+    UNSCORED,
+    CostEvent,
+    Grain,
+    SeriesKey,
+    cost_of,
+    series_of,
+)
 
 Metric = Literal["effective", "billed"]
 Taken = Literal["new", "duplicate", "superseded", "too_late"]
@@ -182,13 +191,18 @@ class Ledger:
         yield from self._books
 
     def forget(self, before: datetime) -> None:
-        """Let go of periods that began before a time; rows for them are too late from then on."""
+        """Let go of periods that began before a time; rows for them are too late from then on.
+
+        Periods longer than a day are few, and their rows come long after they began: they stay.
+        """
         for key, book in self._books.items():
+            if key.grain == UNSCORED:
+                continue
             edge = step_of(before, STEP_HOURS[key.grain])
             for step in [step for step in book.steps if step < edge]:
                 del book.steps[step]
-        for grain, hours in STEP_HOURS.items():
-            self._forgotten_before[grain] = step_of(before, hours)
+        for grain in (HOURLY, DAILY):
+            self._forgotten_before[grain] = step_of(before, STEP_HOURS[grain])
 
     def digest(self) -> list[tuple[str, datetime, datetime, str, Decimal]]:
         """Return the whole ledger in a fixed order: equal ledgers have equal digests."""
@@ -198,6 +212,11 @@ class Ledger:
             for step in book.steps
             for row in self.rows(key, step, 0)
         )
+
+
+def metric_of(events: Iterable[CostEvent]) -> Metric:
+    """Choose a source's cost metric from its rows: the effective cost when any row fills it."""
+    return "effective" if any(event.effective_cost for event in events) else "billed"
 
 
 def period_of(series: SeriesKey, step: int) -> tuple[datetime, datetime]:

@@ -1,11 +1,11 @@
 """The demo: the whole product on this machine over the bundled sample, replayed fast."""
 
 import tempfile
-from importlib.metadata import version
 import time
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +14,7 @@ from service.adapters.history import History
 from service.adapters.sources import Reader, SnapshotBook
 from service.adapters.spool import Spool
 from service.bootstrap import build_notifiers, build_pipeline, open_store
-from service.config import Settings, StoreSettings
+from service.config import OwnerSettings, Settings, StoreSettings
 from service.core.events import Rejected
 from service.core.routing import Route
 from service.core.secret import Secret
@@ -26,6 +26,12 @@ from service.telemetry import Metrics, configure_logging
 
 SAMPLE: Final = Path(service.sample.__file__).parent
 CHANNEL: Final = "#spend"
+MONTH_OF_SAMPLES: Final = "BILLING_PERIOD=2026-08"
+ACCOUNT_OWNERS: Final = {
+    "111122223333": "team-ml-platform",
+    "005566667777": "team-data-eng",
+    "000411112222": "platform-oncall",
+}
 DRAINS_WITHIN_SECONDS: Final = 60.0
 
 
@@ -41,7 +47,7 @@ class Demo:
         """Replay the sample; return after it with `once`, else at SIGTERM or Ctrl-C."""
         stop = stopped_by_signal()
         configure_logging("error")
-        self._say("Spendwatch demo: 100 days of spend of one company, replayed in seconds.")
+        self._say("Spendwatch demo: 107 days of spend of one company, replayed in seconds.")
         self._say(
             "Built from real GPU pools, real price lists and real load curves, with a handful"
         )
@@ -49,7 +55,7 @@ class Demo:
         self._say("")
         with (
             tempfile.TemporaryDirectory(prefix="spendwatch-demo-") as folder,
-            serve(build_slack()) as slack,
+            serve(build_slack(channels=[CHANNEL.removeprefix("#")])) as slack,
         ):
             settings = self._settings(slack)
             with open_store(settings, Path(folder)) as store:
@@ -70,6 +76,8 @@ class Demo:
                         f"Done: {counts['sent']} deliveries sent, {counts['superseded']} edits "
                         f"overtaken by newer ones, {counts['dead']} failed."
                     )
+                    for error in sorted({str(d.error) for d in store.deliveries("dead")}):
+                        self._say(f"  failed: {error}")
                     if not once:
                         self._say(f"Look around at {address} and {slack}; Ctrl-C ends the demo.")
                         stop.wait()
@@ -78,6 +86,7 @@ class Demo:
     def _settings(self, slack: str) -> Settings:
         return Settings(
             store=StoreSettings(),
+            owners=OwnerSettings(sub_accounts=ACCOUNT_OWNERS),
             route=Route(receiver="everyone", min_impact=Decimal(25)),
             receivers={"everyone": [f"slack:{CHANNEL}", "console:"]},
             notifiers={
@@ -87,19 +96,19 @@ class Demo:
         )
 
     def _replay(self, settings: Settings, machine: Machine) -> None:
-        rejected: list[Rejected] = []
-        inputs = [SAMPLE / "export", SAMPLE / "gpu_samples.ndjson.gz"]
-        spool = Spool()
-        with SnapshotBook.temporary() as book:
-            for arrival in Reader(inputs, mode="replay", reject=rejected.append, snapshots=book):
-                spool.put(arrival)
+        """Replay month by month: a month's rows arrive before those of the next."""
         pipeline = build_pipeline(settings, {"focus": "effective"}, tells_history=True)
         done = 0
-        for now, batch in spool.batches():
-            done += len(batch)
-            self._until = now
-            machine.save(pipeline.step(batch, now, done))
-        spool.close()
+        with SnapshotBook.temporary() as book:
+            for inputs in months():
+                spool = Spool()
+                for arrival in Reader(inputs, mode="replay", reject=_refuse, snapshots=book):
+                    spool.put(arrival)
+                for now, batch in spool.batches():
+                    done += len(batch)
+                    self._until = now
+                    machine.save(pipeline.step(batch, now, done))
+                spool.close()
         self._say(f"{done:,} rows of {pipeline.series:,} series replayed.")
 
     def _drain(self, next_due: Callable[[], datetime | None]) -> None:
@@ -110,3 +119,19 @@ class Demo:
     def _now(self) -> datetime:
         """Return the demo's present: the time of the newest row, so that ages read right."""
         return self._until or utc_now()
+
+
+def months() -> list[list[Path]]:
+    """Return the sample's manifests by billing period; the GPU samples are with their month."""
+    periods = sorted({path.name for path in SAMPLE.glob("export/*/metadata/BILLING_PERIOD=*")})
+    return [
+        sorted(SAMPLE.glob(f"export/*/metadata/{period}/*/*-Manifest.json"))
+        + ([SAMPLE / "gpu_samples.ndjson.gz"] if period == MONTH_OF_SAMPLES else [])
+        for period in periods
+    ]
+
+
+def _refuse(rejected: Rejected) -> None:
+    raise OSError(
+        f"the bundled sample is broken: {rejected.file}:{rejected.row}: {rejected.reason}"
+    )

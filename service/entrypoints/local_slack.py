@@ -68,12 +68,13 @@ async def _answer(slack: Workspace, method: str, request: Request) -> Response:
     fault = slack.next_fault(method)
     if fault.dropped:
         return await _drop(request)
+    if fault.status == 429:
+        return _too_fast(fault.retry_after)
     if fault.status:
-        after = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-        return JSONResponse({"ok": False, "error": "ratelimited"}, fault.status, after)
+        return HTMLResponse("<html>Something went wrong</html>", fault.status)
     wait = slack.seconds_to_wait(method, args)
     if wait:
-        return JSONResponse({"ok": False, "error": "ratelimited"}, 429, {"Retry-After": str(wait)})
+        return _too_fast(wait)
     try:
         slack.check_token(request.headers.get("authorization", ""))
         data = slack.call(method, args, fault.error)
@@ -87,10 +88,15 @@ async def _answer(slack: Workspace, method: str, request: Request) -> Response:
     return HTMLResponse("<html>Bad gateway</html>") if fault.garbage else JSONResponse(data)
 
 
+def _too_fast(seconds: int | None) -> Response:
+    after = {} if seconds is None else {"Retry-After": str(seconds)}
+    return JSONResponse({"ok": False, "error": "ratelimited"}, 429, after)
+
+
 def _args(body: bytes, content_type: str) -> Args:
     """Read arguments as JSON or as a form, whose structured values are JSON again."""
     if content_type.startswith("application/json"):
-        args: Args = json.loads(body)
+        args: Args = json.loads(body or b"{}")
         return args
     form = dict(parse_qsl(body.decode()))
     return {k: json.loads(v) if v[:1] in ("[", "{") else v for k, v in form.items()}

@@ -61,7 +61,7 @@ class Sender:
             return False
         try:
             outcome = await self._see_to(delivery)
-        except Exception as error:  # a fault in one notifier must not stop the others
+        except Exception as error:  # noqa: BLE001 - a fault in one notifier must not stop the rest
             _log.exception("notifier failed", delivery_id=delivery.notice.delivery_id)
             outcome = Unknown(f"fault in the notifier: {type(error).__name__}")
         if isinstance(outcome, Retry | Unknown) and delivery.attempts >= MOST_ATTEMPTS:

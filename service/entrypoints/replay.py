@@ -4,11 +4,13 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
+from service.adapters.dead_letters import line_of, too_late
 from service.adapters.sources import Reader, SnapshotBook
 from service.adapters.spool import Spool
 from service.bootstrap import build_pipeline
@@ -90,6 +92,7 @@ class Replay:
                     findings |= {f.finding_id: f for f in changes.findings}
                     incidents |= {i.incident_id: i for i in changes.incidents}
                     notices += changes.notices
+                    self.rejected += [too_late(arrival) for arrival in outcome.too_late]
             finally:
                 spool.close()
             self.notes += reader.notes
@@ -170,7 +173,7 @@ def _ordered(rows: dict[str, Finding] | dict[str, Incident]) -> list[Finding | I
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%dT%H:%M:%S}Z" if not value.microsecond else _precise(value)
-    if isinstance(value, money.Decimal):
+    if isinstance(value, Decimal):
         return money.text(value)
     if isinstance(value, Driver):
         return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
@@ -194,18 +197,7 @@ def _write_dead_letters(path: Path, rejected: Sequence[Rejected]) -> None:
     if not rejected:
         path.unlink(missing_ok=True)
         return
-    lines = [
-        msgspec.json.encode(
-            {
-                "file": r.file,
-                "row": r.row,
-                "reason": r.reason,
-                "raw": r.raw.decode("utf-8", "replace"),
-            }
-        )
-        for r in rejected
-    ]
-    _write(path, b"".join(line + b"\n" for line in lines))
+    _write(path, b"".join(map(line_of, rejected)))
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -1,9 +1,9 @@
 """The status API and the page on their own, over a store that others write."""
 
 import signal
-from importlib.metadata import version
 import threading
 from collections.abc import Callable
+from importlib.metadata import version
 
 from service.adapters.history import History
 from service.bootstrap import open_store

@@ -1,10 +1,11 @@
 """Carriers: the real series that give the sample's resources their shape over time.
 
-A carrier is a stretch of whole weeks of a real hourly series, brought to a mean of 1 and repeated
-week by week over the sample's span. Only its shape is kept, by three rules:
+A carrier is a stretch of whole weeks of a real hourly series (whole days where weekdays do not
+matter), brought to a mean of 1 and repeated over the sample's span. Only its shape is kept, by
+three rules:
 
 * an hour that the series' own experts labelled, the hour on either side of it, and a missing hour
-  are replaced by the median of the same hour of the week;
+  are replaced by the median of the same hour of the week (of the day);
 * the level is divided by its centred one-week mean, so that a carrier has no trend and no step;
 * what still lies beyond a factor (`cut`) of the same hour's median is cut to that factor.
 """
@@ -64,7 +65,7 @@ def rows(name: str) -> Iterator[dict[str, str]]:
 
 
 def carrier(name: str, hours: int) -> Hours:
-    """Return a carrier of `hours` hours, beginning on a Monday at 00:00, with a mean of 1."""
+    """Return a carrier of `hours` hours from a Monday at 00:00 on, with a mean of 1."""
     stretch = STRETCHES[name]
     values = _filled(_cut_out(stretch), stretch.period)
     values = values / _level(values)

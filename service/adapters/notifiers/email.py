@@ -137,7 +137,7 @@ def _verdict(error: Exception, otherwise: Outcome) -> Outcome:
     code = getattr(error, "code", None)
     if isinstance(error, aiosmtplib.SMTPAuthenticationError) and code is not None and code >= 500:
         return Refused(f"the mail server refused the log-in ({code}): check username and password")
-    if isinstance(error, aiosmtplib.SMTPNotSupported):
+    if isinstance(error, aiosmtplib.SMTPNotSupported) or "STARTTLS" in str(error):
         return Refused(
             "the mail server lacks STARTTLS or log-in, and mail is not sent in the clear"
         )

@@ -6,7 +6,7 @@ metadata before it is sent again; chat.update may be repeated. See docs.slack.de
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
@@ -21,7 +21,7 @@ from service.adapters.slack_api import (
     ask,
     listed,
     make_client,
-    next_cursor,
+    pages,
     upload,
 )
 from service.adapters.slack_blocks import blocks_of, escape, fallback
@@ -33,7 +33,6 @@ from service.core.secret import Secret
 
 EVENT_TYPE: Final = "spendwatch_notice"
 UPLOAD_WITHIN_SECONDS: Final = 10
-PAGES: Final = 20
 # Slack's clock and ours may differ: a post is looked for from a little before it was due.
 CLOCKS_DIFFER: Final = timedelta(minutes=5)
 
@@ -53,6 +52,11 @@ class SlackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     base_url: str = WebClient.BASE_URL
     public_url: str | None = None
     timeout_seconds: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be sent as a header, and would be quoted by the error it causes."""
+        if re.fullmatch(r"[!-~]+", self.token.reveal().strip()) is None:
+            raise ValueError("token is empty or has characters that no Slack token has")
 
 
 class Slack:
@@ -102,9 +106,9 @@ class Slack:
     async def _post(self, notice: Notice, channel: str) -> Outcome:
         answer = await self._say(
             self._client.chat_postMessage,
+            [blocks_of(notice, public_url=self._public_url)],
             channel=channel,
             text=fallback(notice),
-            blocks=blocks_of(notice, public_url=self._public_url),
             metadata=_metadata(notice),
             **_QUIET,
         )
@@ -131,6 +135,7 @@ class Slack:
     async def _reply(self, notice: Notice, channel: str, ts: str) -> Outcome:
         answer = await self._say(
             self._client.chat_postMessage,
+            [],
             channel=channel,
             thread_ts=ts,
             text=escape(notice.text),
@@ -141,28 +146,31 @@ class Slack:
         return _sent(answer)
 
     async def _update(self, notice: Notice, channel: str, ts: str, picture: str | None) -> Answer:
+        plain = blocks_of(notice, public_url=self._public_url)
+        shown = [blocks_of(notice, picture=picture, public_url=self._public_url)] if picture else []
         return await self._say(
             self._client.chat_update,
+            [*shown, plain],
             channel=channel,
             ts=ts,
             text=fallback(notice),
-            blocks=blocks_of(notice, picture=picture, public_url=self._public_url),
             metadata=_metadata(notice),
         )
 
-    async def _say(self, method: Callable[..., Any], **words: Any) -> Answer:
-        """Send text with blocks, and the text alone where Slack will not have the blocks."""
+    async def _say(
+        self, method: Callable[..., Any], looks: Sequence[list[dict[str, Any]]], **words: Any
+    ) -> Answer:
+        """Send text with the first blocks that Slack will have, and alone when it has none."""
         words |= {"parse": "none", "link_names": False}
-        wrong = flaws(words.get("blocks", []))
-        if not wrong:
-            answer = await ask(method, **words)
-            if answer.error not in _UGLY:
-                return answer
-            wrong = [answer.error]
-        _log.warning("slack_blocks_refused", flaws=wrong[:5])
+        for blocks in looks:
+            wrong = flaws(blocks)
+            if not wrong:
+                answer = await ask(method, **words, blocks=blocks)
+                if answer.error not in _UGLY:
+                    return answer
+            _log.warning("slack_blocks_refused", flaws=wrong[:5])
         # An empty list takes the blocks of an earlier state away; to leave it out would keep them.
-        words["blocks"] = [] if "ts" in words else None
-        return await ask(method, **words)
+        return await ask(method, **words, blocks=[] if "ts" in words else None)
 
     async def _add_picture(self, notice: Notice, channel: str, ts: str) -> None:
         """Show the chart in a post that was sent without, unless someone has edited it since."""
@@ -195,34 +203,24 @@ class Slack:
     async def _find(
         self, method: Callable[..., Any], words: Mapping[str, Any], notice: Notice
     ) -> Outcome:
-        cursor = None
-        for _ in range(PAGES):
-            answer = await ask(method, **words, cursor=cursor)
+        async for answer in pages(method, **words):
             if answer.trouble is not None:
                 return _cannot_look(answer.trouble)
             for message in listed(answer, "messages"):
                 if _delivery_id(message) == notice.delivery_id:
                     return Sent({"channel": words["channel"], "ts": str(message.get("ts"))})
-            cursor = next_cursor(answer)
-            if cursor is None:
-                return Retry("it is not in the channel")
-        return Unknown(f"not among the newest {PAGES} pages of the channel")
+        return Retry("it is not in the channel")
 
     async def _channel_id(self, name: str) -> str | Outcome:
         """Return the id of a channel; only channels that the app is in can be looked into."""
         if name in self._channels or _CHANNEL_ID.fullmatch(name):
             return self._channels.get(name, name)
-        words = {"types": "public_channel,private_channel", "limit": 1000}
-        cursor = None
-        for _ in range(PAGES):
-            answer = await ask(self._client.users_conversations, **words, cursor=cursor)
+        kinds = "public_channel,private_channel"
+        async for answer in pages(self._client.users_conversations, types=kinds, limit=1000):
             if answer.trouble is not None:
                 return _cannot_look(answer.trouble)
             for channel in listed(answer, "channels"):
                 self._channels[str(channel.get("name"))] = str(channel.get("id"))
-            cursor = next_cursor(answer)
-            if name in self._channels or cursor is None:
-                break
         found = self._channels.get(name)
         return found or Refused(f"cannot look into #{clean(name, 80)}: invite the app to it")
 

@@ -1,5 +1,6 @@
 """What a source is: the code that turns one file of one format into events."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -64,6 +65,11 @@ class Source(NamedTuple):
     recognises: Callable[[Head], bool]
     read: Callable[[Path], Iterator[Row | Flaw | Completion]]
     appends: bool
+
+
+def label(path: Path) -> str:
+    """Write a path as text that can be encoded, whatever bytes its name has."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def plain(name: str) -> str:

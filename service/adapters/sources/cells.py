@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from service.adapters.sources.book import BATCH
 from service.adapters.sources.snapshots import DECODE, ENCODE, digest_of, moment_of
 from service.core import money
 from service.core.events import CostEvent
@@ -18,6 +19,8 @@ AMOUNTS: Final = (
 Key = tuple[bytes, int, int]
 _KNOWN: Final = """SELECT scope, digest, revision, billed, effective FROM cell
     WHERE kind = ? AND start = ? AND end = ?"""
+_NEIGHBOURS: Final = """SELECT first, last FROM scope
+    WHERE id <> ?1 AND feed = (SELECT feed FROM scope WHERE id = ?1)"""
 _LIFT: Final = """UPDATE cell SET revision = ?
     WHERE kind = ? AND start = ? AND end = ? AND scope = ?"""
 _BURY: Final = """UPDATE cell SET digest = NULL, revision = ?
@@ -39,18 +42,24 @@ class Known(NamedTuple):
 
 
 class Cells:
-    """The cells of one segment of one scope. A key is (kind, start, end)."""
+    """The cells of one segment of one scope. A key is (kind, start, end).
 
-    def __init__(self, db: sqlite3.Connection, scope: int, segment: int) -> None:
+    What is `put` is written at the latest by `flush`. A segment that `is_new` has no cells yet.
+    """
+
+    def __init__(self, db: sqlite3.Connection, scope: int, segment: int, *, is_new: bool) -> None:
         self._db = db
         self._scope = scope
         self._segment = segment
-        self._is_empty = db.execute("SELECT 1 FROM cell LIMIT 1").fetchone() is None
+        self._is_new = is_new
+        self._neighbours: list[tuple[int, int]] = db.execute(_NEIGHBOURS, (scope,)).fetchall()
         self._kind = b""
+        self._buffer: list[tuple[object, ...]] = []
 
     def known(self, key: Key) -> dict[int, Known]:
         """Return what each scope was told to have in a cell, by scope."""
-        if self._is_empty:
+        _, start, end = key
+        if self._is_new and not any(a < end and b > start for a, b in self._neighbours):
             return {}
         return {row[0]: Known(*row) for row in self._db.execute(_KNOWN, key)}
 
@@ -61,10 +70,18 @@ class Cells:
             self._db.execute(
                 "INSERT OR IGNORE INTO kind VALUES (?, ?)", (key[0], ENCODE(events[0]))
             )
-        self._db.execute(
-            "INSERT OR REPLACE INTO cell VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*key, self._scope, self._segment, digest, events[0].x_revision, *_sums(events)),
+        self._buffer.append(
+            (*key, self._scope, self._segment, digest, events[0].x_revision, *_sums(events))
         )
+        if len(self._buffer) >= BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is still in memory."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO cell VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._buffer
+        )
+        self._buffer.clear()
 
     def lift(self, key: Key, scope: int, revision: int) -> None:
         """Remember that what a scope has in a cell was told again at a higher revision."""

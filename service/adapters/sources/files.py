@@ -21,7 +21,7 @@ DELIMITERS: Final = ",;\t|"
 # Deflate shrinks at most 1029-fold, and real exports 10 to 50-fold: what passes both is a bomb.
 BOMB_BYTES: Final = 64 * 1024 * 1024
 BOMB_RATIO: Final = 200
-READ_ERRORS: Final = (OSError, EOFError, zlib.error)
+READ_ERRORS: Final = (OSError, EOFError, ValueError, zlib.error)
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -46,6 +46,8 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 def look(path: Path) -> Head:
     """Look at a file's first bytes; BrokenFileError when there are none to be had."""
+    if path.exists() and not path.is_file():
+        raise BrokenFileError(0, "file", "is not a regular file")
     try:
         with _opened(path) as file:
             start = _first(file)
@@ -81,7 +83,7 @@ def parquet(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
                 "hive_partitioning = false, binary_as_string = true)"
             )
             yield db
-    except duckdb.Error as error:
+    except (duckdb.Error, UnicodeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BrokenFileError(0, "file", f"not a sound Parquet file: {reason}") from None
 

@@ -24,11 +24,18 @@ from service.adapters.sources.base import (
 )
 from service.adapters.sources.files import look
 from service.adapters.sources.tables import read_table
-from service.adapters.sources.values import NO_CURRENCY, NULLS, amount, moment, tags, tidy
+from service.adapters.sources.values import (
+    LONGEST_TEXT,
+    NO_CURRENCY,
+    NULLS,
+    amount,
+    moment,
+    tags,
+    tidy,
+)
 from service.core.events import CostEvent, flaw_of
 
 REQUIRED: Final = ("ChargePeriodStart", "ChargePeriodEnd", "ChargeCategory", "BilledCost")
-LONGEST_TEXT: Final = 4096
 # Money is not refused because of its tags: what cannot be read is kept under this key.
 UNREADABLE: Final = "unreadable"
 

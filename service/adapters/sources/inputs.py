@@ -1,12 +1,13 @@
 """Inputs: which files there are, and which belong to one delivery."""
 
-import os
+import os.path
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from service.adapters.sources.base import label
 from service.adapters.sources.manifests import Manifest, is_manifest, read_manifest
 
 EXTENSIONS: Final = (".csv", ".parquet", ".ndjson", ".jsonl", ".csv.gz", ".ndjson.gz", ".jsonl.gz")
@@ -20,7 +21,8 @@ class Delivery(NamedTuple):
     """Files that are one delivery, whole if each of them is.
 
     `missing` names what a manifest promised and is not there. `at` is when the manifest was made.
-    A file that was found in a folder, and not asked for by name, may be `stray`: of no known form.
+    A `stray` one was found in a folder, not asked for by name: it may turn out to be of no use.
+    `delivery_id` hashes the content, where that was asked for.
     """
 
     name: str
@@ -31,55 +33,61 @@ class Delivery(NamedTuple):
     delivery_id: str = ""
 
 
-def plan(inputs: Iterable[Path], note: Callable[[str], None]) -> Iterator[Delivery]:
-    """Yield the deliveries that files, folders and manifests hold, in a fixed order."""
+def plan(inputs: Iterable[Path], note: Callable[[str], None]) -> list[Delivery]:
+    """Return the deliveries that files, folders and manifests hold, in a fixed order."""
+    found: list[Delivery] = []
+    files: list[Path] = []
     for path in inputs:
-        if path.is_dir():
-            yield from _of_folder(path, note)
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
+            found += _of_folder(path, note)
             continue
         manifest = read_manifest(path, None) if is_manifest(path) else None
-        yield Delivery(path.name, (path,)) if manifest is None else _of(path, path.name, manifest)
+        if manifest is None:
+            files.append(path)
+        else:
+            found.append(_of_manifest(label(path), manifest))
+    return found + [Delivery(name, members) for name, members in _grouped(files, None)]
 
 
 def _of_folder(folder: Path, note: Callable[[str], None]) -> Iterator[Delivery]:
-    files = list(_walk(folder))
-    manifests: dict[Path, Manifest] = {}
-    for file in filter(is_manifest, files):
-        manifest = read_manifest(file, folder)
-        if manifest is None:
-            note(f"{file}: not a manifest that names data files: skipped")
-        else:
-            manifests[file] = manifest
-    named: set[tuple[Path, ...]] = set()
+    files = list(_walk(folder, note))
+    manifests = {file: read_manifest(file, folder) for file in files if is_manifest(file)}
+    named: set[Path] = set()
+    done: set[tuple[Path, ...]] = set()
     for file, manifest in manifests.items():
-        if manifest.files not in named or manifest.missing:
-            named.add(manifest.files)
-            yield _of(file, file.relative_to(folder).as_posix(), manifest)
-    rest = [file for file in files if not is_manifest(file)]
-    if manifests:
-        known = {file.absolute() for listed in named for file in listed}
-        for file in rest:
-            if file.absolute() not in known:
-                note(f"{file}: no manifest in {folder} names it: left alone")
-        return
-    groups: dict[str, list[Path]] = {}
-    for file in rest:
-        if file.name.lower().endswith(EXTENSIONS):
-            groups.setdefault(_without_part(file.relative_to(folder)), []).append(file)
+        if manifest is None:
+            note(f"{label(file)}: not a manifest that names data files: skipped")
+        elif manifest.missing or manifest.files not in done:
+            done.add(manifest.files)
+            named.update(manifest.files)
+            yield _of_manifest(label(file.relative_to(folder)), manifest)
+    data = []
+    for file in files:
+        if file in manifests or file.absolute() in named:
+            continue
+        if done:
+            note(f"{label(file)}: no manifest in {label(folder)} names it: left alone")
+        elif not file.name.lower().endswith(EXTENSIONS):
+            note(
+                f"{label(file)}: not {', '.join(EXTENSIONS[:4])}, nor one of these gzipped: skipped"
+            )
         else:
-            note(f"{file}: not {', '.join(EXTENSIONS[:4])} or gzipped: skipped")
-    for name, members in groups.items():
-        yield Delivery(name, tuple(members), stray=True)
+            data.append(file)
+    for name, members in _grouped(data, folder):
+        yield Delivery(name, members, stray=True)
 
 
-def _of(path: Path, name: str, manifest: Manifest) -> Delivery:
-    del path
+def _of_manifest(name: str, manifest: Manifest) -> Delivery:
     return Delivery(name, manifest.files, manifest.missing, manifest.at)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, note: Callable[[str], None]) -> Iterator[Path]:
     """Yield regular files in order of path, hidden ones (`.x`, `_x`) and folders left out."""
-    for place, folders, names in os.walk(folder):
+
+    def unreadable(error: OSError) -> None:
+        note(f"{label(Path(error.filename))}: cannot be read: {error.strerror}")
+
+    for place, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
         for name in sorted(names):
             file = Path(place, name)
@@ -87,10 +95,26 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield file
 
 
-def _without_part(path: Path) -> str:
+def _grouped(files: Iterable[Path], folder: Path | None) -> Iterator[tuple[str, tuple[Path, ...]]]:
+    """Yield (name, files): those whose names differ in a part number only are one delivery.
+
+    The same file given twice is two deliveries.
+    """
+    groups: dict[tuple[str, int], list[Path]] = {}
+    for file in files:
+        name = without_part(file if folder is None else file.relative_to(folder))
+        turn = 0
+        while file in groups.get((name, turn), ()):
+            turn += 1
+        groups.setdefault((name, turn), []).append(file)
+    for (name, _), members in groups.items():
+        yield name, tuple(members)
+
+
+def without_part(path: Path) -> str:
     """Name a file without its part number.
 
-    >>> _without_part(Path("2024-09/part_0_0001.csv")), _without_part(Path("focus-00002.csv.gz"))
+    >>> without_part(Path("2024-09/part_0_0001.csv")), without_part(Path("focus-00002.csv.gz"))
     ('2024-09/*.csv', 'focus-*.csv.gz')
     """
-    return path.with_name(_PART.sub("*", path.name)).as_posix()
+    return label(path.parent / _PART.sub("*", path.name))

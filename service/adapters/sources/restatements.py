@@ -17,19 +17,20 @@ from typing import Any, Final
 
 import msgspec
 
+from service.adapters.sources.book import SnapshotBook, StagedRow
 from service.adapters.sources.cells import Cells, Corrections, Key, Known
 from service.adapters.sources.snapshots import (
     DECODE,
     Part,
     Snapshot,
-    SnapshotBook,
-    StagedRow,
     digest_of,
     micros,
     moment_of,
 )
 from service.core.events import Arrival, CostEvent
 
+# What an event can hold: a sender that starts there has used revisions up.
+MAX_REVISION: Final = 2**53
 _CELL: Final = itemgetter(1, 2, 3)
 
 
@@ -73,10 +74,11 @@ def _supersede(
     No end when it supersedes nothing; None when something newer was delivered already.
     """
     db, span = book.db, part.span
-    key = (snapshot.feed, part.account, part.period)
-    db.execute("INSERT OR IGNORE INTO scope (feed, account, start) VALUES (?, ?, ?)", key)
     (scope,) = db.execute(
-        "SELECT id FROM scope WHERE feed = ? AND account = ? AND start = ?", key
+        "INSERT INTO scope (feed, account, start, first, last) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET first = min(first, excluded.first),"
+        " last = max(last, excluded.last) RETURNING id",
+        (snapshot.feed, part.account, part.period, part.all.start, part.all.end),
     ).fetchone()
     at, name = _age(snapshot, part)
     old = [
@@ -119,7 +121,7 @@ class _Comparison:
         self._part = part
         self._scope = scope
         self._told_until = told_until
-        self._cells = Cells(book.db, scope, segment)
+        self._cells = Cells(book.db, scope, segment, is_new=told_until is None)
         self._corrections = Corrections(book.db, scope, segment)
 
     def changes(self) -> Iterator[Arrival]:
@@ -137,6 +139,7 @@ class _Comparison:
                 yield from self._cell(key, plain)
             if len(plain) < len(members):
                 yield from self._correct(members[len(plain) :])
+        self._cells.flush()
         if self._snapshot.sound and self._told_until is not None:
             yield from self._vanished()
 
@@ -152,6 +155,7 @@ class _Comparison:
         own = max(event.x_revision for event in events)
         others = max((cell.revision for cell in known.values()), default=-1)
         revision = max(own, others) if mine is None else max(own, others + 1, mine.revision + 1)
+        revision = min(revision, MAX_REVISION)
         told = [_revised(event, revision) for event in events if event.x_revision == own]
         self._cells.put(key, digest, told)
         late = mine is not None or key[2] <= (self._told_until or 0)
@@ -178,7 +182,7 @@ class _Comparison:
     def _vanished(self) -> Iterator[Arrival]:
         for key in self._cells.unseen():
             known = self._cells.known(key)
-            revision = max(cell.revision for cell in known.values()) + 1
+            revision = min(max(cell.revision for cell in known.values()) + 1, MAX_REVISION)
             mine = known.pop(self._scope)
             nothing = ("0", None if mine.effective is None else "0")
             event = self._cells.likeness(key, self._scope, nothing, revision)

@@ -10,6 +10,7 @@ import msgspec
 from service.core.events import CostEvent, TagValue
 
 NULLS: Final = frozenset({None, "", "NULL", "null", "Null"})
+LONGEST_TEXT: Final = 4096
 NO_CURRENCY: Final = "XXX"  # ISO 4217
 
 _ISO: Final = re.compile(
@@ -104,7 +105,7 @@ def _from_pairs(pairs: list[object]) -> dict[object, object] | None:
 def _flat(found: dict[object, object]) -> dict[str, TagValue]:
     flat: dict[str, TagValue] = {}
     for key, value in found.items():
-        name = str(key).strip()
+        name = str(key).strip()[:LONGEST_TEXT]
         if name == key or name not in flat:
             flat[name] = _tag_value(value)
     return flat
@@ -112,7 +113,11 @@ def _flat(found: dict[object, object]) -> dict[str, TagValue]:
 
 def _tag_value(value: object) -> TagValue:
     if isinstance(value, (dict, list)):
-        return msgspec.json.encode(value).decode()
+        return msgspec.json.encode(value).decode()[:LONGEST_TEXT]
+    if isinstance(value, str):
+        return value[:LONGEST_TEXT]
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return str(value)
     return value  # type: ignore[return-value]  # what is left of JSON is a tag value
 
 

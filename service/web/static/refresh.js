@@ -3,6 +3,11 @@
 
 const EVERY_MS = 15000;
 
+function placeOf(element) {
+  if (element?.matches("summary")) return `#${CSS.escape(element.parentElement.id)} > summary`;
+  return element?.matches("a[href]") ? `a[href="${CSS.escape(element.getAttribute("href"))}"]` : null;
+}
+
 async function refresh() {
   if (document.hidden) return;
   const said = document.getElementById("refreshed");
@@ -14,8 +19,11 @@ async function refresh() {
       const here = document.querySelector(`img[src="${CSS.escape(image.getAttribute("src"))}"]`);
       if (here) image.replaceWith(here);
     }
+    for (const open of document.querySelectorAll("details[open]")) {
+      next.getElementById(open.id)?.setAttribute("open", "");
+    }
     const main = document.getElementById("main");
-    const focused = document.activeElement?.getAttribute("href");
+    const focused = placeOf(document.activeElement);
     for (const selector of ["main", "header"]) {
       const old = document.querySelector(selector);
       const fresh = next.querySelector(selector);
@@ -23,7 +31,7 @@ async function refresh() {
     }
     document.title = next.title;
     if (focused && !main.isConnected) {
-      document.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+      document.querySelector(focused)?.focus({ preventScroll: true });
     }
     if (said) said.textContent = "";
   } catch {

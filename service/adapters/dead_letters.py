@@ -1,0 +1,38 @@
+"""Dead letters: refused input, kept in one file with the reason, so that nothing is lost."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from service.core.events import Arrival, CostEvent, Rejected
+
+
+def line_of(rejected: Rejected) -> bytes:
+    """Write one refused row as a line."""
+    raw = rejected.raw.decode("utf-8", "replace")
+    return msgspec.json.encode(rejected._asdict() | {"raw": raw}) + b"\n"
+
+
+def too_late(arrival: Arrival) -> Rejected:
+    """Say of a good row that its period is older than the ledger remembers."""
+    event = arrival.event
+    assert isinstance(event, CostEvent)  # noqa: S101 - samples are never too late for the ledger
+    reason = f"its period {event.charge_period_start:%Y-%m-%d} is older than remember_days"
+    return Rejected(arrival.source, 0, reason, msgspec.json.encode(event))
+
+
+class DeadLetters:
+    """An append-only file; a letter has reached the disk when `put` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.last_reason: str | None = None
+
+    def put(self, rejected: Rejected) -> None:
+        """Keep one refused row."""
+        self.last_reason = f"{rejected.file}:{rejected.row}: {rejected.reason}"
+        with self._path.open("ab") as file:
+            file.write(line_of(rejected))
+            file.flush()
+            os.fsync(file.fileno())

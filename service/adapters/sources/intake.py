@@ -1,0 +1,135 @@
+"""Intake: one delivery while it is read."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from service.adapters.sources.base import BrokenFileError, Completion, Flaw, Row, label
+from service.adapters.sources.book import SnapshotBook
+from service.adapters.sources.files import look
+from service.adapters.sources.inputs import Delivery
+from service.adapters.sources.registry import SOURCES
+from service.adapters.sources.restatements import passes
+from service.adapters.sources.snapshots import Snapshot
+from service.adapters.sources.tally import Tally
+from service.core.events import Arrival, CostEvent
+
+CHANGES_NOTHING: Final = "incomplete, changes nothing"
+
+
+class Intake:
+    """Reads one delivery: yields the rows that stand for themselves, stages those of snapshots.
+
+    `source` overrides what the content says, `feed` the source's name, `arrives` the rows' own time
+    of arrival in replay. `notes` is told of files that are of no use.
+    """
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        book: SnapshotBook,
+        tally: Tally,
+        notes: list[str],
+        *,
+        source: str | None,
+        feed: str | None,
+        arrives: datetime | None,
+    ) -> None:
+        self._delivery = delivery
+        self._book = book
+        self._tally = tally
+        self._notes = notes
+        self._source = source
+        self._feed = feed
+        self._arrives = arrives
+        self._is_whole = True
+        self._is_sound = True
+        self._implied: dict[str, Snapshot] = {}
+        self._named: dict[tuple[str, str], Snapshot] = {}
+        self._ends: dict[tuple[str, str], tuple[str, Completion]] = {}
+
+    def read(self) -> Iterator[Arrival]:
+        """Read all files, the rest of them when one is bad."""
+        if self._delivery.missing:
+            first, others = self._delivery.missing[0], len(self._delivery.missing) - 1
+            more = f" and {others} more" if others else ""
+            reason = f"names {first}{more}, which is not there: {CHANGES_NOTHING}"
+            self._tally.refuse(self._delivery.name, Flaw(0, "file", reason))
+            return
+        for path in self._delivery.files:
+            try:
+                yield from self._file(path)
+            except BrokenFileError as error:
+                self._is_whole = False
+                flaw = error.flaw
+                if self._implied or self._named:
+                    flaw = flaw._replace(reason=f"{flaw.reason}: {CHANGES_NOTHING}")
+                self._tally.refuse(label(path), flaw)
+
+    def complete(self) -> Iterator[Snapshot]:
+        """Yield the snapshots that are whole, once all is read."""
+        if self._is_whole:
+            yield from self._implied.values()
+        for key, (path, end) in self._ends.items():
+            rows = self._named[key].rows if key in self._named else 0
+            if end.rows not in (None, rows):
+                reason = f"{end.snapshot_id} has {rows} of {end.rows} rows: {CHANGES_NOTHING}"
+                self._tally.refuse(path, Flaw(end.number, "file", reason))
+                self._named.pop(key, None)
+        for key, snapshot in self._named.items():
+            if self._is_whole or key in self._ends:
+                yield snapshot
+        for snapshot in (*self._implied.values(), *self._named.values()):
+            snapshot.sound = self._is_sound
+
+    def _file(self, path: Path) -> Iterator[Arrival]:
+        name = self._source_of(path)
+        if name is None:
+            self._notes.append(f"{label(path)}: of no known format: skipped")
+            return
+        source, feed, file = SOURCES[name], self._feed or name, label(path)
+        count, at = self._tally.count, self._arrives
+        for item in source.read(path):
+            if isinstance(item, Row):
+                event = item.event
+                count(feed, event)
+                if not isinstance(event, CostEvent):
+                    yield Arrival(event.x_arrived_at or at or event.timestamp, feed, event)
+                elif source.appends and event.x_snapshot_id is None:
+                    yield Arrival(event.x_arrived_at or at or passes(event), feed, event)
+                else:
+                    self._stage(feed, event)
+            elif isinstance(item, Flaw):
+                self._is_sound = False
+                self._tally.refuse(file, item)
+            else:
+                self._ends[feed, item.snapshot_id] = (file, item)
+
+    def _source_of(self, path: Path) -> str | None:
+        head = look(path)
+        if head.form == "empty":
+            raise BrokenFileError(0, "file", "the file is empty")
+        if self._source is not None:
+            return self._source
+        for name, source in SOURCES.items():
+            if source.recognises(head):
+                return name
+        if self._delivery.stray:
+            return None
+        raise BrokenFileError(0, "format", f"of no known format ({', '.join(SOURCES)})")
+
+    def _stage(self, feed: str, event: CostEvent) -> None:
+        if event.x_snapshot_id is None:
+            snapshot = self._implied.get(feed)
+            if snapshot is None:
+                snapshot = self._implied[feed] = self._snapshot(feed, self._delivery.name)
+        else:
+            key = (feed, event.x_snapshot_id)
+            snapshot = self._named.get(key)
+            if snapshot is None:
+                snapshot = self._named[key] = self._snapshot(feed, event.x_snapshot_id, whole=True)
+        self._book.stage(snapshot, event)
+
+    def _snapshot(self, feed: str, name: str, *, whole: bool = False) -> Snapshot:
+        return Snapshot(feed, name, self._delivery.at, self._arrives, whole=whole)

@@ -1,0 +1,121 @@
+"""The reader: files, folders and manifests in, events out; what is bad is set aside, with why."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+from service.adapters.sources.base import Flaw, label
+from service.adapters.sources.book import SnapshotBook
+from service.adapters.sources.inputs import Delivery, plan
+from service.adapters.sources.intake import Intake
+from service.adapters.sources.registry import SOURCES
+from service.adapters.sources.restatements import settle
+from service.adapters.sources.snapshots import Snapshot
+from service.adapters.sources.tally import Tally
+from service.core.events import Arrival, Rejected
+
+Mode = Literal["replay", "live"]
+NOTHING: Final = Flaw(0, "file", "holds nothing to read")
+
+
+class Reader(Tally):
+    """Reads its inputs once, from first to last; iterating never raises because of what they hold.
+
+    Args:
+        inputs: files, folders, manifests, or what `deliveries` found.
+        snapshots: what was delivered before; one reader at a time.
+        reject: is handed every bad row or file, with its place and the reason in one line.
+        source: a name of SOURCES that overrides what the content says; ValueError if unknown.
+        feed: the name under which the events arrive; the source's by default.
+        mode: in `replay` a row without x_ArrivedAt arrives when its charge period ends; in `live`
+            when its manifest or file was made.
+        now: the clock of `live`; nothing arrives later than now.
+
+    Arrivals come in no particular order. In `live`, call `acknowledge` when all that was yielded is
+    safe; until then a new reader over the same book yields it again, under the same identities.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Path | Delivery],
+        *,
+        snapshots: SnapshotBook,
+        reject: Callable[[Rejected], None],
+        source: str | None = None,
+        feed: str | None = None,
+        mode: Mode = "replay",
+        now: Callable[[], datetime] | None = None,
+    ) -> None:
+        if source is not None and source not in SOURCES:
+            raise ValueError(f"no source {source!r}; there are {', '.join(SOURCES)}")
+        super().__init__(reject)
+        self.notes: list[str] = []
+        self._inputs = inputs
+        self._book = snapshots
+        self._source = source
+        self._feed = feed
+        self._mode = mode
+        self._now = now
+        self._done: list[tuple[Path, str]] = []
+
+    def __iter__(self) -> Iterator[Arrival]:
+        book = self._book
+        book.begin()
+        position = 0
+        for position, arrival in book.outbox():  # noqa: B007 - where the outbox ended is used below
+            yield arrival
+        complete: list[Snapshot] = []
+        for delivery in self._deliveries():
+            intake = Intake(
+                delivery,
+                book,
+                self,
+                self.notes,
+                source=self._source,
+                feed=self._feed,
+                arrives=self._arrives(delivery),
+            )
+            yield from intake.read()
+            complete += intake.complete()
+            if delivery.delivery_id:
+                self._done.append((delivery.files[0], delivery.delivery_id))
+        if not self.read and not self.rejected:
+            self.refuse(", ".join(map(_label, self._inputs)), NOTHING)
+        news = settle(book, complete, self.notes.append)
+        if self._mode == "live":
+            book.put(news)
+            book.commit()
+            news = (arrival for _, arrival in book.outbox(position))
+            yield from news
+        else:
+            yield from news
+            book.commit()
+
+    def acknowledge(self) -> None:
+        """Say that everything that was yielded is safe and need not be told again."""
+        self._book.acknowledge(self._done)
+
+    def _deliveries(self) -> Iterator[Delivery]:
+        yield from (item for item in self._inputs if isinstance(item, Delivery))
+        yield from plan((i for i in self._inputs if isinstance(i, Path)), self.notes.append)
+
+    def _arrives(self, delivery: Delivery) -> datetime | None:
+        if self._mode == "replay":
+            return None
+        at = delivery.at
+        if at is None:
+            changed = max(map(_changed, delivery.files), default=0.0)
+            at = datetime.fromtimestamp(changed, UTC)
+        return at if self._now is None else min(at, self._now())
+
+
+def _label(item: Path | Delivery) -> str:
+    return label(item) if isinstance(item, Path) else item.name
+
+
+def _changed(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0

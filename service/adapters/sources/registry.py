@@ -1,0 +1,12 @@
+"""Every source, one line each. The first that recognises a file reads it."""
+
+from typing import Final
+
+from service.adapters.sources import events, focus, gpu_samples
+from service.adapters.sources.base import Source
+
+SOURCES: Final[dict[str, Source]] = {
+    "focus": focus.SOURCE,
+    "events": events.SOURCE,
+    "gpu_samples": gpu_samples.SOURCE,
+}

@@ -1,0 +1,60 @@
+"""Tally: how many rows were read and refused, and what the accepted ones add up to."""
+
+from collections import Counter
+from collections.abc import Callable
+from decimal import Decimal
+
+from service.adapters.sources.base import Flaw, FlawKind
+from service.core.events import CostEvent, GpuSample, Rejected
+from service.core.money import ZERO, add
+
+
+class Total:
+    """What the accepted rows of one (source, currency, charge category) add up to, exactly."""
+
+    __slots__ = ("billed_cost", "effective_cost", "rows")
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.billed_cost: Decimal = ZERO
+        self.effective_cost: Decimal = ZERO
+
+
+class Tally:
+    """Counts every raw row, duplicates and superseded snapshots included.
+
+    `read` counts accepted rows, `rejected` refused rows and files, `reasons` the latter by class;
+    `totals` are by (source, billing currency, charge category).
+    """
+
+    def __init__(self, reject: Callable[[Rejected], None]) -> None:
+        self._reject = reject
+        self.read = 0
+        self.rejected = 0
+        self.reasons: Counter[FlawKind] = Counter()
+        self.totals: dict[tuple[str, str, str], Total] = {}
+
+    @property
+    def rejected_share(self) -> float:
+        """The part of all rows that was refused, 0 to 1."""
+        rows = self.read + self.rejected
+        return self.rejected / rows if rows else 0.0
+
+    def refuse(self, file: str, flaw: Flaw) -> None:
+        """Set a bad row or file aside."""
+        self.rejected += 1
+        self.reasons[flaw.kind] += 1
+        self._reject(Rejected(file, flaw.number, flaw.reason, flaw.raw))
+
+    def count(self, feed: str, event: CostEvent | GpuSample) -> None:
+        """Count an accepted row, and add up what it costs."""
+        self.read += 1
+        if isinstance(event, CostEvent):
+            key = (feed, event.billing_currency, event.charge_category)
+            total = self.totals.get(key)
+            if total is None:
+                total = self.totals[key] = Total()
+            total.rows += 1
+            total.billed_cost = add(total.billed_cost, event.billed_cost)
+            if event.effective_cost is not None:
+                total.effective_cost = add(total.effective_cost, event.effective_cost)

@@ -1,0 +1,168 @@
+"""The service on one machine: watches folders, scores what comes, tells people, serves the page."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from service.adapters.dead_letters import DeadLetters, too_late
+from service.adapters.history import History
+from service.adapters.log import Batch, Log
+from service.adapters.sources import Delivery, Reader, SnapshotBook, deliveries
+from service.bootstrap import build_notifiers, build_pipeline, open_store
+from service.config import ConfigError, Settings, SourceSettings
+from service.core.events import Arrival, CostEvent
+from service.core.ledger import Metric, metric_of
+from service.core.ports import Store
+from service.entrypoints.machine import Machine, Parts, utc_now
+from service.entrypoints.serve import stopped_by_signal
+from service.telemetry import Metrics, configure_logging
+
+POLL_SECONDS: Final = 2.0
+TICK: Final = timedelta(minutes=5)
+BATCH_ROWS: Final = 20_000
+
+_log = structlog.get_logger("run")
+
+
+class Service:
+    """Runs until SIGTERM or Ctrl-C.
+
+    Everything that comes is in the log before anything else happens with it. At start the log is
+    run through the pipeline again: the store refuses what it already has, so nothing is said twice.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        say: Callable[[str], None],
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        if not settings.sources:
+            raise ConfigError("nothing to watch: name at least one feed under [sources]")
+        for name, source in settings.sources.items():
+            if not source.path.exists():
+                raise ConfigError(f"sources.{name}.path: {source.path} is not there")
+        self._settings = settings
+        self._say = say
+        self._clock = clock
+        self._ticked_at: datetime | None = None
+        self._metrics_of: dict[str, Metric] = {
+            name: source.metric for name, source in settings.sources.items() if source.metric
+        }
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        settings, folder = self._settings, self._settings.data_dir
+        stop = stopped_by_signal()
+        configure_logging(settings.log_level)
+        with ExitStack() as stack:
+            store = stack.enter_context(open_store(settings))
+            log = Log(folder / "log.sqlite")
+            stack.callback(log.close)
+            history = History(folder / "history")
+            stack.callback(history.close)
+            books = {
+                name: stack.enter_context(SnapshotBook(folder / "snapshots" / name))
+                for name in settings.sources
+            }
+            metrics = Metrics(version("spendwatch"))
+            notifiers = build_notifiers(settings)
+            self._dead = DeadLetters(folder / "dead_letters.ndjson")
+            self._pipeline = build_pipeline(settings, self._metrics_of, tells_history=False)
+            self._machine = Machine(Parts(settings, store, history, metrics, notifiers))
+            self._machine.rebuilding = True
+            address = stack.enter_context(self._machine.serving())
+            self._say(f"page and API: {address}")
+            self._rebuild(log, store)
+            self._say(f"watching {', '.join(settings.sources)}; Ctrl-C stops")
+            while not stop.is_set():
+                took = [self._watch(name, books[name], log) for name in settings.sources]
+                self._tick(log)
+                history.flush()
+                if not any(took):
+                    stop.wait(POLL_SECONDS)
+
+    def _rebuild(self, log: Log, store: Store) -> None:
+        saved = store.offset()
+        if saved > log.end:
+            raise OSError(
+                f"the store knows {saved} batches and the log only {log.end}: "
+                f"{self._settings.data_dir} is not the one this store belongs to"
+            )
+        for batch in log.read():
+            self._take(batch)
+            self._ticked_at = batch.now
+        self._machine.rebuilding = False
+
+    def _watch(self, name: str, book: SnapshotBook, log: Log) -> bool:
+        """Take in what is new and complete of one feed; tell whether there was anything."""
+        source = self._settings.sources[name]
+        new = _new_deliveries(source, book, self._clock())
+        if not new:
+            return False
+        reader = Reader(
+            new,
+            snapshots=book,
+            reject=self._dead.put,
+            source=source.kind,
+            feed=name,
+            mode="live",
+            now=self._clock,
+        )
+        is_first = name not in self._pipeline.statuses
+        for rows in _in_order(reader):
+            self._take(log.append(self._clock(), rows))
+        reader.acknowledge()
+        self._pipeline.note_rejected(name, reader.rejected, self._dead.last_reason)
+        for note in reader.notes:
+            _log.warning("input", source=name, note=note)
+        if is_first:
+            self._take(log.append(self._clock(), [], ends_backfill=name))
+        _log.info("delivery read", source=name, rows=reader.read, rejected=reader.rejected)
+        return True
+
+    def _tick(self, log: Log) -> None:
+        """Let time pass in the log too, so that what only time decides is the same again."""
+        now = self._clock()
+        if self._ticked_at is None or now - self._ticked_at >= TICK:
+            self._take(log.append(now, []))
+            self._ticked_at = now
+
+    def _take(self, batch: Batch) -> None:
+        for arrival in batch.arrivals:
+            if arrival.source not in self._metrics_of and isinstance(arrival.event, CostEvent):
+                self._metrics_of[arrival.source] = metric_of(
+                    a.event
+                    for a in batch.arrivals
+                    if a.source == arrival.source and isinstance(a.event, CostEvent)
+                )
+        outcome = self._pipeline.step(
+            batch.arrivals, batch.now, batch.offset, ends_backfill=batch.ends_backfill
+        )
+        saved = self._machine.save(outcome)
+        if saved == "saved":
+            for arrival in outcome.too_late:
+                self._dead.put(too_late(arrival))
+
+
+def _new_deliveries(source: SourceSettings, book: SnapshotBook, now: datetime) -> list[Delivery]:
+    return deliveries(Path(source.path), book=book, now=now)
+
+
+def _in_order(reader: Reader) -> Iterator[list[Arrival]]:
+    """Cut what was read into batches along time, so that a long history is learnt in order."""
+
+    def when(arrival: Arrival) -> tuple[datetime, datetime]:
+        event = arrival.event
+        began = event.charge_period_start if isinstance(event, CostEvent) else event.timestamp
+        return arrival.arrived_at, began
+
+    rows = iter(sorted(reader, key=when))
+    while batch := list(islice(rows, BATCH_ROWS)):
+        yield batch
