@@ -13,7 +13,7 @@ from detectors import tail
 from detectors.base import F32, F64, I64, Evidence, Scores, money
 from detectors.column import Column, One, Points
 from detectors.compiled import compiled
-from detectors.history import Rings, power
+from detectors.history import Rings, power, root
 from detectors.window import highest, onset, stretches, typical, usual_costs
 
 SHORT: Final = 3  # whole days in the two stretches
@@ -21,7 +21,7 @@ LONG: Final = 6
 LEAST: Final = 0.001  # least mean excess, as a share of the typical root: 0.4 percent of cost
 ERRATIC: Final = 1.5  # of the distance between days, while the series is young
 AIMLESS: Final = 0.3  # distance between days from which an onset cannot be told
-EVERY: Final = 4  # steps between two that are learnt: neighbours say the same
+EVERY: Final = 6  # steps between two that are learnt: neighbours say the same
 TELL: Final = 2.0  # surprise from which the costs of earlier weeks are worth looking up
 
 SECOND: Final = tail.FIELDS
@@ -29,7 +29,8 @@ QUEUE: Final = 2 * tail.FIELDS
 SIZE: Final = 2 * tail.WAIT
 TYPICAL: Final = QUEUE + 2 * SIZE
 DISTANCE: Final = TYPICAL + 1
-WIDTH: Final = DISTANCE + 1
+LATEST: Final = DISTANCE + 1  # both statistics when last learnt, and that step
+WIDTH: Final = LATEST + 3
 WORK: Final = 24
 
 
@@ -53,14 +54,35 @@ def view(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work
 
 
 @compiled
+def quiet(state: F32, point: tuple[int, float, int]) -> bool:
+    """Tell whether neither stretch can have come into its tail since it was last learnt.
+
+    Were every step since as far above the typical as this one, both would still be below.
+    """
+    step, cost, day = point
+    since = step - state[LATEST + 2]
+    if not 0 < since <= 2 * EVERY or day == 1:
+        return False
+    rise = since * max(0.0, root(cost) / state[TYPICAL] - 1.0) / day
+    return bool(
+        state[LATEST] + rise / SHORT < state[tail.HIGH]
+        and state[LATEST + 1] + rise / LONG < state[SECOND + tail.HIGH]
+    )
+
+
+@compiled
 def judge(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work: F64) -> float:
     """Return the surprise at one point; work[16:19] receive expected, low and high per step."""
     step, cost, day = point
+    work[16] = work[17] = work[18] = max(power(float(state[TYPICAL])), 0.0)
+    if quiet(state, point):
+        return 0.0
     view(rings, row, state, point, work)
     young = ERRATIC * float(state[DISTANCE])
     short = tail.surprise(state[:SECOND], work[12], LEAST, young, 1.0 / day)
     long = tail.surprise(state[SECOND:QUEUE], work[13], LEAST, young, 1.0 / day)
-    work[16] = work[17] = work[18] = max(cost, 0.0) if np.isnan(work[14]) else power(work[14])
+    if not np.isnan(work[14]):
+        work[16] = work[17] = work[18] = power(work[14])
     most = max(short, long)
     if most > TELL:
         usual_costs(rings, row, step, SHORT if short >= long else LONG, day, work[16:])
@@ -79,6 +101,9 @@ def absorb(rings: Rings, row: int, state: F32, point: tuple[int, float, int], wo
     state[TYPICAL] = mean
     state[DISTANCE] = distance
     view(rings, row, state, point, work)
+    state[LATEST] = work[12]
+    state[LATEST + 1] = work[13]
+    state[LATEST + 2] = step
     block = step // day
     tail.learn_late(state[QUEUE : QUEUE + SIZE], state[:SECOND], work[12], block, LEAST)
     tail.learn_late(state[QUEUE + SIZE : TYPICAL], state[SECOND:QUEUE], work[13], block, LEAST)

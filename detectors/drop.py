@@ -13,16 +13,17 @@ from detectors import tail
 from detectors.base import F32, F64, Evidence, Scores, money
 from detectors.column import Column, One, Points
 from detectors.compiled import compiled
-from detectors.history import Rings
+from detectors.history import Rings, power, root
 from detectors.window import stretches, typical, usual_costs
 
 SHORT: Final = 1
 LONG: Final = 1  # whole days in the stretch
 LEAST: Final = 0.01  # least mean excess, as a share of the typical root: four percent of cost
 ERRATIC: Final = 1.5  # of the distance between days, while the series is young
-EVERY: Final = 4  # steps between two that are learnt
+EVERY: Final = 6  # steps between two that are learnt
 TYPICAL: Final = tail.FIELDS
 DISTANCE: Final = TYPICAL + 1
+LATEST: Final = DISTANCE + 1  # the statistic when last learnt, and that step
 WORK: Final = 24
 
 LEVEL, LEARNT, LONGEST, ACTIVE = range(4)
@@ -65,6 +66,13 @@ def _score_drop(rings: Rings, state: F32, points: Points, day: int, out: Scores)
         step = points.steps[i]
         own = state[row]
         cost = 0.0 if np.isnan(points.costs[i]) else points.costs[i]
+        out.since[i] = step
+        out.surprise[i] = 0.0
+        out.expected[i] = out.low[i] = out.high[i] = power(float(own[TYPICAL]))
+        since = step - own[LATEST + 1]
+        fallen = since * max(0.0, 1.0 - root(cost) / own[TYPICAL]) / day
+        if day > 1 and 0 < since <= 2 * EVERY and own[LATEST] + fallen < own[tail.HIGH]:
+            continue
         value = fall(rings, row, (step, cost, day), float(own[TYPICAL]), work)
         young = ERRATIC * float(own[DISTANCE])
         surprise = tail.surprise(own[: tail.FIELDS], value, LEAST, young, 1.0 / day)
@@ -75,7 +83,6 @@ def _score_drop(rings: Rings, state: F32, points: Points, day: int, out: Scores)
         out.expected[i] = work[14]
         out.low[i] = work[15]
         out.high[i] = work[16]
-        out.since[i] = step
 
 
 @compiled
@@ -92,6 +99,8 @@ def _learn_drop(rings: Rings, state: F32, points: Points, day: int) -> None:
             own[TYPICAL] = mean
             own[DISTANCE] = distance
             value = fall(rings, row, (step, points.costs[i], day), mean, work)
+            own[LATEST] = value
+            own[LATEST + 1] = step
             tail.learn(own[: tail.FIELDS], value, step // day, LEAST)
 
 
@@ -137,7 +146,7 @@ class Drop(Column):
     kind: ClassVar[str] = "drop"
     on_close: ClassVar[bool] = True
     share: ClassVar[float] = 0.05
-    width: ClassVar[int] = DISTANCE + 1
+    width: ClassVar[int] = LATEST + 2
 
     def _score(self, points: Points, out: Scores) -> None:
         _score_drop(self.history.rings, self.state, points, self.history.day, out)

@@ -14,10 +14,10 @@ from detectors import tail
 from detectors.base import F32, F64, Evidence, Scores, money
 from detectors.column import Column, One, Points
 from detectors.compiled import compiled
-from detectors.history import Rings, at, is_off, power, root
+from detectors.history import Rings, is_off, power, root
 
 # State: three tails, then these fields, then the record per hour of day (or weekday).
-LEVEL: Final = 3 * tail.FIELDS
+LEVEL: Final = 4 * tail.FIELDS
 LEARNT: Final = LEVEL + 1
 UNIT: Final = LEVEL + 2
 ODD: Final = LEVEL + 3
@@ -36,10 +36,12 @@ KEEP: Final = 0.99623  # a record's root fades by this a day: its cost to a half
 TINY: Final = 0.376  # roots below this share of the level are alike: two percent of cost
 ERRATIC: Final = 20.0  # of the distance to what was expected, for the two records
 EXACT: Final = 0.004  # how far a cost may be from a multiple of the unit price
-NEARLY: Final = 0.02  # and how far it must be to be none
+ALMOST: Final = 0.006
+NEARLY: Final = 0.01  # and how far it must be to be none
 RARE: Final = 0.003  # share of misses below which one is a surprise
+ALIKE: Final = 0.85  # a root within this factor of another is at the same level
 LOWEST: Final = -2.0  # how far below does not matter
-WORK: Final = 40
+WORK: Final = 41
 
 
 @compiled
@@ -73,9 +75,12 @@ def view(rings: Rings, row: int, state: F32, step: int, cost: float, day: int, w
     work[0:3] statistics, work[3] expected, work[4] low, work[5] high.
     """
     ring = rings.steps[row]
+    depth = len(ring)
     first = rings.first[row]
-    last = rings.last[row]
+    if rings.last[row] - step > depth - 5 * 7 * day - 2:
+        return False
     near = 1 if day > 1 else 0
+    now = step % depth
     mids = work[8:24]
     weights = work[24:40]
     count = 0
@@ -83,22 +88,24 @@ def view(rings: Rings, row: int, state: F32, step: int, cost: float, day: int, w
     day1 = day2 = week1 = week2 = -np.inf
     seen_days = 0
     seen_weeks = 0
-    for k in range(12):
+    for k in range(11):
         back = (k + 1) * day if k < 7 else (k - 5) * 7 * day
         if step - back < first:
-            continue
-        top = -np.inf
-        for j in range(-near, near + 1):
-            cost_then = at(ring, first, last, step - back + j)
-            if cost_then > top:
-                top = cost_then
-        mid = at(ring, first, last, step - back)
-        if np.isnan(mid):
-            unknown += 1
-        else:
+            break
+        i = now - back
+        if i < 0:
+            i += depth
+        mid = float(ring[i])
+        top = mid if mid == mid else -np.inf  # noqa: PLR0124  NaN is the one that is not
+        if near:
+            top = max(top, ring[i - 1 if i > 0 else depth - 1])
+            top = max(top, ring[i + 1 if i + 1 < depth else 0])
+        if mid == mid:  # noqa: PLR0124  as above
             mids[count] = mid
             weights[count] = 2.0 if k >= 6 else 1.0
             count += 1
+        else:
+            unknown += 1
         if top == -np.inf:
             continue
         if k < 7:
@@ -135,16 +142,26 @@ def view(rings: Rings, row: int, state: F32, step: int, cost: float, day: int, w
     for i in range(slots):
         ever = max(ever, state[RECORDS + i])
     here = float(state[RECORDS + slot])
+    earlier = here
     if near:
         prior = (slot - 1) % slots
-        earlier = state[BEFORE] if state[SLOT] == prior else state[RECORDS + prior]
+        earlier = float(state[BEFORE] if state[SLOT] == prior else state[RECORDS + prior])
         here = max(here, state[RECORDS + (slot + 1) % slots], earlier)
+    # What goes on from the hour before at the same level, where that hour was usual, is an overrun.
+    overrun = 0.0
+    before = ring[now - 1 if now > 0 else depth - 1]
+    if near and before == before and step - 1 <= rings.last[row]:  # noqa: PLR0124  as above
+        usual = max(earlier, state[RECORDS + (slot - 2) % slots], state[RECORDS + slot])
+        value = root(cost)
+        if before <= usual and ALIKE * before <= value <= before / ALIKE:
+            here = max(here, value)
+            overrun = value
     work[3] = power(centre)
     work[4] = power(low)
     work[5] = power(high)
     unit = root(max(float(state[LEVEL]), 0.05 * power(ever)))
     if unit <= 0.0:
-        work[0] = work[1] = work[2] = work[6] = work[7] = 0.0
+        work[0] = work[1] = work[2] = work[6] = work[7] = work[40] = 0.0
         return True
     tiny = TINY * unit
     value = max(root(cost), tiny)
@@ -156,7 +173,13 @@ def view(rings: Rings, row: int, state: F32, step: int, cost: float, day: int, w
     residual = (learnt * state[RESIDUAL] + 0.3 * day) / (learnt + day)
     spread += (0.004 + 0.5 * residual) * unit + 0.002 * max(centre, tiny)
     # The less the hour tells, the more of the record at this hour counts as usual.
+    work[40] = np.nan
+    if seen_weeks > 2:
+        top = week2 + min(1.0, 8.0 * residual) * max(0.0, here - week2)
+        top = max(top, overrun)
+        work[40] = max(LOWEST, (value - max(top, tiny)) / spread)
     high += min(1.0, 8.0 * residual) * max(0.0, here - high)
+    high = max(high, overrun)
     work[0] = max(LOWEST, (value - max(high, tiny)) / spread)
     work[1] = max(LOWEST, 20.0 * (value - max(here, tiny)) / unit)
     work[2] = max(LOWEST, 20.0 * (value - max(ever, tiny)) / unit)
@@ -197,13 +220,14 @@ def judge(rings: Rings, row: int, state: F32, step: int, cost: float, day: int, 
     a = tail.surprise(state[0 : tail.FIELDS], work[0], 0.3, 0.0, 1.0 / day)
     b = tail.surprise(state[tail.FIELDS : 2 * tail.FIELDS], work[1], 0.15, erratic, 1.0 / day)
     c = tail.surprise(state[2 * tail.FIELDS : 3 * tail.FIELDS], work[2], 0.1, erratic, 1.0 / day)
-    most = max(a, b, c)
+    d = tail.surprise(state[3 * tail.FIELDS : 4 * tail.FIELDS], work[40], 0.3, 0.0, 1.0 / day)
+    most = max(a, b, c, d)
     if state[ACTIVE] > 4.0 * day and state[UNIT] > 0.0 and state[ODD] < 0.2:
         whole = _multiple(cost, float(state[UNIT]), NEARLY)
         if whole > 0:
             some, top = _counts(float(state[COUNTS]))
-            if some > 1 and whole <= 2 * top:
-                most *= 0.4
+            if some > 1 and whole <= 2 * top and _multiple(cost, float(state[UNIT]), ALMOST):
+                most *= 0.4 if int(state[COUNTS]) & (1 << whole) else 0.6
         elif cost > 0.05 * state[LEVEL]:
             evidence = -np.log10(max(float(state[ODD]), 1e-4))
             evidence += min(state[RUN], 8.0) * -np.log10(max(float(state[AGAIN]), 0.1))
@@ -220,6 +244,7 @@ def absorb(rings: Rings, row: int, state: F32, step: int, cost: float, day: int,
         tail.learn(state[0 : tail.FIELDS], work[0], block, 0.3)
         tail.learn(state[tail.FIELDS : 2 * tail.FIELDS], work[1], block, 0.15)
         tail.learn(state[2 * tail.FIELDS : 3 * tail.FIELDS], work[2], block, 0.1)
+        tail.learn(state[3 * tail.FIELDS : 4 * tail.FIELDS], work[40], block, 0.3)
         pace = max(1.0 / (state[LEARNT] + 1.0), 1.0 / (14.0 * day))
         state[RESIDUAL] += pace * (min(work[6], 2.0) - state[RESIDUAL])
     learnt = np.float64(state[LEARNT])

@@ -48,8 +48,8 @@ class Parts(NamedTuple):
 class Pipeline:
     """Feeds batches through the parts, in order of arrival.
 
-    `contacts` is filled with each source's first arrival, before which its past is not told; None
-    tells everything. `remembers` is how old a period may be and still change.
+    `contacts` is filled with when each source was met first, before which its past is not told;
+    None tells everything. `remembers` is how old a period may be and still change.
     """
 
     def __init__(
@@ -90,6 +90,9 @@ class Pipeline:
         touched: set[tuple[SeriesKey, int]] = set()
         too_late: list[Arrival] = []
         self._forget(now)
+        if self._contacts is not None:
+            for arrival in batch:
+                self._contacts.setdefault(arrival.source, now)
         for arrival in batch:
             if isinstance(arrival.event, CostEvent):
                 if self._take(arrival, arrival.event, points, touched) == "too_late":
@@ -125,9 +128,7 @@ class Pipeline:
         change = parts.ledger.take(arrival.source, event)
         if change.taken == "duplicate":
             status.duplicates += 1
-        if change.taken == "too_late" or at > parts.stretches.settles_at(
-            change.series, change.step, STEP_HOURS[change.series.grain]
-        ):
+        if change.taken == "too_late" or self._is_late(change.series, change.step, at):
             status.late += 1
         if change.taken != "new":
             return change.taken
@@ -139,6 +140,12 @@ class Pipeline:
                 points[key] = Point(change.series, change.step, at)
         parts.purchases.take(arrival.source, event, at)
         return change.taken
+
+    def _is_late(self, series: SeriesKey, step: int, arrived_at: datetime) -> bool:
+        """Tell whether a row came after its period had settled; history met first is not late."""
+        settles_at = self._parts.stretches.settles_at(series, step, STEP_HOURS[series.grain])
+        contact = (self._contacts or {}).get(series.source)
+        return arrived_at > settles_at and (contact is None or settles_at > contact)
 
     def _forget(self, now: datetime) -> None:
         """Let go, once a day, of what is too old to change."""
@@ -161,8 +168,6 @@ class Pipeline:
         status = self._statuses.get(source)
         if status is None:
             status = self._statuses[source] = SourceStatus(source=source)
-            if self._contacts is not None:
-                self._contacts[source] = arrived_at
         status.events += 1
         status.last_arrived_at = max(status.last_arrived_at or arrived_at, arrived_at)
         status.last_period_end = max(status.last_period_end or until, until)

@@ -23,16 +23,24 @@ def too_late(arrival: Arrival) -> Rejected:
 
 
 class DeadLetters:
-    """An append-only file; a letter has reached the disk when `put` returns."""
+    """An append-only file; letters have reached the disk when `flush` returns."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._waiting: list[bytes] = []
         self.last_reason: str | None = None
 
     def put(self, rejected: Rejected) -> None:
-        """Keep one refused row."""
+        """Take one refused row."""
         self.last_reason = f"{rejected.file}:{rejected.row}: {rejected.reason}"
+        self._waiting.append(line_of(rejected))
+
+    def flush(self) -> None:
+        """Write what was taken."""
+        if not self._waiting:
+            return
         with self._path.open("ab") as file:
-            file.write(line_of(rejected))
+            file.writelines(self._waiting)
             file.flush()
             os.fsync(file.fileno())
+        self._waiting.clear()

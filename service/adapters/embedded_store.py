@@ -49,8 +49,9 @@ class EmbeddedStore:
         self._end_orphan()
         with (self._folder / "valkey.log").open("ab") as log:
             self._server = subprocess.Popen(  # noqa: S603 - our own program and folder
-                [program, *self._options()], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+                [program, *self._options()], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,  # Ctrl-C is for us; the server ends when we end it
+            )  # fmt: skip
         self._wait()
         return self
 

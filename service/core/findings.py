@@ -163,7 +163,7 @@ class Stretch:
             expected=float(point.expected),
             low=float(point.low),
             high=float(point.high),
-            periods=len(self.odd_steps),
+            periods=max(1, len(self.odd_steps)),
             since=start_of(self.since_step, self.step_hours),
             impact=float(total(self.points.values(), "excess")),
             currency=self.series.billing_currency,

@@ -114,12 +114,12 @@ def covered(gpu: Gpu, step: int, begin: int, end: int) -> tuple[int, int]:
 
 
 def _vouched(times: I64, begin: int, end: int, interval: int) -> int:
-    if len(times) < 2:
-        return 0
     gaps = times[1:] - times[:-1]
-    if gaps.min() < CLOSE:
+    if gaps.min(initial=CLOSE) < CLOSE:
         times = _apart(times)
         gaps = times[1:] - times[:-1]
+    if not len(gaps):
+        return 0
     if 2 * gaps.max() <= 3 * min(gaps.min(), LONGEST_INTERVAL):  # as regular as most hours are
         return int(max(0, min(times[-1], end) - max(times[0], begin)))
     usual = np.minimum(_usual(gaps, interval), LONGEST_INTERVAL)
@@ -176,10 +176,10 @@ def _within(gpu: Gpu, run: Run) -> list[GpuHour]:
     return [gpu.hours[step] for step in steps if step in gpu.hours]
 
 
-def to_learn(gpu: Gpu, step: int, hour: GpuHour) -> tuple[float, float, float, float]:
+def to_learn(gpu: Gpu, step: int, hour: GpuHour) -> tuple[float, ...]:
     """Return what the detector learns of an hour that is over.
 
-    The pause that ended in it, hours watched, hours worked, and the least power.
+    The hour, the pause that ended in it, hours watched, hours worked, and the least power.
     """
     seconds, _ = covered(gpu, step, step * HOUR, (step + 1) * HOUR)
     gap = 0.0
@@ -193,7 +193,7 @@ def to_learn(gpu: Gpu, step: int, hour: GpuHour) -> tuple[float, float, float, f
     least = hour.least_watts if hour.most_watts >= 0 else UNKNOWN
     minutes = len(np.unique(hour.times() // 60))
     watched = seconds / HOUR
-    return gap, watched, watched * hour.busy.bit_count() / max(minutes, 1), least
+    return step, gap, watched, watched * hour.busy.bit_count() / max(minutes, 1), least
 
 
 def let_go(gpu: Gpu, run: Run | None, now: int) -> None:

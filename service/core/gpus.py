@@ -79,7 +79,7 @@ class Gpu(msgspec.Struct):
         return self.named.resource_id or self.latest.hostname
 
     def fact(self, name: str) -> Any:
-        """Return the newest known value of a descriptive field, or None."""
+        """Return a descriptive field of the newest sample, or of the newest with an instance."""
         value = getattr(self.latest, name)
         return getattr(self.named, name) if value is None else value
 

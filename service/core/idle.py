@@ -26,7 +26,7 @@ TICK: Final = 300
 CONTINUES: Final = 24 * HOUR
 FORGETS: Final = 7 * 24 * HOUR
 SCORED: Final = ("run_hours", "fresh_hours", "power_watts")
-LEARNT: Final = ("gap_hours", "watched_hours", "worked_hours", "least_power_watts")
+LEARNT: Final = ("hour", "gap_hours", "watched_hours", "worked_hours", "least_power_watts")
 
 
 class IdleDetector(Protocol):

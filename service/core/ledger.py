@@ -15,8 +15,6 @@ import msgspec
 from detectors.base import start_of, step_of
 from service.core import money
 from service.core.events import (
-    DAILY,
-    HOURLY,
     UNSCORED,
     CostEvent,
     Grain,
@@ -134,7 +132,7 @@ class Ledger:
         key = series_of(source, event)
         step = step_of(event.charge_period_start, STEP_HOURS[key.grain])
         period = (event.charge_period_start, event.charge_period_end, event.charge_category)
-        if step < self._forgotten_before.get(key.grain, step):
+        if step < self._forgotten_before.get(key.grain, 0):
             return Change("too_late", key, step, period)
         book = self._books.get(key)
         if book is None:
@@ -199,10 +197,11 @@ class Ledger:
             if key.grain == UNSCORED:
                 continue
             edge = step_of(before, STEP_HOURS[key.grain])
-            for step in [step for step in book.steps if step < edge]:
+            old = [step for step in book.steps if step < edge]
+            for step in old:
                 del book.steps[step]
-        for grain in (HOURLY, DAILY):
-            self._forgotten_before[grain] = step_of(before, STEP_HOURS[grain])
+            known = self._forgotten_before.get(key.grain, 0)
+            self._forgotten_before[key.grain] = max([known, *(step + 1 for step in old)])
 
     def digest(self) -> list[tuple[str, datetime, datetime, str, Decimal]]:
         """Return the whole ledger in a fixed order: equal ledgers have equal digests."""

@@ -45,7 +45,7 @@ _LINES: Final[Mapping[Reason, str]] = {
     "new_driver": "{now} now, with more behind it: {drivers}.",
     "reopened": "{now} again: it had stopped, and is back. {lead}",
     "confirmed": "{now}, confirmed: the provider's figures for these hours have settled.",
-    "retracted": "Withdrawn. {lead}",
+    "retracted": "Withdrawn: the provider restated these hours. {lead}",
     "resolved": "{lead}",
     "backfill": "Found in the history: {lead}",
 }
@@ -128,7 +128,7 @@ def _amount_first(incident: Incident) -> str:
 def lead(incident: Incident) -> str:
     """Say what it cost so far and what it will cost; what it cost in all once it is over."""
     if incident.status == "retracted":
-        return "The provider restated these hours, and they are normal now."
+        return "These hours are normal now: there is nothing to do."
     so_far = _so_far(incident)
     if incident.kind == "purchase":
         return f"{so_far}."

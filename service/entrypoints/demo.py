@@ -62,7 +62,7 @@ class Demo:
                 history = History(Path(folder) / "history")
                 notifiers = build_notifiers(settings)
                 parts = Parts(settings, store, history, Metrics(version("spendwatch")), notifiers)
-                machine = Machine(parts, self._now)
+                machine = Machine(parts, stop, self._now)
                 with machine.serving(self._port) as address:
                     self._say(f"page and API  {address}")
                     self._say(f"local Slack   {slack}")

@@ -2,19 +2,22 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import structlog
 
 from service.adapters.history import History
 from service.config import Settings
-from service.core.ports import Changes, Notifier, Saved, Store
+from service.core.ports import Changes, Notifier, Saved, SourceStatus, Store, StoreUnavailableError
 from service.entrypoints.api.app import build_app
 from service.entrypoints.api.serve import serve
-from service.entrypoints.notifier import Sender
+from service.entrypoints.notifier import STORE_PAUSE_SECONDS, Sender
 from service.pipeline import Outcome
 from service.telemetry import Metrics
 
@@ -39,10 +42,18 @@ class Parts(NamedTuple):
 class Machine:
     """Saves what the pipeline decided, and keeps senders and web server running meanwhile."""
 
-    def __init__(self, parts: Parts, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        stop: threading.Event,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._parts = parts
+        self.stop = stop
         self._clock = clock
         self.rebuilding = False
+        self._status: dict[str, str] = {}
+        self._counted: dict[str, SourceStatus] = {}
         self.sender = Sender(parts.store, parts.notifiers, parts.metrics, utc_now)
 
     def save(self, outcome: Outcome) -> Saved:
@@ -50,13 +61,24 @@ class Machine:
         changes, parts = outcome.changes, self._parts
         if outcome.ledger_rows:
             parts.history.append(outcome.ledger_rows)
-        saved = parts.store.save(changes)
+        saved = self._insist(changes)
         if saved == "gap":
             message = f"the store holds {parts.store.offset()}, the batch begins past it"
             raise OSError(message)
         if saved == "saved":
             self._note(changes)
         return saved
+
+    def _insist(self, changes: Changes) -> Saved:
+        """Save, however long the store is away: the pipeline has moved on and cannot step back."""
+        while True:
+            try:
+                return self._parts.store.save(changes)
+            except StoreUnavailableError as error:
+                if self.stop.is_set():
+                    raise
+                _log.warning("store", error=str(error), waiting_seconds=STORE_PAUSE_SECONDS)
+                self.stop.wait(STORE_PAUSE_SECONDS)
 
     @contextmanager
     def serving(self, port: int | None = None) -> Iterator[str]:
@@ -70,6 +92,7 @@ class Machine:
             now=self._clock,
             settles_after=settings.settles_after,
             rebuilding=lambda: self.rebuilding,
+            hosts=_hosts(settings),
         )
         with ExitStack() as stack:
             address = stack.enter_context(
@@ -102,7 +125,13 @@ class Machine:
 
     def _note(self, changes: Changes) -> None:
         for finding in changes.findings:
-            self._parts.metrics.finding(finding)
+            if self._status.get(finding.finding_id) != finding.status:
+                self._parts.metrics.finding(finding)
+            if finding.ended_at is None or finding.status == "provisional":
+                self._status[finding.finding_id] = finding.status
+            else:
+                self._status.pop(finding.finding_id, None)
+        self._count(changes.sources)
         for incident in changes.incidents:
             _log.info(
                 "incident",
@@ -113,3 +142,23 @@ class Machine:
                 owner=incident.owner,
                 findings=len(incident.finding_ids),
             )
+
+    def _count(self, sources: Sequence[SourceStatus]) -> None:
+        """Move the counters by what each source's figures moved."""
+        for source in sources:
+            old = self._counted.get(source.source, SourceStatus(source=source.source))
+            duplicates = source.duplicates - old.duplicates
+            count = self._parts.metrics.event
+            count(source.source, "duplicate", number=duplicates)
+            count(source.source, "rejected", number=source.rejected - old.rejected)
+            count(source.source, "new", number=source.events - old.events - duplicates)
+            self._counted[source.source] = copy(source)
+
+
+def _hosts(settings: Settings) -> set[str]:
+    """Return the names under which the page may be asked for; none, meaning any, if exposed."""
+    api = settings.api
+    if not ip_address(api.host).is_loopback:
+        return set()
+    public = urlsplit(api.public_url or "").hostname
+    return {"127.0.0.1", "localhost", "[::1]"} | ({public} if public else set())

@@ -5,6 +5,7 @@ ambiguous send is looked for before it is repeated.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,7 +13,16 @@ from typing import Final
 import structlog
 
 from service.core.deliveries import Delivery
-from service.core.ports import Notifier, Outcome, Refused, Retry, Sent, Store, Unknown
+from service.core.ports import (
+    Notifier,
+    Outcome,
+    Refused,
+    Retry,
+    Sent,
+    Store,
+    StoreUnavailableError,
+    Unknown,
+)
 from service.telemetry import Metrics
 
 LEASE: Final = timedelta(seconds=90)
@@ -20,6 +30,7 @@ LONGEST_WAIT: Final = timedelta(minutes=5)
 MOST_ATTEMPTS: Final = 300  # a day of trying, at the longest wait
 SENDERS: Final = 4
 POLL_SECONDS: Final = 0.2
+STORE_PAUSE_SECONDS: Final = 1.0
 
 Clock = Callable[[], datetime]
 _log = structlog.get_logger("notifier")
@@ -77,11 +88,16 @@ class Sender:
 
     async def _serve(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            if not await self.send_next():
-                try:
-                    await asyncio.wait_for(stop.wait(), POLL_SECONDS)
-                except TimeoutError:
+            try:
+                if await self.send_next():
                     continue
+                pause = POLL_SECONDS
+            except StoreUnavailableError as error:
+                # What was claimed comes back as unknown when its lease runs out: nothing is lost.
+                _log.warning("store", error=str(error))
+                pause = STORE_PAUSE_SECONDS
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
 
     async def _see_to(self, delivery: Delivery) -> Outcome:
         kind = delivery.notice.destination.split(":", 1)[0]

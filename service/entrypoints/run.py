@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from importlib.metadata import version
-from itertools import islice
-from pathlib import Path
+from itertools import groupby
 from typing import Final
 
 import structlog
@@ -75,7 +74,7 @@ class Service:
             notifiers = build_notifiers(settings)
             self._dead = DeadLetters(folder / "dead_letters.ndjson")
             self._pipeline = build_pipeline(settings, self._metrics_of, tells_history=False)
-            self._machine = Machine(Parts(settings, store, history, metrics, notifiers))
+            self._machine = Machine(Parts(settings, store, history, metrics, notifiers), stop)
             self._machine.rebuilding = True
             address = stack.enter_context(self._machine.serving())
             self._say(f"page and API: {address}")
@@ -118,6 +117,7 @@ class Service:
         is_first = name not in self._pipeline.statuses
         for rows in _in_order(reader):
             self._take(log.append(self._clock(), rows))
+        self._dead.flush()
         reader.acknowledge()
         self._pipeline.note_rejected(name, reader.rejected, self._dead.last_reason)
         for note in reader.notes:
@@ -149,20 +149,33 @@ class Service:
         if saved == "saved":
             for arrival in outcome.too_late:
                 self._dead.put(too_late(arrival))
+            self._dead.flush()
 
 
 def _new_deliveries(source: SourceSettings, book: SnapshotBook, now: datetime) -> list[Delivery]:
-    return deliveries(Path(source.path), book=book, now=now)
+    return deliveries(source.path, book=book, now=now, note=_left_alone)
+
+
+def _left_alone(note: str) -> None:
+    _log.debug("left alone", note=note)
 
 
 def _in_order(reader: Reader) -> Iterator[list[Arrival]]:
-    """Cut what was read into batches along time, so that a long history is learnt in order."""
+    """Cut what was read into batches along time, so that a long history is learnt in order.
 
-    def when(arrival: Arrival) -> tuple[datetime, datetime]:
-        event = arrival.event
-        began = event.charge_period_start if isinstance(event, CostEvent) else event.timestamp
-        return arrival.arrived_at, began
-
-    rows = iter(sorted(reader, key=when))
-    while batch := list(islice(rows, BATCH_ROWS)):
+    Rows of one charge period stay together: half a period would look like a drop.
+    """
+    batch: list[Arrival] = []
+    for _, rows in groupby(sorted(reader, key=_when), key=lambda a: _when(a)[0]):
+        if len(batch) >= BATCH_ROWS:
+            yield batch
+            batch = []
+        batch += rows
+    if batch:
         yield batch
+
+
+def _when(arrival: Arrival) -> tuple[datetime, datetime]:
+    event = arrival.event
+    began = event.charge_period_start if isinstance(event, CostEvent) else event.timestamp
+    return began, arrival.arrived_at

@@ -1,6 +1,7 @@
 """The Slack notifier through slack_sdk, over HTTP, against the local Slack."""
 
 import asyncio
+import logging
 import re
 from datetime import timedelta
 from decimal import Decimal
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.adapters.notifiers.slack import Slack, SlackSettings
+from service.adapters.slack_api import ask, make_client
 from service.core.ports import Refused, Retry, Sent, Unknown
 from service.core.secret import Secret
 from service.entrypoints.local_slack import build_app, serve
@@ -47,6 +49,13 @@ class Desk:
 
     def called(self, method):
         return [args for name, args in self.slack.calls if name == method]
+
+    async def until_called(self, method):
+        for _ in range(500):
+            if self.called(method):
+                return
+            await asyncio.sleep(0.01)
+        pytest.fail(f"{method} was never called")
 
     def block_types(self, at=0):
         return [block["type"] for block in self.channel.messages[at]["blocks"]]
@@ -88,6 +97,27 @@ async def test_a_late_picture_does_not_undo_what_another_process_has_edited(desk
     sent = await first.send(make_notice(), None)
     edit = make_notice(seq=1, action="edit", incident=make_over(), chart=None)
     await second.send(edit, sent.ref)
+    await first.close()
+    assert desk.channel.messages[0]["blocks"][0]["text"]["text"].startswith("✅")
+
+
+async def test_an_edit_waits_for_a_picture_that_is_about_to_be_shown(desk):
+    desk.fail("conversations.history", slow_seconds=0.6)
+    notifier = desk.notifier()
+    sent = await notifier.send(make_notice(), None)
+    await desk.until_called("conversations.history")
+    edit = make_notice(seq=1, action="edit", incident=make_over(), chart=None)
+    assert await notifier.send(edit, sent.ref) == sent
+    await notifier.close()
+    assert desk.channel.messages[0]["blocks"][0]["text"]["text"].startswith("✅")
+
+
+async def test_what_another_process_edits_while_a_picture_waits_is_not_undone(desk):
+    desk.fail("chat.update", status=429, retry_after=1)
+    first, second = desk.notifier(), desk.notifier()
+    sent = await first.send(make_notice(), None)
+    await desk.until_called("chat.update")
+    await second.send(make_notice(seq=1, action="edit", incident=make_over(), chart=None), sent.ref)
     await first.close()
     assert desk.channel.messages[0]["blocks"][0]["text"]["text"].startswith("✅")
 
@@ -285,6 +315,13 @@ async def test_every_method_that_is_called_has_its_scope_in_the_manifest(desk):
     called = {name for name, _ in desk.slack.calls}
     assert called == set(SCOPES)
     assert {SCOPES[name] for name in called} <= scopes
+
+
+async def test_slack_sdk_logs_no_exception_that_quotes_the_token(desk, caplog):
+    caplog.set_level(logging.DEBUG)
+    client = make_client(Secret("xoxb-do-not\r\ntell"), f"{desk.url}/api/", 1)
+    assert isinstance((await ask(client.auth_test)).trouble, Unknown)
+    assert "do-not" not in caplog.text
 
 
 def test_a_token_that_is_no_header_is_refused_before_it_can_be_quoted():

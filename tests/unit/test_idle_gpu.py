@@ -6,11 +6,11 @@ import pytest
 from river.base import AnomalyDetector
 
 from detectors.idle_gpu import (
+    DAYS,
     GRACE,
     LEARNT,
     LEAST,
     PATIENCE,
-    RECORD,
     SCORED,
     IdleGpu,
     IdleGpuColumns,
@@ -18,14 +18,16 @@ from detectors.idle_gpu import (
 from tests.benchmarks.detection.idle_gpu_scenarios import SCENARIOS, judged
 
 NAN = math.nan
+START = 490_000
 
 
 def pause(hours, *, fresh=1000.0, watts=60.0):
     return {"run_hours": hours, "fresh_hours": fresh, "power_watts": watts}
 
 
-def hour(*, gap=0.0, watched=1.0, worked=1.0, watts=58.0):
+def hour(at=0, *, gap=0.0, watched=1.0, worked=1.0, watts=58.0):
     return {
+        "hour": START + at,
         "gap_hours": gap,
         "watched_hours": watched,
         "worked_hours": worked,
@@ -34,11 +36,12 @@ def hour(*, gap=0.0, watched=1.0, worked=1.0, watts=58.0):
 
 
 def a_worker(hours=48, gaps=()):
+    """Return a detector that saw `hours` of work, then one pause a day."""
     detector = IdleGpu()
-    for _ in range(hours):
-        detector.learn_one(hour())
-    for gap in gaps:
-        detector.learn_one(hour(gap=gap))
+    for at in range(hours):
+        detector.learn_one(hour(at))
+    for day, gap in enumerate(gaps):
+        detector.learn_one(hour(hours + 24 * day, gap=gap))
     return detector
 
 
@@ -68,22 +71,22 @@ def test_the_longer_it_never_paused_the_more_surprising_a_pause_is():
 
 
 def test_the_score_is_the_chance_that_an_hour_begins_such_a_pause():
-    detector = a_worker(476, gaps=[2.0, 2.0, 2.0])
-    hours_watched, pauses = 479, 3
-    share = 1 / (pauses + 1) * (2.0 / 4.0) ** 2
-    chance = (pauses + 1) / (hours_watched + 24) * share
-    assert detector.score_one(pause(4.0)) == pytest.approx(-math.log10(chance))
+    detector = a_worker(477, gaps=[2.0, 3.0, 2.5])
+    chance = 1 / (480 + 24) * (3.0 / 6.0) ** 2
+    assert detector.score_one(pause(6.0)) == pytest.approx(-math.log10(chance))
 
 
 def test_a_habit_is_waited_for_with_a_margin():
-    detector = a_worker(gaps=[2.75] * 6)
+    detector = a_worker(gaps=[2.75, 2.5, 2.75])
     assert needed(detector) == math.ceil(1.25 * 2.75 * 60)
 
 
-def test_one_long_pause_in_a_full_record_does_not_blind_it():
-    gaps = [2.0] * RECORD
-    gaps[5] = 3.5
-    assert needed(a_worker(gaps=gaps)) == math.ceil(1.25 * 2.0 * 60)
+def test_a_habit_of_more_than_a_month_ago_is_forgotten():
+    detector = a_worker(gaps=[3.0])
+    detector.learn_one(hour(48 + 24 * (DAYS - 1)))
+    assert needed(detector) == 3.0 * 1.25 * 60
+    detector.learn_one(hour(48 + 24 * DAYS))
+    assert needed(detector) == 110
 
 
 def test_a_forgotten_week_only_doubles_what_is_waited_for():
@@ -94,9 +97,9 @@ def test_a_forgotten_week_only_doubles_what_is_waited_for():
 def test_a_nightly_pause_is_accepted_after_a_few_nights():
     detector = a_worker()
     told = []
-    for _night in range(6):
+    for night in range(6):
         told.append(detector.score_one(pause(14.0)) > 0)
-        detector.learn_one(hour(gap=14.0))
+        detector.learn_one(hour(48 + 24 * night, gap=14.0))
     assert told == [True, True, True, False, False, False]
 
 
@@ -131,8 +134,8 @@ def test_no_work_at_the_power_of_work_proves_nothing(floor, idle_at, works_at):
 
 def test_a_gpu_that_was_always_at_work_has_no_idle_power_of_its_own():
     detector = IdleGpu()
-    for _ in range(48):
-        detector.learn_one(hour(watts=300.0))
+    for at in range(48):
+        detector.learn_one(hour(at, watts=300.0))
     assert detector.score_one(pause(5, watts=300.0)) == 0
     assert detector.score_one(pause(5, watts=80.0)) > 0
 
@@ -142,11 +145,9 @@ def test_unknown_is_not_idle():
     assert detector.score_one(pause(NAN)) == 0.0
     assert detector.score_one(pause(5.0, fresh=NAN)) == 0.0
     assert detector.score_one(pause(5.0, watts=NAN)) > 0.0
-    before = copy.deepcopy(detector.__dict__)
+    before = copy.deepcopy(vars(detector))
     detector.learn_one(hour(gap=NAN, watched=NAN, worked=NAN, watts=NAN))
-    assert {k: v for k, v in detector.__dict__.items() if k != "_habit"} == {
-        k: v for k, v in before.items() if k != "_habit"
-    }
+    assert vars(detector) == before
 
 
 def test_scoring_changes_nothing():
@@ -157,9 +158,12 @@ def test_scoring_changes_nothing():
     assert [detector.score_one(pause(hours)) for hours in (1, 2, 5, 50)] == before
 
 
-def random_hours(rng, gpus):
+def random_hours(rng, gpus, at):
     some = rng.random(gpus) < 0.3
     return {
+        "hour": START
+        + 9.0 * at
+        + rng.integers(0, 9, gpus) * rng.choice([1, 200], gpus, p=[0.98, 0.02]),
         "gap_hours": np.where(some, rng.lognormal(1.0, 1.2, gpus), 0.0),
         "watched_hours": np.where(rng.random(gpus) < 0.05, NAN, rng.random(gpus)),
         "worked_hours": np.where(rng.random(gpus) < 0.05, NAN, rng.random(gpus) ** 4),
@@ -182,9 +186,9 @@ def test_column_form_and_scalar_form_agree():
     columns.resize(7)
     columns.resize(gpus)
     odd = 0
-    for _ in range(steps):
+    for at in range(steps):
         rows = rng.permutation(gpus)[: gpus - 5].astype(np.int64)
-        pauses, hours = random_pauses(rng, len(rows)), random_hours(rng, len(rows))
+        pauses, hours = random_pauses(rng, len(rows)), random_hours(rng, len(rows), at)
         scores = columns.score(rows, pauses)
         one_by_one = [
             scalars[row].score_one({name: pauses[name][i] for name in SCORED})
@@ -203,8 +207,7 @@ def test_a_forgotten_row_is_new_and_the_others_stay():
     columns.resize(2)
     both = np.arange(2)
     busy = {name: np.full(2, value) for name, value in hour(gap=5.0).items()}
-    for _ in range(5):
-        columns.learn(both, busy)
+    columns.learn(both, busy)
     columns.forget(np.array([0]))
     fresh = IdleGpuColumns()
     fresh.resize(1)

@@ -69,6 +69,8 @@ class Slack:
         self._client = make_client(settings.token, settings.base_url, settings.timeout_seconds)
         self._pictures: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._channels: dict[str, str] = {}
+        # Pictures share the threads with posts, which must not wait behind a burst of them.
+        self._drawing = asyncio.Semaphore(3)
 
     async def send(self, notice: Notice, ref: Mapping[str, str] | None) -> Outcome:
         """Post, edit or write in the thread; without `ref` everything is a post.
@@ -177,11 +179,11 @@ class Slack:
         picture = await self._picture(notice)
         if picture is None:
             return
-        history = self._client.conversations_history
-        answer = await ask(history, channel=channel, latest=ts, inclusive=True, limit=1)
-        if any(m.get("ts") == ts and "edited" in m for m in listed(answer, "messages")):
-            return
         for _ in range(3):
+            history = self._client.conversations_history
+            answer = await ask(history, channel=channel, latest=ts, inclusive=True, limit=1)
+            if any(m.get("ts") == ts and "edited" in m for m in listed(answer, "messages")):
+                return
             answer = await self._update(notice, channel, ts, picture)
             wait = answer.trouble.after if isinstance(answer.trouble, Retry) else None
             if wait is None or wait > _WORTH_WAITING:
@@ -190,15 +192,16 @@ class Slack:
 
     async def _picture(self, notice: Notice) -> str | None:
         """Upload the chart and wait until Slack can show it; None when that failed."""
-        content = await asyncio.to_thread(picture_of, notice)
-        if content is None:
-            return None
-        try:
-            async with asyncio.timeout(UPLOAD_WITHIN_SECONDS):
-                return await upload(self._client, content)
-        except TimeoutError:
-            _log.warning("slack_upload_too_slow", delivery_id=notice.delivery_id)
-            return None
+        async with self._drawing:
+            content = await asyncio.to_thread(picture_of, notice)
+            if content is None:
+                return None
+            try:
+                async with asyncio.timeout(UPLOAD_WITHIN_SECONDS):
+                    return await upload(self._client, content)
+            except TimeoutError:
+                _log.warning("slack_upload_too_slow", delivery_id=notice.delivery_id)
+                return None
 
     async def _find(
         self, method: Callable[..., Any], words: Mapping[str, Any], notice: Notice

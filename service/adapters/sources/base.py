@@ -67,6 +67,11 @@ class Source(NamedTuple):
     appends: bool
 
 
+def first_bytes(line: bytes) -> bytes:
+    """Return what the dead letter keeps of a line."""
+    return line[:RAW_BYTES].rstrip(b"\r\n")
+
+
 def label(path: Path) -> str:
     """Write a path as text that can be encoded, whatever bytes its name has."""
     return os.fsencode(path).decode("utf-8", "replace")

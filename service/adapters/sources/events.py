@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from service.adapters.sources.base import RAW_BYTES, Completion, Flaw, Head, Row, Source
+from service.adapters.sources.base import Completion, Flaw, Head, Row, Source, first_bytes
 from service.adapters.sources.ndjson import NOT_DECODED, decoded
 from service.adapters.sources.values import tidy
 from service.core.events import CostEvent, content_hash, flaw_of
@@ -32,7 +32,7 @@ def read(path: Path) -> Iterator[Row | Flaw | Completion]:
             continue
         why = flaw_of(event)
         if why is not None:
-            yield Flaw(number, "range", why, line[:RAW_BYTES])
+            yield Flaw(number, "range", why, first_bytes(line))
         elif event.x_event_id or event.x_snapshot_id is not None:
             yield Row(number, tidy(event))
         else:

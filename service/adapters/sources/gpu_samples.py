@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from service.adapters.sources.base import RAW_BYTES, Completion, Flaw, Head, Row, Source
+from service.adapters.sources.base import Completion, Flaw, Head, Row, Source, first_bytes
 from service.adapters.sources.ndjson import NOT_DECODED, decoded
 from service.core.events import GpuSample, flaw_of
 
@@ -36,7 +36,7 @@ def read(path: Path) -> Iterator[Row | Flaw | Completion]:
         if isinstance(sample, Flaw):
             yield sample
         elif (why := flaw_of(sample)) is not None:
-            yield Flaw(number, "range", why, line[:RAW_BYTES])
+            yield Flaw(number, "range", why, first_bytes(line))
         else:
             yield Row(number, _tidy(sample))
 

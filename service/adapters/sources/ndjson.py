@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from service.adapters.sources.base import RAW_BYTES, Flaw
+from service.adapters.sources.base import Flaw, first_bytes
 from service.adapters.sources.files import lines
 from service.core.events import MAX_LINE_BYTES
 
@@ -32,7 +32,7 @@ def decoded(path: Path, decode: Callable[[bytes], _T]) -> Iterator[tuple[int, by
 
 
 def _flaw(number: int, line: bytes, error: Exception) -> Flaw:
-    raw = line[:RAW_BYTES]
+    raw = first_bytes(line)
     if len(line) > MAX_LINE_BYTES:
         return Flaw(number, "size", f"longer than {MAX_LINE_BYTES} bytes", raw)
     if isinstance(error, msgspec.ValidationError):

@@ -5,14 +5,14 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
-from service.adapters.sources.base import RAW_BYTES, BrokenFileError, Flaw, FlawKind, Head, plain
+from service.adapters.sources.base import BrokenFileError, Flaw, FlawKind, Head, first_bytes, plain
 from service.adapters.sources.files import delimiter_of, lines, parquet, parquet_columns
 from service.core.events import MAX_LINE_BYTES
 
 MAX_LINES_OF_A_ROW: Final = 100
 BATCH: Final = 2048
-# A bill's rows differ in something: a Parquet file with many rows to each of its bytes is a bomb.
-ROWS_PER_BYTE: Final = 4
+# Real bills take tens of bytes a row: a Parquet file with more rows than bytes is a bomb.
+ROWS_PER_BYTE: Final = 1
 
 Cells = tuple[int, Sequence[str | None]]
 
@@ -113,7 +113,7 @@ class _Feed:
         """Refuse the first line of what was taken, and take back the others."""
         number, line = self._taken[0]
         self._back.extend(reversed(self._taken[1:]))
-        return Flaw(number, kind, reason, line[:RAW_BYTES])
+        return Flaw(number, kind, reason, first_bytes(line))
 
 
 def _csv_rows(feed: _Feed, width: int) -> Iterator[Cells | Flaw]:
@@ -159,7 +159,7 @@ def _parquet_rows(path: Path, chosen: dict[str, str]) -> Iterator[Cells | Flaw]:
 
 
 def _refuse_bomb(number: int) -> NoReturn:
-    raise BrokenFileError(number, "size", f"more than {ROWS_PER_BYTE} rows to a byte is not read")
+    raise BrokenFileError(number, "size", "Parquet with more rows than bytes is not read")
 
 
 def _as_text(name: str, kind: str) -> str:

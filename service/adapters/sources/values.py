@@ -23,7 +23,7 @@ _AMERICAN: Final = re.compile(
     r"(\d{1,2})/(\d{1,2})/(\d{4}|\d\d)(?: (\d{1,2}):(\d\d)(?::(\d\d))?(?: ?([AP]M))?)?",
     re.IGNORECASE,
 )
-_AMOUNT: Final = re.compile(r"([+-]?)[$€£¥]? ?([+-]?)(\d{1,3}(?:,\d{3})+|\d+)(\.\d*)?")
+_AMOUNT: Final = re.compile(r"(?:([+-])?[$€£¥]?|[$€£¥]([+-])) ?(\d{1,3}(?:,\d{3})+|\d+)(\.\d*)?")
 
 
 @lru_cache(maxsize=65_536)
@@ -73,7 +73,7 @@ def amount(text: str) -> str:
     found = _AMOUNT.fullmatch(bare[1:-1] if in_brackets else bare)
     if found is None:
         raise ValueError("is not an amount")
-    sign = "-" if in_brackets or "-" in found[1] + found[2] else ""
+    sign = "-" if in_brackets or "-" in (found[1], found[2]) else ""
     return sign + found[3].replace(",", "") + (found[4] or "")
 
 
