@@ -12,11 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 from river.base import AnomalyDetector
 
-from detectors.base import F32, F64, HOUR, I64, Evidence, Scores
+from detectors.base import F32, F64, HOUR, I64, Evidence, Scores, money
 from detectors.compiled import grown
 from detectors.history import History
 
 ONE = np.zeros(1, np.int64)
+WORDS = (
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+)
 
 
 class Points(NamedTuple):
@@ -49,8 +61,8 @@ class Column:
     def score(self, rows: I64, steps: I64, costs: F64) -> Scores:
         """Judge each point against what was learnt and recorded of its series before its step."""
         count = len(rows)
-        parts = (np.empty(count, np.float64) for _ in range(4))
-        out = Scores(*parts, np.empty(count, np.int64))
+        surprise, expected, low, high = np.empty((4, count), np.float64)
+        out = Scores(surprise, expected, low, high, np.empty(count, np.int64))
         self._score(Points(rows, steps, costs), out)
         return out
 
@@ -103,3 +115,26 @@ class One(AnomalyDetector):
         if not np.isnan(point[2][0]):
             self._column.learn(*point)
         self._history.record(*point)
+
+
+def ordinal(number: int) -> str:
+    """Write a place in a row.
+
+    >>> [ordinal(n) for n in (2, 3, 11, 12, 21, 112)]
+    ['second', 'third', '11th', '12th', '21st', '112th']
+    """
+    if 1 <= number <= len(WORDS):
+        return WORDS[number - 1]
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}th" if number % 100 in (11, 12, 13) else f"{number}{ending}"
+
+
+def range_of(evidence: Evidence) -> str:
+    """Write what earlier weeks cost per period."""
+    low, high = money(evidence.low, evidence.currency), money(evidence.high, evidence.currency)
+    return f"{low} to {high}" if evidence.high > evidence.low else low
+
+
+def period_of(evidence: Evidence) -> str:
+    """Write what a period of a series is called, with its article."""
+    return "an hour" if evidence.step_hours == HOUR else "a day"

@@ -27,7 +27,7 @@ def compiled(function: Function) -> Function:
     What it was is kept as `.py_func`. Numba looks for changes in the file of the function only; one
     that it calls may stand in another, so what is kept is good for this very set of files.
     """
-    dispatcher = njit(cache=True, error_model="numpy")(function)
+    dispatcher: Any = njit(cache=True, error_model="numpy")(function)
     dispatcher._cache._cache_file._source_stamp = STAMP  # noqa: SLF001  there is no public way
     return cast("Function", dispatcher)
 

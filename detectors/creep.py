@@ -10,8 +10,8 @@ from typing import ClassVar, Final
 import numpy as np
 
 from detectors import tail
-from detectors.base import F32, F64, I64, Evidence, Scores, money
-from detectors.column import Column, One, Points
+from detectors.base import F32, F64, Evidence, Scores, money
+from detectors.column import Column, One, Points, period_of, range_of
 from detectors.compiled import compiled
 from detectors.history import Rings, power, root
 from detectors.window import highest, onset, stretches, typical, usual_costs
@@ -73,7 +73,7 @@ def quiet(state: F32, point: tuple[int, float, int]) -> bool:
 @compiled
 def judge(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work: F64) -> float:
     """Return the surprise at one point; work[16:19] receive expected, low and high per step."""
-    step, cost, day = point
+    step, _, day = point
     work[16] = work[17] = work[18] = max(power(float(state[TYPICAL])), 0.0)
     if quiet(state, point):
         return 0.0
@@ -137,7 +137,7 @@ class Creep(Column):
     """Column form."""
 
     kind: ClassVar[str] = "creep"
-    share: ClassVar[float] = 0.25
+    share: ClassVar[float] = 0.3
     width: ClassVar[int] = WIDTH
 
     def _score(self, points: Points, out: Scores) -> None:
@@ -148,12 +148,12 @@ class Creep(Column):
 
     def reason(self, evidence: Evidence) -> str:
         """Say by how much the last days outgrew earlier weeks."""
-        day = 24 // evidence.step_hours / evidence.periods
-        now, usual = evidence.actual * day, evidence.expected * day
-        times = f", up {100 * (now / usual - 1):.0f}%" if usual > 0 else ""
+        now, unit = money(evidence.actual, evidence.currency), period_of(evidence)
+        more = money(evidence.impact, evidence.currency)
+        so_far = f"; {more} more so far" if evidence.impact > 0 else ""
         return (
-            f"Growing faster than before: {money(now, evidence.currency)} a day against "
-            f"{money(usual, evidence.currency)} in the weeks before{times}."
+            f"Growing faster than before: {now} in the latest period against "
+            f"{range_of(evidence)} {unit} on average in the weeks before{so_far}."
         )
 
 

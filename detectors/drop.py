@@ -11,7 +11,7 @@ import numpy as np
 
 from detectors import tail
 from detectors.base import F32, F64, Evidence, Scores, money
-from detectors.column import Column, One, Points
+from detectors.column import Column, One, Points, period_of, range_of
 from detectors.compiled import compiled
 from detectors.history import Rings, power, root
 from detectors.window import stretches, typical, usual_costs
@@ -156,9 +156,10 @@ class Drop(Column):
 
     def reason(self, evidence: Evidence) -> str:
         """Say what it costs now against what it cost."""
+        now = money(evidence.actual, evidence.currency)
         return (
-            f"Down to {money(evidence.actual / evidence.periods, evidence.currency)}, from "
-            f"{money(evidence.low / evidence.periods, evidence.currency)} or more in earlier weeks."
+            f"Down for a day or more: {now} in the latest period against {range_of(evidence)} "
+            f"{period_of(evidence)} on average in the weeks before."
         )
 
 
@@ -178,11 +179,10 @@ class Gone(Column):
 
     def reason(self, evidence: Evidence) -> str:
         """Say since when nothing was spent."""
-        usual = money(evidence.expected / evidence.periods, evidence.currency)
-        unit = "an hour" if evidence.step_hours == 1 else "a day"
+        usual = money(evidence.expected, evidence.currency)
         return (
-            f"Nothing since {evidence.since:%Y-%m-%d %H:%M} UTC, longer than ever before; "
-            f"usual is {usual} {unit}."
+            f"Nothing spent since {evidence.since:%a %Y-%m-%d %H:%M} UTC, longer than ever before; "
+            f"{usual} {period_of(evidence)} was usual."
         )
 
 

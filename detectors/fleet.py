@@ -101,28 +101,31 @@ class Fleet:
 
         ValueError when it is of another version, grain or shape; the fleet is then unchanged.
         """
-        head = saved.get("version")
-        if head is None or head.shape != (3,) or head.dtype != np.int64:
-            raise ValueError("not a saved fleet")
-        if int(head[0]) != VERSION or int(head[1]) != self.history.step_hours:
-            raise ValueError(f"a fleet of version {head[0]} with steps of {head[1]} h")
-        rows = int(head[2])
-        if rows < self.rows:
-            raise ValueError(f"{rows} series saved, {self.rows} at hand")
-        for owner, columns in self._columns().items():
-            for name, part in columns.items():
-                found = saved.get(f"{owner}/{name}")
-                if found is None and owner != "history":
-                    continue
-                if found is None or found.dtype != part.dtype:
-                    raise ValueError(f"{owner}/{name} is missing or of another type")
-                if found.shape != (rows, *part.shape[1:]):
-                    raise ValueError(f"{owner}/{name} has the shape {found.shape}")
+        rows = self._check(saved)
         self.resize(rows)
         for owner, columns in self._columns().items():
             for name, part in columns.items():
                 if f"{owner}/{name}" in saved:
                     part[:] = saved[f"{owner}/{name}"]
+
+    def _check(self, saved: Mapping[str, NDArray[Any]]) -> int:
+        head = saved.get("version")
+        if head is None or head.shape != (3,) or head.dtype != np.int64:
+            raise ValueError("not a saved fleet")
+        version, step_hours, rows = (int(number) for number in head)
+        if (version, step_hours) != (VERSION, self.history.step_hours) or rows < self.rows:
+            raise ValueError(
+                f"a fleet of version {version}, {rows} series, steps of {step_hours} h"
+            )
+        for owner, columns in self._columns().items():
+            for name, part in columns.items():
+                found = saved.get(f"{owner}/{name}")
+                if found is None and owner != "history":
+                    continue
+                shape = (rows, *part.shape[1:])
+                if found is None or (found.dtype, found.shape) != (part.dtype, shape):
+                    raise ValueError(f"{owner}/{name} is missing or of another type or shape")
+        return rows
 
     def _columns(self) -> dict[str, Mapping[str, NDArray[Any]]]:
         return {

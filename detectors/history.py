@@ -64,11 +64,18 @@ class History:
 
     def resize(self, rows: int) -> None:
         """Make room for `rows` series; new ones have no past."""
-        empty = Rings(np.nan, np.nan, np.nan, NEVER, NEVER, 0.0)  # type: ignore[arg-type]
-        if rows > self.rows:
-            parts = zip(self.rings, empty, strict=True)
-            self.rings = Rings(*(grown(part, self.rows, rows, fill) for part, fill in parts))
-            self.rows = rows
+        if rows <= self.rows:
+            return
+        have, rings = self.rows, self.rings
+        self.rings = Rings(
+            grown(rings.steps, have, rows, np.nan),
+            grown(rings.roots, have, rows, np.nan),
+            grown(rings.means, have, rows, np.nan),
+            grown(rings.first, have, rows, NEVER),
+            grown(rings.last, have, rows, NEVER),
+            grown(rings.absent, have, rows, 0.0),
+        )
+        self.rows = rows
 
     def record(self, rows: I64, steps: I64, costs: F64) -> None:
         """Write what steps cost now, in order; NaN where a row vanished.

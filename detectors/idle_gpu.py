@@ -160,10 +160,11 @@ class IdleGpuColumns:
 
     def _need(self, rows: I64) -> F64:
         longest = self._longest[rows].max(axis=1).astype(np.float64)
-        need = np.maximum(LEAST, MARGIN * longest)
+        need: F64 = np.maximum(LEAST, MARGIN * longest)
         worked = self._worked[rows]
         young = (worked > 0.0) & (worked < SHOWN_HOURS) & (self._pauses[rows] < SHOWN_PAUSES)
-        return np.where(young, np.maximum(need, PATIENCE), need)
+        need[young] = np.maximum(need[young], PATIENCE)
+        return need
 
 
 _EMPTY: Final = {

@@ -49,7 +49,7 @@ def river_class(name: str) -> type[base.Estimator]:
             found = None
     kinds = (base.AnomalyDetector, base.SupervisedAnomalyDetector)
     if not isinstance(found, type) or not issubclass(found, kinds):
-        raise ValueError(f"{name} is not an anomaly detector of River")
+        raise ValueError(f"{name} is not an anomaly detector of River")  # noqa: TRY004
     return cast("type[base.Estimator]", found)
 
 
@@ -82,7 +82,9 @@ class RiverColumn(Column):
             if own[tail.BLOCKS] > 0 and math.isfinite(cost):
                 raw = self._ask(int(row), self._features(int(row), int(step), float(cost)))
                 if raw is not None:
-                    out[i, 0] = tail.surprise(own[: tail.FIELDS], raw, LEAST, 0.0, self._block_share)
+                    out[i, 0] = tail.surprise(
+                        own[: tail.FIELDS], raw, LEAST, 0.0, self._block_share
+                    )
         return Scores(out[:, 0], out[:, 1], out[:, 2], out[:, 3], np.array(steps, np.int64))
 
     def learn(self, rows: I64, steps: I64, costs: F64) -> None:

@@ -1,47 +1,52 @@
 """Spike: an hour (or a day) far above what this series costs at this time, or ever did.
 
-Four views, each held to the tail that the series itself has shown: the excess over the recent
-costs of the same hour (7 days, 5 weeks, one hour either side) in units of their spread; the excess
-over the highest ever seen at this hour of day; the excess over the highest ever seen; and, for
-spend that comes in multiples of one unit price, a cost that is no such multiple.
+Four statistics, each held to the tail that the series itself has shown: the excess over the recent
+costs of the same hour of day (7 days, one hour either side) and of the same hour of the week (5
+weeks), in units of their spread; the excess over the highest cost seen at this hour of day; and the
+excess over the highest seen at all. What they say is then weighed by whether the spend comes in
+multiples of one price (`multiples`).
 """
 
+import math
 from typing import ClassVar, Final
 
 import numpy as np
 
-from detectors import tail
+from detectors import multiples, tail
 from detectors.base import F32, F64, Evidence, Scores, money
-from detectors.column import Column, One, Points
+from detectors.column import Column, One, Points, ordinal
 from detectors.compiled import compiled
 from detectors.history import Rings, is_off, power, root
+from detectors.window import highest
 
-# State: three tails, then these fields, then the record per hour of day (or weekday).
-LEVEL: Final = 4 * tail.FIELDS
+# State: a tail for each statistic, the multiples, these fields, and a record per hour of day (per
+# weekday at daily grain).
+DAILY, WEEKLY, HERE, EVER = (k * tail.FIELDS for k in range(4))
+MULTIPLES: Final = 4 * tail.FIELDS
+LEVEL: Final = MULTIPLES + multiples.FIELDS  # mean cost
 LEARNT: Final = LEVEL + 1
-UNIT: Final = LEVEL + 2
-ODD: Final = LEVEL + 3
-RUN: Final = LEVEL + 4
-RESIDUAL: Final = LEVEL + 5
-COUNTS: Final = LEVEL + 6
-CANDIDATE: Final = LEVEL + 7
-AGAIN: Final = LEVEL + 8
-BEFORE: Final = LEVEL + 9  # the record of the slot learnt last, as it was until then
-SLOT: Final = LEVEL + 10
-ACTIVE: Final = LEVEL + 11
-RECORDS: Final = LEVEL + 12
+RESIDUAL: Final = LEVEL + 2  # mean distance to what was expected, as a share of the level's root
+BEFORE: Final = LEVEL + 3  # the record of the slot learnt last, as it was until then
+SLOT: Final = LEVEL + 4
+TOP: Final = LEVEL + 5  # the highest record
+RECORDS: Final = LEVEL + 6
 SLOTS: Final = 24
 
+# Work: the four statistics, then these.
+CENTRE, LOW, HIGH, WEEK, RESIDUE, SHARE, SPREAD, MIDS = range(4, 12)
+REFERENCES: Final = 11  # 7 days and 4 more weeks
+TOPS: Final = MIDS + REFERENCES
+WEIGHTS: Final = TOPS + REFERENCES + 1
+WORK: Final = WEIGHTS + REFERENCES
+
 KEEP: Final = 0.99623  # a record's root fades by this a day: its cost to a half in six weeks
-TINY: Final = 0.376  # roots below this share of the level are alike: two percent of cost
-ERRATIC: Final = 20.0  # of the distance to what was expected, for the two records
-EXACT: Final = 0.004  # how far a cost may be from a multiple of the unit price
-ALMOST: Final = 0.006
-NEARLY: Final = 0.01  # and how far it must be to be none
-RARE: Final = 0.003  # share of misses below which one is a surprise
+TINY: Final = 0.376  # roots below this share of the level's are alike: two percent of cost
 ALIKE: Final = 0.85  # a root within this factor of another is at the same level
 LOWEST: Final = -2.0  # how far below does not matter
-WORK: Final = 41
+SCALE: Final = 20.0  # records are counted in twentieths of the level's root
+PRIOR: Final = 0.3  # the residual of a series not known yet, worth one day
+ERRATIC: Final = 20.0  # how a residual widens a young series' tail of records
+LEAST: Final = (0.3, 0.3, 0.15, 0.1)  # least mean excess of each statistic
 
 
 @compiled
@@ -51,7 +56,7 @@ def _slots(day: int) -> int:
 
 @compiled
 def _middle(values: F64, weights: F64, count: int) -> float:
-    """Weighted median of the first `count` values, which are sorted in place."""
+    """Return the weighted median of the first `count` values, which are sorted in place."""
     total = 0.0
     for i in range(count):
         total += weights[i]
@@ -69,233 +74,164 @@ def _middle(values: F64, weights: F64, count: int) -> float:
 
 
 @compiled
-def view(rings: Rings, row: int, state: F32, step: int, cost: float, day: int, work: F64) -> bool:
-    """Write the statistics and the expectation into `work`; False when there is no reference.
+def _gather(rings: Rings, row: int, step: int, day: int, work: F64) -> int:
+    """Write the roots at the same hour of earlier days and weeks; return how many are known.
 
-    work[0:3] statistics, work[3] expected, work[4] low, work[5] high.
+    With them their weights and, per day and week, the highest of the hour and its neighbours.
     """
     ring = rings.steps[row]
     depth = len(ring)
-    first = rings.first[row]
-    if rings.last[row] - step > depth - 5 * 7 * day - 2:
-        return False
-    near = 1 if day > 1 else 0
-    now = step % depth
-    mids = work[8:24]
-    weights = work[24:40]
     count = 0
     unknown = 0
-    day1 = day2 = week1 = week2 = -np.inf
-    seen_days = 0
-    seen_weeks = 0
-    for k in range(11):
+    work[TOPS : TOPS + REFERENCES + 1] = np.nan
+    for k in range(REFERENCES):
         back = (k + 1) * day if k < 7 else (k - 5) * 7 * day
-        if step - back < first:
+        if step - back < rings.first[row]:
             break
-        i = now - back
-        if i < 0:
-            i += depth
-        mid = float(ring[i])
-        top = mid if mid == mid else -np.inf  # noqa: PLR0124  NaN is the one that is not
-        if near:
-            top = max(top, ring[i - 1 if i > 0 else depth - 1])
-            top = max(top, ring[i + 1 if i + 1 < depth else 0])
-        if mid == mid:  # noqa: PLR0124  as above
-            mids[count] = mid
-            weights[count] = 2.0 if k >= 6 else 1.0
-            count += 1
-        else:
+        i = (step - back) % depth
+        mid = ring[i] if step - back <= rings.last[row] else np.float32(np.nan)
+        if np.isnan(mid):
             unknown += 1
-        if top == -np.inf:
-            continue
-        if k < 7:
-            seen_days += 1
-            if top > day1:
-                day2 = day1
-                day1 = top
-            elif top > day2:
-                day2 = top
-        if k >= 6:
-            seen_weeks += 1
-            if top > week1:
-                week2 = week1
-                week1 = top
-            elif top > week2:
-                week2 = top
+        else:
+            work[MIDS + count] = mid
+            work[WEIGHTS + count] = 1.0 if k < 6 else 2.0
+            count += 1
+        if day > 1 and step - back < rings.last[row]:
+            for beside in (
+                ring[i - 1 if i > 0 else depth - 1],
+                ring[i + 1 if i + 1 < depth else 0],
+            ):
+                if np.isnan(mid) or beside > mid:
+                    mid = beside
+        work[TOPS + k + (1 if k > 6 else 0)] = mid
+    work[TOPS + 7] = work[TOPS + 6]  # the seventh day is the first week
     if is_off(rings, row) or unknown > count:
         for _ in range(unknown):
-            mids[count] = 0.0
-            weights[count] = 1.0
+            work[MIDS + count] = 0.0
+            work[WEIGHTS + count] = 1.0
             count += 1
+    return count
+
+
+@compiled
+def _expect(work: F64, count: int) -> None:
+    """Write the middle and the range of what was gathered, and the week's own upper end."""
+    work[CENTRE] = max(_middle(work[MIDS:TOPS], work[WEIGHTS:WORK], count), 0.0)
+    work[LOW] = work[MIDS + (1 if count > 4 else 0)]
+    high = max(work[MIDS + count - (1 if count < 5 else 2)], work[CENTRE])
+    top, known = highest(work[TOPS : TOPS + 7])
+    if known > 0:
+        high = max(high, top)
+    top, known = highest(work[TOPS + 7 : TOPS + 12])
+    if known > 0:
+        high = max(high, top)
+    work[WEEK] = top if known > 2 else np.nan
+    work[HIGH] = high
+
+
+@compiled
+def _records(rings: Rings, row: int, state: F32, step: int, value: float) -> tuple[float, float]:
+    """Return the record at this hour of day, a neighbour's included, and the root of an overrun.
+
+    An overrun goes on at the level of the hour before, where that hour was usual; else 0.
+    """
+    ring = rings.steps[row]
+    slot = step % SLOTS
+    prior = (slot - 1) % SLOTS
+    earlier = float(state[BEFORE] if state[SLOT] == prior else state[RECORDS + prior])
+    here = max(float(state[RECORDS + slot]), earlier)
+    if step - 1 <= rings.last[row]:
+        before = float(ring[(step - 1) % len(ring)])
+        usual = max(here, float(state[RECORDS + (slot - 2) % SLOTS]))
+        if before <= usual and ALIKE * before <= value <= before / ALIKE:
+            return max(here, value), value
+    return max(here, float(state[RECORDS + (slot + 1) % SLOTS])), 0.0
+
+
+@compiled
+def view(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work: F64) -> bool:
+    """Write the four statistics and what was expected; False when there is no reference."""
+    step, cost, day = point
+    if rings.last[row] - step > rings.steps.shape[1] - 5 * 7 * day - 2:
+        return False
+    count = _gather(rings, row, step, day, work)
     if count == 0:
         return False
-    centre = max(_middle(mids, weights, count), 0.0)
-    low = mids[1] if count > 4 else mids[0]
-    high = max(mids[count - 1 if count < 5 else count - 2], centre)
-    if seen_days > 0:
-        high = max(high, day1 if seen_days < 4 else day2)
-    if seen_weeks > 0:
-        high = max(high, week1 if seen_weeks < 3 else week2)
-    slots = _slots(day)
-    slot = step % slots
-    ever = 0.0
-    for i in range(slots):
-        ever = max(ever, state[RECORDS + i])
-    here = float(state[RECORDS + slot])
-    earlier = here
-    if near:
-        prior = (slot - 1) % slots
-        earlier = float(state[BEFORE] if state[SLOT] == prior else state[RECORDS + prior])
-        here = max(here, state[RECORDS + (slot + 1) % slots], earlier)
-    # What goes on from the hour before at the same level, where that hour was usual, is an overrun.
-    overrun = 0.0
-    before = ring[now - 1 if now > 0 else depth - 1]
-    if near and before == before and step - 1 <= rings.last[row]:  # noqa: PLR0124  as above
-        usual = max(earlier, state[RECORDS + (slot - 2) % slots], state[RECORDS + slot])
-        value = root(cost)
-        if before <= usual and ALIKE * before <= value <= before / ALIKE:
-            here = max(here, value)
-            overrun = value
-    work[3] = power(centre)
-    work[4] = power(low)
-    work[5] = power(high)
+    _expect(work, count)
+    value = root(cost)
+    ever = float(state[TOP])
+    here, overrun = float(state[RECORDS + step % _slots(day)]), 0.0
+    if day > 1:
+        here, overrun = _records(rings, row, state, step, value)
     unit = root(max(float(state[LEVEL]), 0.05 * power(ever)))
+    work[0:4] = 0.0
+    work[RESIDUE] = work[SHARE] = 0.0
     if unit <= 0.0:
-        work[0] = work[1] = work[2] = work[6] = work[7] = work[40] = 0.0
         return True
     tiny = TINY * unit
-    value = max(root(cost), tiny)
+    centre = max(work[CENTRE], tiny)
+    value = max(value, tiny)
     spread = 0.0
-    for i in range(count - 1):
-        spread += abs(max(mids[i], tiny) - max(centre, tiny))
-    spread /= max(count - 1, 1)
+    for i in range(MIDS, MIDS + count - 1):
+        spread += abs(max(work[i], tiny) - centre)
     learnt = float(state[LEARNT])
-    residual = (learnt * state[RESIDUAL] + 0.3 * day) / (learnt + day)
-    spread += (0.004 + 0.5 * residual) * unit + 0.002 * max(centre, tiny)
+    residue = (learnt * state[RESIDUAL] + PRIOR * day) / (learnt + day)
+    spread = spread / max(count - 1, 1) + (0.004 + 0.5 * residue) * unit + 0.002 * centre
     # The less the hour tells, the more of the record at this hour counts as usual.
-    work[40] = np.nan
-    if seen_weeks > 2:
-        top = week2 + min(1.0, 8.0 * residual) * max(0.0, here - week2)
-        top = max(top, overrun)
-        work[40] = max(LOWEST, (value - max(top, tiny)) / spread)
-    high += min(1.0, 8.0 * residual) * max(0.0, here - high)
-    high = max(high, overrun)
-    work[0] = max(LOWEST, (value - max(high, tiny)) / spread)
-    work[1] = max(LOWEST, 20.0 * (value - max(here, tiny)) / unit)
-    work[2] = max(LOWEST, 20.0 * (value - max(ever, tiny)) / unit)
-    work[7] = residual
-    work[6] = abs(value - max(centre, tiny)) / unit
+    blend = min(1.0, 8.0 * residue)
+    for k in range(2):
+        high = work[HIGH] if k == 0 else work[WEEK]
+        high = max(high + blend * max(0.0, here - high), overrun, tiny)
+        work[k] = max(LOWEST, (value - high) / spread)
+    if np.isnan(work[WEEK]):
+        work[1] = np.nan
+    work[2] = max(LOWEST, SCALE * (value - max(here, tiny)) / unit)
+    work[3] = max(LOWEST, SCALE * (value - max(ever, tiny)) / unit)
+    work[RESIDUE] = residue
+    work[SHARE] = abs(value - centre) / unit
     return True
 
 
 @compiled
-def _multiple(cost: float, unit: float, within: float) -> int:
-    """Return how many units a cost is, 0 when it is no whole number of them up to 16."""
-    share = cost / unit
-    whole = int(np.round(share))
-    return whole if 1 <= whole <= 16 and abs(share - whole) <= within * whole else 0
-
-
-@compiled
-def _counts(seen: float) -> tuple[int, int]:
-    """Return how many different counts were seen, and the highest."""
-    mask = int(seen)
-    some = 0
-    top = 0
-    for k in range(1, 17):
-        if mask & (1 << k):
-            some += 1
-            top = k
-    return some, top
-
-
-@compiled
-def judge(rings: Rings, row: int, state: F32, step: int, cost: float, day: int, work: F64) -> float:
-    """Return the surprise at one point; `work` is filled as by `view`."""
-    if not view(rings, row, state, step, cost, day, work):
-        work[3] = max(cost, 0.0)
-        work[4] = work[5] = work[3]
+def judge(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work: F64) -> float:
+    """Return the surprise at one point; work holds expected, low and high as costs."""
+    _, cost, day = point
+    if not view(rings, row, state, point, work):
+        work[CENTRE] = work[LOW] = work[HIGH] = max(cost, 0.0)
         return 0.0
-    erratic = ERRATIC * work[7]
-    a = tail.surprise(state[0 : tail.FIELDS], work[0], 0.3, 0.0, 1.0 / day)
-    b = tail.surprise(state[tail.FIELDS : 2 * tail.FIELDS], work[1], 0.15, erratic, 1.0 / day)
-    c = tail.surprise(state[2 * tail.FIELDS : 3 * tail.FIELDS], work[2], 0.1, erratic, 1.0 / day)
-    d = tail.surprise(state[3 * tail.FIELDS : 4 * tail.FIELDS], work[40], 0.3, 0.0, 1.0 / day)
-    most = max(a, b, c, d)
-    if state[ACTIVE] > 4.0 * day and state[UNIT] > 0.0 and state[ODD] < 0.2:
-        whole = _multiple(cost, float(state[UNIT]), NEARLY)
-        if whole > 0:
-            some, top = _counts(float(state[COUNTS]))
-            if some > 1 and whole <= 2 * top and _multiple(cost, float(state[UNIT]), ALMOST):
-                most *= 0.4 if int(state[COUNTS]) & (1 << whole) else 0.6
-        elif cost > 0.05 * state[LEVEL]:
-            evidence = -np.log10(max(float(state[ODD]), 1e-4))
-            evidence += min(state[RUN], 8.0) * -np.log10(max(float(state[AGAIN]), 0.1))
-            if state[ODD] < RARE or evidence > 4.0:
-                most = max(most, 5.0)
-    return most
+    most = 0.0
+    for k in range(4):
+        own = state[k * tail.FIELDS : (k + 1) * tail.FIELDS]
+        erratic = ERRATIC * work[RESIDUE] if k > 1 else 0.0
+        most = max(most, tail.surprise(own, work[k], LEAST[k], erratic, 1.0 / day))
+    for k in (CENTRE, LOW, HIGH):
+        work[k] = power(work[k])
+    return multiples.weigh(state[MULTIPLES:LEVEL], cost, float(state[LEVEL]), most, day)
 
 
 @compiled
-def absorb(rings: Rings, row: int, state: F32, step: int, cost: float, day: int, work: F64) -> None:
+def absorb(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work: F64) -> None:
     """Learn one closed point."""
-    if view(rings, row, state, step, cost, day, work):
-        block = step // day
-        tail.learn(state[0 : tail.FIELDS], work[0], block, 0.3)
-        tail.learn(state[tail.FIELDS : 2 * tail.FIELDS], work[1], block, 0.15)
-        tail.learn(state[2 * tail.FIELDS : 3 * tail.FIELDS], work[2], block, 0.1)
-        tail.learn(state[3 * tail.FIELDS : 4 * tail.FIELDS], work[40], block, 0.3)
-        pace = max(1.0 / (state[LEARNT] + 1.0), 1.0 / (14.0 * day))
-        state[RESIDUAL] += pace * (min(work[6], 2.0) - state[RESIDUAL])
-    learnt = np.float64(state[LEARNT])
+    step, cost, day = point
+    learnt = float(state[LEARNT])
     pace = max(1.0 / (learnt + 1.0), 1.0 / (14.0 * day))
+    if view(rings, row, state, point, work):
+        for k in range(4):
+            own = state[k * tail.FIELDS : (k + 1) * tail.FIELDS]
+            tail.learn(own, work[k], step // day, LEAST[k])
+        state[RESIDUAL] += pace * (min(work[SHARE], 2.0) - state[RESIDUAL])
     amount = max(cost, 0.0)
-    level = np.float64(state[LEVEL])
+    level = float(state[LEVEL])
     capped = min(amount, 20.0 * level) if learnt > day and level > 0.0 else amount
     state[LEVEL] += pace * (capped - level)
-    state[LEARNT] = learnt + 1.0
-    slot = step % _slots(day)
-    keep = KEEP if day > 1 else KEEP**7
-    state[SLOT] = slot
-    state[BEFORE] = state[RECORDS + slot]
-    state[RECORDS + slot] = max(root(amount), keep * state[RECORDS + slot])
-    _count(state, amount, day)
-
-
-@compiled
-def _count(state: F32, amount: float, day: int) -> None:
-    """Follow the unit price that the costs are multiples of, and the multiples seen.
-
-    A cost that is no multiple is a miss. A smaller unit is taken over when it was seen twice in a
-    row, or any other after a day of misses.
-    """
-    unit = float(state[UNIT])
-    whole = _multiple(amount, unit, NEARLY) if unit > 0.0 else 0
-    if state[RUN] > 0.0:
-        state[AGAIN] += 0.05 * ((0.0 if whole > 0 or amount <= 0.0 else 1.0) - state[AGAIN])
-    if amount <= 0.0:
-        state[RUN] = 0.0
-        return
-    state[ACTIVE] += 1.0
-    pace = max(1.0 / state[ACTIVE], 1.0 / (21.0 * day))
-    if whole > 0:
-        state[UNIT] += 0.2 * (amount / whole - unit)
-        state[COUNTS] = int(state[COUNTS]) | (1 << whole)
-        state[ODD] -= pace * state[ODD]
-        state[RUN] = 0.0
-        return
-    again = state[CANDIDATE] > 0.0 and _multiple(amount, float(state[CANDIDATE]), EXACT) == 1
-    divides = unit > 0.0 and _multiple(unit, amount, EXACT) > 0
-    if unit <= 0.0 or (again and divides) or state[RUN] > 24.0:
-        state[UNIT] = amount
-        state[COUNTS] = 2.0
-        state[RUN] = 0.0
-        state[CANDIDATE] = 0.0
-        return
-    state[CANDIDATE] = amount
-    if not divides:
-        state[ODD] += pace * (1.0 - state[ODD])
-    state[RUN] += 1.0
+    state[LEARNT] += 1.0
+    slots = _slots(day)
+    slot = RECORDS + step % slots
+    state[SLOT] = step % slots
+    state[BEFORE] = state[slot]
+    state[slot] = max(root(amount), float(state[slot]) * (KEEP if day > 1 else KEEP**7))
+    state[TOP] = np.max(state[RECORDS : RECORDS + slots])
+    multiples.follow(state[MULTIPLES:LEVEL], amount, day)
 
 
 @compiled
@@ -304,10 +240,10 @@ def _score(rings: Rings, state: F32, points: Points, day: int, out: Scores) -> N
     for i in range(len(points.rows)):
         row = points.rows[i]
         step = points.steps[i]
-        out.surprise[i] = judge(rings, row, state[row], step, points.costs[i], day, work)
-        out.expected[i] = work[3]
-        out.low[i] = work[4]
-        out.high[i] = work[5]
+        out.surprise[i] = judge(rings, row, state[row], (step, points.costs[i], day), work)
+        out.expected[i] = work[CENTRE]
+        out.low[i] = work[LOW]
+        out.high[i] = work[HIGH]
         out.since[i] = step
 
 
@@ -316,14 +252,14 @@ def _learn(rings: Rings, state: F32, points: Points, day: int) -> None:
     work = np.empty(WORK, np.float64)
     for i in range(len(points.rows)):
         row = points.rows[i]
-        absorb(rings, row, state[row], points.steps[i], points.costs[i], day, work)
+        absorb(rings, row, state[row], (points.steps[i], points.costs[i], day), work)
 
 
 class Spike(Column):
     """Column form."""
 
     kind: ClassVar[str] = "spike"
-    share: ClassVar[float] = 0.5
+    share: ClassVar[float] = 0.35
     width: ClassVar[int] = RECORDS + SLOTS
 
     def _score(self, points: Points, out: Scores) -> None:
@@ -334,7 +270,20 @@ class Spike(Column):
 
     def reason(self, evidence: Evidence) -> str:
         """Say how many times the usual it is, when, and for how long."""
-        return f"{money(evidence.actual, evidence.currency)}"
+        at = f"{evidence.start:%A %H:%M}" if evidence.step_hours == 1 else f"{evidence.start:%A}"
+        unit = "hour" if evidence.step_hours == 1 else "day"
+        currency = evidence.currency
+        usual = (
+            f"{money(evidence.low, currency)}-{money(evidence.high, currency)}"
+            if evidence.high > evidence.low
+            else money(evidence.expected, currency)
+        )
+        times = evidence.actual / evidence.expected if evidence.expected > 0 else math.inf
+        about = (
+            f"About {times:.{0 if times >= 2 else 1}f}x a normal" if times < 1000 else "Far above a"
+        )
+        row = f", {ordinal(evidence.periods)} {unit} in a row" if evidence.periods > 1 else ""
+        return f"{about} {at}: {money(evidence.actual, currency)} against {usual} expected{row}."
 
 
 class SpikeOne(One):

@@ -38,7 +38,10 @@ def surprise(own: F32, value: float, floor: float, erratic: float, share: float)
     blocks = own[BLOCKS]
     if blocks < 1.0:
         return 0.0
-    scale = max(float(own[EXCESS]), 0.5 * float(own[DEVIATION]), floor) * (1.0 + YOUNG / blocks) + erratic / blocks
+    scale = (
+        max(float(own[EXCESS]), 0.5 * float(own[DEVIATION]), floor) * (1.0 + YOUNG / blocks)
+        + erratic / blocks
+    )
     over = (value - own[HIGH]) / scale
     if not over > 0.0:
         return 0.0

@@ -10,10 +10,9 @@ import numpy as np
 
 from detectors.base import F32, F64
 from detectors.compiled import compiled
-from detectors.history import Rings, is_off, power, root
+from detectors.history import Rings, is_off, root
 
 WEEKS: Final = 5
-NOW: Final = 0  # then the WEEKS before: where `stretches` writes
 
 
 @compiled
@@ -46,7 +45,8 @@ def _stretch(
         return np.nan, np.nan
     at = today % days
     off = is_off(rings, row)
-    total, known = _day_so_far(rings.steps[row], at * day, count)
+    arrived = min(count, max(0, rings.last[row] + 1 - today * day))
+    total, known = _day_so_far(rings.steps[row], at * day, arrived)
     weight = float(count if off else known)
     if cost == cost:  # noqa: PLR0124  as above
         total += root(cost)
@@ -54,7 +54,7 @@ def _stretch(
     brief = np.nan
     for back in range(1, long + 1):
         at = at - 1 if at > 0 else days - 1
-        mean = rings.roots[row, at]
+        mean = float(rings.roots[row, at]) if today - back <= newest else np.nan
         if mean == mean:  # noqa: PLR0124  as above
             total += day * mean
             weight += day
@@ -84,16 +84,16 @@ def stretches(
         work[week], work[6 + week] = _stretch(rings, row, then, count + 1, np.nan, span)
     for which in range(2):
         at = 6 * which
-        if not np.isnan(work[at + 2]):
+        if work[at + 2] == work[at + 2]:
             continue
         days = span[which]
         for back in range(days + 1, min(days + 5, 7)):
-            then = _stretch(rings, row, today - back, count + 1, np.nan, span)[which]
-            work[at + 1 + back - days] = then
+            pair = _stretch(rings, row, today - back, count + 1, np.nan, span)
+            work[at + back - days] = pair[which]
 
 
 @compiled
-def highest(values: F64) -> tuple[float, float]:
+def highest(values: F64) -> tuple[float, int]:
     """Return the second highest of the values that are known (the highest of two), and how many."""
     top = second = -np.inf
     known = 0
@@ -147,7 +147,8 @@ def usual_costs(rings: Rings, row: int, step: int, days: int, day: int, work: F6
         for back in range(days + 1):
             number = today - 7 * week - back
             mean = float(rings.means[row, number % slots])
-            if number * day >= rings.first[row] and not np.isnan(mean):
+            inside = rings.first[row] <= number * day <= rings.last[row]
+            if inside and not np.isnan(mean):
                 total += mean
                 known += 1
         if known > 0:
@@ -172,7 +173,7 @@ def onset(rings: Rings, row: int, step: int, margin: float, day: int) -> int:
     depth = rings.steps.shape[1]
     begun = step
     for then in range(step - 1, max(step - 2 * max(day, 2), rings.first[row] + 14 * day), -1):
-        value = rings.steps[row, then % depth]
+        value = rings.steps[row, then % depth] if then <= rings.last[row] else np.float32(np.nan)
         week = rings.steps[row, (then - 7 * day) % depth]
         before = rings.steps[row, (then - 14 * day) % depth]
         if np.isnan(value) or np.isnan(week):
@@ -181,9 +182,3 @@ def onset(rings: Rings, row: int, step: int, margin: float, day: int) -> int:
             break
         begun = then
     return begun
-
-
-@compiled
-def mean_cost(value: float) -> float:
-    """Return what a worth says of the cost, for a chart of a series that is not odd."""
-    return power(value)

@@ -159,10 +159,10 @@ class Pipeline:
     def _price_gpus(self, points: Iterable[Point]) -> None:
         parts = self._parts
         for series, step, _ in sorted(points):
-            if series.grain == "hour" and parts.gpus.is_sampled(series):
-                cost = parts.ledger.point(series, step)
-                if cost is not None:
-                    parts.gpus.observe_cost(series, step, cost, parts.ledger.about(series))
+            if series.grain == "hour":
+                about, cost = parts.ledger.about(series), parts.ledger.point(series, step)
+                if cost is not None and parts.gpus.wants_cost(series, about):
+                    parts.gpus.observe_cost(series, step, cost, about)
 
     def _status(self, source: str, arrived_at: datetime, until: datetime) -> SourceStatus:
         status = self._statuses.get(source)

@@ -101,6 +101,7 @@ class Deliveries:
         self._router = router
         self._told: dict[str, dict[str, _Told]] = {}
         self._idle: set[str] = set()
+        self._said_elsewhere: dict[str, Decimal] = {}
 
     def decide(self, incident: Incident, now: datetime) -> list["Decision"]:
         """Return what is to be said now, in the order in which it is to be said."""
@@ -108,9 +109,11 @@ class Deliveries:
         decisions: list[Decision] = []
         self._note_idle(incident)
         if not told and self._is_inhibited(incident):
+            self._said_elsewhere[incident.incident_id] = abs(incident.impact or ZERO)
             return []
+        said = self._said_elsewhere.get(incident.incident_id, ZERO)
         for destination, target in self._router.destinations(labels_of(incident)).items():
-            if destination not in told and _is_worth(incident, target.min_impact):
+            if destination not in told and _is_worth(incident, said + target.min_impact):
                 told[destination] = _Told(
                     seq=0,
                     why=target.why,
@@ -135,6 +138,7 @@ class Deliveries:
     def forget(self, incident_id: str) -> None:
         """Let go of an incident that will not change any more."""
         self._told.pop(incident_id, None)
+        self._said_elsewhere.pop(incident_id, None)
 
     def _note_idle(self, incident: Incident) -> None:
         if incident.kind == IDLE:

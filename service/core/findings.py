@@ -19,6 +19,9 @@ Status = Literal["provisional", "confirmed", "retracted"]
 
 # A stretch ends after 24 normal hours, or 3 normal days at daily grain.
 QUIET_STEPS: Final = {1: 24, 24: 3}
+# It goes on while a period's excess is at least this share of what is usual for the stretch: a
+# detector with memory stays surprised long after the money has stopped.
+GOES_ON: Final = Decimal("0.25")
 
 
 class Finding(msgspec.Struct, kw_only=True):
@@ -76,6 +79,13 @@ class OddPoint(NamedTuple):
         """Return actual minus expected."""
         return money.subtract(self.actual, self.expected)
 
+    def restated(self, actual: Decimal) -> "OddPoint":
+        """Hold a new value against what was expected: it is as much less odd as less is over."""
+        if not self.excess:
+            return self._replace(actual=actual)
+        share = float(money.subtract(actual, self.expected)) / float(self.excess)
+        return self._replace(actual=actual, surprise=self.surprise * max(share, 0.0))
+
     @classmethod
     def of(cls, actual: Decimal, score: Score) -> "OddPoint":
         """Join what the ledger says with what the detector expected."""
@@ -101,7 +111,9 @@ class Stretch:
         "detector",
         "ended_at",
         "finding_id",
+        "hot_step",
         "kind",
+        "over_step",
         "points",
         "raised_step",
         "series",
@@ -134,6 +146,7 @@ class Stretch:
     def begin(self, step: int, since: int, at: datetime) -> None:
         """Freeze what the first raise fixes for ever."""
         self.raised_step, self.since_step, self.detected_at = step, min(step, since), at
+        self.over_step = self.hot_step = step
         first = start_of(self.since_step, self.step_hours)
         self.finding_id = finding_id_of(str(self.series), self.detector, first)
 
@@ -144,8 +157,14 @@ class Stretch:
 
     @property
     def last_step(self) -> int:
-        """Return the newest odd step; the step of the raise when none is left."""
-        return max(self.odd_steps, default=self.raised_step)
+        """Return the newest step that is odd, or as far over as the odd ones."""
+        return max((*self.odd_steps, self.over_step), default=self.raised_step)
+
+    def goes_on_with(self, point: OddPoint) -> bool:
+        """Tell whether a period is as far over, or under, as a stretch that goes on would be."""
+        odd = [self.points[step].excess for step in self.odd_steps]
+        usual = money.total(odd) / len(odd) if odd else money.ZERO
+        return point.excess * usual > 0 and abs(point.excess) >= GOES_ON * abs(usual)
 
     def period(self) -> tuple[datetime, datetime]:
         """Return from when to when the odd periods reach."""
@@ -191,6 +210,7 @@ class Stretches:
     def __init__(self, settles_after: Callable[[str], timedelta]) -> None:
         self._settles_after = settles_after
         self._live: dict[tuple[SeriesKey, str], Stretch] = {}
+        self._newest: dict[tuple[SeriesKey, str], Stretch] = {}
         self._known: dict[str, Stretch] = {}
         self._of_series: dict[SeriesKey, list[Stretch]] = {}
         self._changed: dict[str, Stretch] = {}
@@ -199,6 +219,13 @@ class Stretches:
         """Return the stretch that goes on now."""
         return self._live.get((series, detector))
 
+    def recent(self, series: SeriesKey, detector: str, step: int) -> Stretch | None:
+        """Return the stretch that a step may belong to: its detector was odd a moment ago."""
+        known = self._newest.get((series, detector))
+        if known is None or known.status == "retracted":
+            return None
+        return known if step - known.hot_step <= QUIET_STEPS[known.step_hours] else None
+
     def of(self, series: SeriesKey) -> list[Stretch]:
         """Return every stretch of a series that may still change."""
         return self._of_series.get(series, [])
@@ -206,9 +233,13 @@ class Stretches:
     def raise_or_extend(self, fresh: Stretch, step: int, score: Score, at: datetime) -> Stretch:
         """Note an odd point: in the stretch that goes on, or as the first of a new one."""
         live = self._live.get((fresh.series, fresh.detector))
-        if live is not None and not self._reaches(live, step):
+        recent = self.recent(fresh.series, fresh.detector, step)
+        if live is not None and live is not recent:
             self.end(live)
             live = None
+        if live is None and recent is not None:
+            live = self._live[fresh.series, fresh.detector] = recent
+            live.ended_at = None
         if live is None:
             fresh.begin(step, score.since, at)
             live = self._known.get(fresh.finding_id, fresh)
@@ -219,6 +250,8 @@ class Stretches:
                 live.status = "provisional"
             live.ended_at = None
             self._live[fresh.series, fresh.detector] = live
+            self._newest[fresh.series, fresh.detector] = live
+        live.hot_step = max(live.hot_step, step)
         return live
 
     def get(self, finding_id: str) -> Stretch | None:
@@ -249,6 +282,11 @@ class Stretches:
         """Set a period between the onset and the raise: its money counts, its score does not."""
         stretch.points[step] = point
 
+    def put_over(self, stretch: Stretch, step: int, point: OddPoint) -> None:
+        """Set a period that is over as the odd ones are, though it would not raise a finding."""
+        stretch.over_step = step
+        self.put(stretch, step, point)
+
     def settles_at(self, series: SeriesKey, step: int, step_hours: int) -> datetime:
         """Return when a period is taken as final."""
         return start_of(step + 1, step_hours) + self._settles_after(series.source)
@@ -274,12 +312,11 @@ class Stretches:
                 self.end(stretch)
             elif stretch.ended_at is not None and now >= max(settled, quiet) + timedelta(days=14):
                 del self._known[stretch.finding_id]
+                if self._newest.get((stretch.series, stretch.detector)) is stretch:
+                    del self._newest[stretch.series, stretch.detector]
                 self._of_series[stretch.series].remove(stretch)
 
     def drain(self) -> Iterator[Stretch]:
         """Yield, in a fixed order, what changed since the last call."""
         changed, self._changed = self._changed, {}
         yield from sorted(changed.values(), key=lambda s: (s.detected_at, s.finding_id))
-
-    def _reaches(self, stretch: Stretch, step: int) -> bool:
-        return step - stretch.last_step <= QUIET_STEPS[stretch.step_hours]

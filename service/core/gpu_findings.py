@@ -32,9 +32,9 @@ class GpuFindings:
             self._sampled.add(sample.resource_id)
         self._idle.observe(arrived_at, sample)
 
-    def is_sampled(self, series: SeriesKey) -> bool:
-        """Tell whether samples of this resource have come: then its bill prices its idleness."""
-        return series.resource in self._sampled
+    def wants_cost(self, series: SeriesKey, about: CostEvent) -> bool:
+        """Tell whether a bill prices idleness: of a GPU that is sampled, or of capacity kept."""
+        return series.resource in self._sampled or about.capacity_reservation_status is not None
 
     def observe_cost(self, series: SeriesKey, step: int, cost: Decimal, about: CostEvent) -> None:
         """Take in what an instance cost in one hour, all its rows added up."""
@@ -46,6 +46,7 @@ class GpuFindings:
                 currency=series.billing_currency,
                 commitment_status=about.commitment_discount_status,
                 capacity_reservation_status=about.capacity_reservation_status,
+                instance_type=self._idle.rates.book.find_type(about.charge_description),
                 region_id=about.region_id,
                 sub_account_id=about.sub_account_id,
                 tags=about.tags,
@@ -65,9 +66,14 @@ def _finding(verdict: IdleVerdict, owners: Owners) -> Finding:
     owner = owners.of(verdict.tags, verdict.sub_account_id)
     waste = verdict.waste
     paid = money.ZERO if waste is None else waste
-    price = verdict.price_per_gpu_hour
+    rate = verdict.wasted_per_hour
     return Finding(
-        finding_id=finding_id_of(str(series), f"{DETECTOR}:{verdict.cause}", verdict.since),
+        finding_id=finding_id_of(
+            # Without the currency: a list price in USD may give way to a bill in another.
+            str(series._replace(billing_currency="")),
+            f"{DETECTOR}:{verdict.cause}",
+            verdict.since,
+        ),
         detector=DETECTOR,
         kind=DETECTOR,
         status=_status(verdict),
@@ -89,7 +95,7 @@ def _finding(verdict: IdleVerdict, owners: Owners) -> Finding:
         billing_currency=verdict.currency,
         reason=verdict.reason,
         owner_source=owner.source,
-        run_rate_per_day=None if price is None else price * verdict.gpu_count * 24,
+        run_rate_per_day=None if rate is None else rate * 24,
         ended_at=verdict.until if verdict.ended else None,
         resource_name=verdict.key,
     )
@@ -99,4 +105,4 @@ def _status(verdict: IdleVerdict) -> Status:
     if verdict.retracted:
         return "retracted"
     settled = verdict.updated_at >= verdict.detected_at + SETTLES_AFTER
-    return "confirmed" if settled else "provisional"
+    return "confirmed" if settled or verdict.ended else "provisional"

@@ -298,12 +298,19 @@ def _title(lead: Finding, drivers: int) -> str:
 
 def _confidence(members: list[Member]) -> str:
     """Say how sure it is, in words with the count behind them."""
+    if all(not m.points for m in members):
+        hours = max(_hours(m.finding) for m in members)
+        return f"High: nothing but idleness seen for {hours} h"
     odd = max((len(m.points) for m in members), default=0)
     score = max(m.finding.score for m in members)
     word = "High" if score >= 6 or odd >= 6 else "Medium" if odd >= 2 or score >= 4.5 else "Low"
     unit = "hours" if members[0].step_hours == 1 else "days"
     periods = f"{odd} odd {unit}" if odd > 1 else f"one odd {unit[:-1]}"
     return f"{word}: {periods}, at most one normal period in {_one_in(score)} looks like this"
+
+
+def _hours(finding: Finding) -> int:
+    return int((finding.charge_period_end - finding.charge_period_start).total_seconds() // 3600)
 
 
 def _one_in(score: float) -> str:

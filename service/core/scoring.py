@@ -13,9 +13,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from detectors.base import F64, I64, Scores, as_columns, start_of, step_of
+from service.core import money
 from service.core.deliveries import Chart
 from service.core.events import SeriesKey
-from service.core.findings import OddPoint, Stretch, Stretches
+from service.core.findings import QUIET_STEPS, OddPoint, Stretch, Stretches
 from service.core.ledger import Ledger
 from service.core.ports import Fleet
 
@@ -103,7 +104,12 @@ class Scoring:
             expected=_or_none(scores.expected),
             low=_or_none(scores.low),
             high=_or_none(scores.high),
-            odd=[int(step) in odd for step in steps],
+            odd=[
+                step in odd and not low <= cost <= high
+                for step, cost, low, high in zip(
+                    steps.tolist(), costs, scores.low, scores.high, strict=True
+                )
+            ],
         )
 
     def _judge_step(self, step: int, points: Sequence[Point]) -> None:
@@ -131,6 +137,27 @@ class Scoring:
                 if actual is not None and (is_live or odd not in too_late):
                     self._raise(name, points[odd], actual, found, odd)
 
+        for index, point in enumerate(points):
+            self._go_on(point, actuals[index], scores, index)
+
+    def _go_on(
+        self, point: Point, actual: Decimal | None, scores: Mapping[str, Scores], index: int
+    ) -> None:
+        """Let a stretch last while the excess does, odd enough to raise or not.
+
+        A detector gets used to what it has seen; the money is spent all the same.
+        """
+        for stretch in self._stretches.of(point.series):
+            if stretch.ended_at is not None or actual is None or stretch.detector not in scores:
+                continue
+            score = scores[stretch.detector].at(index)
+            near = 0 < point.step - stretch.last_step <= QUIET_STEPS[self._hours]
+            alone = score.since == point.step  # the detector judges each period by itself
+            if near and alone and score.surprise < stretch.threshold:
+                found = OddPoint.of(actual, score)
+                if stretch.goes_on_with(found):
+                    self._stretches.put_over(stretch, point.step, found)
+
     def _record(self, step: int, rows: I64, steps: I64, costs: F64) -> None:
         self._fleet.record(rows, steps, costs)
         due = self._open.setdefault(step, {})
@@ -141,15 +168,20 @@ class Scoring:
 
     def _raise(self, name: str, point: Point, actual: Decimal, scores: Scores, index: int) -> None:
         series, step = point.series, point.step
-        score = scores.at(index)
-        fresh = Stretch(
-            series, name, self._fleet.detectors[name].kind, self._hours, self._fleet.threshold(name)
-        )
+        detector, score = self._fleet.detectors[name], scores.at(index)
+        found = OddPoint.of(actual, score)
+        recent = self._stretches.recent(series, name, step)
+        if (found.excess >= 0) == detector.on_close or not found.excess:
+            return
+        if recent is not None and step not in recent.points and not recent.goes_on_with(found):
+            recent.hot_step = max(recent.hot_step, step)
+            return  # the detector remembers what is over: nothing of it costs now
+        fresh = Stretch(series, name, detector.kind, self._hours, self._fleet.threshold(name))
         fresh.backfill = self._is_backfill(point)
         stretch = self._stretches.raise_or_extend(fresh, step, score, point.arrived_at)
         if not stretch.points and stretch.since_step < step:
             self._fill_onset(stretch, step)
-        self._stretches.put(stretch, step, OddPoint.of(actual, score))
+        self._stretches.put(stretch, step, found)
 
     def _fill_onset(self, stretch: Stretch, step: int) -> None:
         """Count the money of the periods between the onset and the raise as well."""
@@ -195,10 +227,12 @@ class Scoring:
         actual: Decimal | None,
         before: Mapping[str, tuple[I64, Scores]],
     ) -> None:
-        """Move each odd period by what the change of rows alone did to its score.
+        """Move each odd period by what the change of rows alone did to it.
 
         The detector has learnt since the raise; judged afresh, a finding could fade without any
-        change of rows, and only a change of rows retracts.
+        change of rows, and only a change of rows retracts. So the restated period itself is held
+        against what was expected of it at the raise, and the later ones within the detector's
+        memory move as their scores do from before the change to after it.
         """
         after = self._rescore(series, step)
         for stretch in self._stretches.of(series):
@@ -208,12 +242,12 @@ class Scoring:
             new = after[stretch.finding_id][1]
             for index, at in enumerate(steps.tolist()):
                 point = stretch.points[at]
-                moved = float(new.surprise[index] - old.surprise[index])
-                surprise = point.surprise + moved
                 if at == step:
-                    score = new.at(index)._replace(surprise=surprise)
-                    point = OddPoint.of(actual if actual is not None else Decimal(0), score)
-                self._stretches.put(stretch, at, point._replace(surprise=surprise))
+                    point = point.restated(money.ZERO if actual is None else actual)
+                elif old.surprise[index] > 0:
+                    moved = float(new.surprise[index] / old.surprise[index])
+                    point = point._replace(surprise=point.surprise * moved)
+                self._stretches.put(stretch, at, point)
 
     def _close(self, now: datetime, before: int | None) -> None:
         due = step_of(now, self._hours) - CLOSES_AFTER_STEPS

@@ -26,7 +26,6 @@ from service.telemetry import Metrics, configure_logging
 
 SAMPLE: Final = Path(service.sample.__file__).parent
 CHANNEL: Final = "#spend"
-MONTH_OF_SAMPLES: Final = "BILLING_PERIOD=2026-08"
 ACCOUNT_OWNERS: Final = {
     "111122223333": "team-ml-platform",
     "005566667777": "team-data-eng",
@@ -122,12 +121,12 @@ class Demo:
 
 
 def months() -> list[list[Path]]:
-    """Return the sample's manifests by billing period; the GPU samples are with their month."""
-    periods = sorted({path.name for path in SAMPLE.glob("export/*/metadata/BILLING_PERIOD=*")})
+    """Return the sample's manifests and GPU samples, month by month."""
+    folders = SAMPLE.glob("export/*/metadata/BILLING_PERIOD=*")
     return [
-        sorted(SAMPLE.glob(f"export/*/metadata/{period}/*/*-Manifest.json"))
-        + ([SAMPLE / "gpu_samples.ndjson.gz"] if period == MONTH_OF_SAMPLES else [])
-        for period in periods
+        sorted(SAMPLE.glob(f"export/*/metadata/BILLING_PERIOD={month}/*/*-Manifest.json"))
+        + sorted(SAMPLE.glob(f"gpu_samples-{month}.ndjson.gz"))
+        for month in sorted({folder.name.partition("=")[2] for folder in folders})
     ]
 
 

@@ -3,7 +3,7 @@
 import itertools
 import json
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -12,6 +12,7 @@ from service.adapters.slack_limits import flaws
 # Slack refuses near 13,200 characters of blocks; see service/adapters/slack_limits.py.
 LARGEST_BLOCKS: Final = 13_200
 LONGEST_TEXT: Final = 40_000
+CALLS_KEPT: Final = 10_000
 BOT: Final = {"user": "U0SPENDWATCH", "bot_id": "B0SPENDWATCH", "team": "T0LOCAL"}
 Args = dict[str, Any]
 
@@ -45,6 +46,7 @@ class Channel:
     def __init__(self, name: str, number: int) -> None:
         self.name = name
         self.id = f"C{number:08d}"
+        self.names = (self.id, name, f"#{name}")
         self.has_app = True
         self.is_archived = False
         self.messages: list[Args] = []
@@ -76,7 +78,7 @@ class Workspace:
 
     def __init__(self, channels: Sequence[str], processing_seconds: float) -> None:
         self.faults: list[Fault] = []
-        self.calls: list[tuple[str, Args]] = []
+        self.calls: deque[tuple[str, Args]] = deque(maxlen=CALLS_KEPT)
         self.rate_limit = False
         self.tokens: set[str] | None = None
         self.files: dict[str, File] = {}
@@ -125,7 +127,7 @@ class Workspace:
     def channel(self, name: object, *, to_write: bool = False) -> Channel:
         """Return a channel by name or id, if the app may use it."""
         for channel in self.channels.values():
-            if name in (channel.id, channel.name, f"#{channel.name}"):
+            if name in channel.names:
                 if not channel.has_app:
                     raise SlackError("not_in_channel")
                 if channel.is_archived and to_write:
@@ -137,10 +139,12 @@ class Workspace:
         """Return what Retry-After says: one message a second in a channel, if limits are on."""
         if not self.rate_limit or method != "chat.postMessage":
             return 0
-        key, now = str(args.get("channel")).lstrip("#"), time.monotonic()
-        if now - self._posted_at[key] < 1:
-            return 1
-        self._posted_at[key] = now
+        asked, now = args.get("channel"), time.monotonic()
+        for channel in self.channels.values():
+            if asked in channel.names and now - self._posted_at[channel.id] < 1:
+                return 1
+            if asked in channel.names:
+                self._posted_at[channel.id] = now
         return 0
 
     def _post(self, args: Args) -> Args:
@@ -167,7 +171,7 @@ class Workspace:
         text = str(args.get("text") or "")[:LONGEST_TEXT]
         if not text and not blocks:
             raise SlackError("no_text")
-        if len(json.dumps(blocks)) > LARGEST_BLOCKS:
+        if len(json.dumps(blocks, ensure_ascii=False)) > LARGEST_BLOCKS:
             raise SlackError("msg_blocks_too_long")
         pictures = [b["slack_file"].get("id") for b in blocks if b.get("slack_file")]
         if flaws(blocks, size=LARGEST_BLOCKS) or not all(map(self._is_ready, pictures)):

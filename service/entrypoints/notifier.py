@@ -29,6 +29,7 @@ LEASE: Final = timedelta(seconds=90)
 LONGEST_WAIT: Final = timedelta(minutes=5)
 MOST_ATTEMPTS: Final = 300  # a day of trying, at the longest wait
 SENDERS: Final = 4
+LOOKS_AFTER: Final = timedelta(seconds=15)
 POLL_SECONDS: Final = 0.2
 STORE_PAUSE_SECONDS: Final = 1.0
 
@@ -40,7 +41,9 @@ def wait_before_retry(attempts: int, outcome: Outcome) -> timedelta:
     """Return how long to leave a delivery: what the destination asked for, else 1 s doubling."""
     if isinstance(outcome, Retry) and outcome.after is not None:
         return outcome.after
-    return min(LONGEST_WAIT, timedelta(seconds=2 ** min(attempts - 1, 9)))
+    wait = min(LONGEST_WAIT, timedelta(seconds=2 ** min(attempts - 1, 9)))
+    # What may still be on its way must have had time to arrive before it is looked for.
+    return max(wait, LOOKS_AFTER) if isinstance(outcome, Unknown) else wait
 
 
 class Sender:
@@ -105,7 +108,7 @@ class Sender:
         if notifier is None:
             return Refused(f"no notifier of kind {kind!r} is configured")
         if delivery.state == "unknown":
-            found = await notifier.find(delivery.notice)
+            found = await notifier.find(delivery.notice, delivery.parent)
             if not isinstance(found, Retry):
                 return found
         return await notifier.send(delivery.notice, delivery.parent)

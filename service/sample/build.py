@@ -26,7 +26,7 @@ CENT: Final = Decimal("0.01")
 
 
 def build(folder: Path) -> Mapping[str, int]:
-    """Write `export/`, `gpu_samples.ndjson.gz` and `faults.json`; return how many rows of each."""
+    """Write `export/`, the GPU samples and `faults.json`; return how many rows of each."""
     estate, faults, natural = load()
     prices = price_list()
     cut_hour = next(hour_of(fault.start) for fault in faults if fault.shape == "price")
@@ -38,7 +38,7 @@ def build(folder: Path) -> Mapping[str, int]:
         said = first_word if snapshot.first_word else final
         manifest, rows = delivery.write(folder / "export", snapshot, estate, said)
         counts[str(manifest.relative_to(folder))] = rows
-    counts["gpu_samples.ndjson.gz"] = gpu.write(folder / "gpu_samples.ndjson.gz", final, faults)
+    counts |= gpu.write(folder, final, faults)
     told = {
         "seed": SEED,
         "span": {"start": stamp(START), "end": stamp(END)},

@@ -1,4 +1,4 @@
-"""GPU samples: what an agent on four hosts reported every ten minutes in August.
+"""GPU samples: what an agent on four hosts reported every ten minutes, one file for each month.
 
 Values are drawn from the quantile functions of real A100 clusters (Acme: Seren) and of a shared
 research cluster (Philly): the same rank in every function, so that a busy GPU is hot and an idle
@@ -8,16 +8,18 @@ one is not. A host reports only while it runs.
 import gzip
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.sample.carriers import DAY, rows
-from service.sample.estate import SEED, Fault, Resource, hour_of
+from service.sample.carriers import rows
+from service.sample.estate import END, HOURS, SEED, Fault, Resource, hour_of
 from service.sample.focus import stamp
 from service.sample.usage import Meter
 
@@ -28,8 +30,11 @@ IDLE_RANK: Final = 0.25
 BUSY_RANK: Final = 0.34
 
 
+Span = tuple[datetime, datetime]
+
+
 class Host(NamedTuple):
-    """A host with GPUs and the days on which its agent ran."""
+    """A host with GPUs, and from when until when its agent ran each time."""
 
     resource: str
     model: str
@@ -37,26 +42,27 @@ class Host(NamedTuple):
     gpus: int
     memory_gib: int
     watts: float
-    first: datetime
-    last: datetime
+    spans: Sequence[Span]
     serving: bool
     namespace: str
     pod: str
 
 
-def _august(day: int) -> datetime:
-    return datetime(2026, 8, day, tzinfo=UTC)
+def _august(first: int, last: int) -> Span:
+    return datetime(2026, 8, first, tzinfo=UTC), datetime(2026, 8, last, tzinfo=UTC)
 
+
+_SEPTEMBER: Final = (datetime(2026, 9, 11, tzinfo=UTC), END)
 
 HOSTS: Final[Sequence[Host]] = (
     Host("nightly-finetune", "NVIDIA A100-SXM4-80GB", "p4de.24xlarge", 8, 80, 1.0,
-         _august(3), _august(16), False, "research", "finetune-0"),
+         (_august(3, 16), _SEPTEMBER), False, "research", "finetune-0"),
     Host("research-a100-shared", "NVIDIA A100-SXM4-40GB", "p4d.24xlarge", 8, 40, 1.0,
-         _august(7), _august(11), False, "research", "pretrain-worker-0"),
+         (_august(7, 11), _SEPTEMBER), False, "research", "pretrain-worker-0"),
     Host("llm-serving-a", "NVIDIA L40S", "g6e.2xlarge", 1, 48, 0.8,
-         _august(3), _august(16), True, "assistant", "vllm-7c9d5b6f4-a"),
+         (_august(3, 16), _SEPTEMBER), True, "assistant", "vllm-7c9d5b6f4-a"),
     Host("llm-serving-b", "NVIDIA L40S", "g6e.2xlarge", 1, 48, 0.8,
-         _august(3), _august(16), True, "assistant", "vllm-7c9d5b6f4-b"),
+         (_august(3, 16), _SEPTEMBER), True, "assistant", "vllm-7c9d5b6f4-b"),
 )  # fmt: skip
 
 
@@ -75,18 +81,29 @@ class _Curves:
         return float(column[min(int(rank * len(column)), len(column) - 1)])
 
 
-def write(path: Path, meters: Sequence[Meter], faults: Sequence[Fault]) -> int:
-    """Write all samples in order of time; return how many."""
-    lines = sorted(json.dumps(sample) for sample in _samples(meters, faults))
+def write(folder: Path, meters: Sequence[Meter], faults: Sequence[Fault]) -> Mapping[str, int]:
+    """Write the samples of each month in order of time; return how many are in each file."""
+    lines = sorted((f"{at:%Y-%m}", json.dumps(row)) for at, row in _samples(meters, faults))
+    counts: dict[str, int] = {}
+    for month, group in groupby(lines, key=itemgetter(0)):
+        name = f"gpu_samples-{month}.ndjson.gz"
+        content = [f"{line}\n".encode() for _, line in group]
+        _write(folder / name, content)
+        counts[name] = len(content)
+    return counts
+
+
+def _write(path: Path, lines: Sequence[bytes]) -> None:
     with (
         path.open("wb") as file,
         gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=9, mtime=0) as packed,
     ):
-        packed.writelines(f"{line}\n".encode() for line in lines)
-    return len(lines)
+        packed.writelines(lines)
 
 
-def _samples(meters: Sequence[Meter], faults: Sequence[Fault]) -> Iterator[dict[str, object]]:
+def _samples(
+    meters: Sequence[Meter], faults: Sequence[Fault]
+) -> Iterator[tuple[datetime, dict[str, object]]]:
     curves = _Curves()
     for host in HOSTS:
         meter = next(m for m in meters if m.resource.name == host.resource)
@@ -97,19 +114,23 @@ def _samples(meters: Sequence[Meter], faults: Sequence[Fault]) -> Iterator[dict[
             random = np.random.Generator(np.random.PCG64(seed))
             fixed = _fixed(host, meter.resource, name)
             held = curves.at("seren_gpu_mem_used_pct_of_80gb", random.uniform(0.6, 0.95)) / 100
-            at = host.first
-            while at < host.last:
+            for at in _times(host):
                 hour = hour_of(at)
                 if meter.counts[hour]:
                     rank = _rank(host, random, idle=bool(idle[hour]))
                     values = _values(host, curves, rank, held)
-                    yield {"timestamp": stamp(at)} | fixed | values
-                at += EVERY
+                    yield at, {"timestamp": stamp(at)} | fixed | values
+
+
+def _times(host: Host) -> Iterator[datetime]:
+    for first, last in host.spans:
+        for number in range((last - first) // EVERY):
+            yield first + number * EVERY
 
 
 def _idle(host: Host, faults: Sequence[Fault]) -> NDArray[np.bool_]:
-    hour = np.arange(hour_of(host.last) + DAY)
-    idle = np.zeros(len(hour), dtype=bool)
+    hour = np.arange(HOURS)
+    idle = np.zeros(HOURS, dtype=bool)
     for fault in faults:
         if fault.kind == "idle_gpu" and host.resource in fault.resources:
             idle |= (hour >= hour_of(fault.start)) & (hour < hour_of(fault.end))

@@ -246,7 +246,9 @@ class ClosedPipe(io.StringIO):
 
 @asynccontextmanager
 async def console_rig(tmp_path, case: str | None = None):
-    out = ClosedPipe() if case == "pipe is closed" else io.StringIO()
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    outs = {"pipe is closed": ClosedPipe(), "output takes ASCII alone": ascii_only}
+    out = outs.get(case, io.StringIO())
     with contextlib.redirect_stdout(out):
         kind = NOTIFIERS["console"]
         notifier = kind(kind.Settings())
@@ -259,7 +261,10 @@ async def console_rig(tmp_path, case: str | None = None):
         await notifier.close()
 
 
-CONSOLE_CASES: Mapping[str, tuple[Any, type]] = {"pipe is closed": ("pipe is closed", Retry)}
+CONSOLE_CASES: Mapping[str, tuple[Any, type]] = {
+    "pipe is closed": ("pipe is closed", Retry),
+    "output takes ASCII alone": ("output takes ASCII alone", Refused),
+}
 
 RIGS = {"slack": slack_rig, "email": email_rig, "console": console_rig}
 CASES = {"slack": SLACK_CASES, "email": EMAIL_CASES, "console": CONSOLE_CASES}

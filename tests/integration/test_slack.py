@@ -240,11 +240,12 @@ async def test_slack_says_how_long_to_wait(desk):
 async def test_a_second_message_within_a_second_is_asked_to_wait(desk):
     desk.slack.rate_limit = True
     notifier = desk.notifier()
-    assert isinstance(await notifier.send(make_notice(chart=None), None), Sent)
-    outcome = await notifier.send(make_notice(seq=1, chart=None), None)
+    sent = await notifier.send(make_notice(chart=None), None)
+    line = make_notice(seq=1, action="thread", reason="growth")
+    outcome = await notifier.send(line, sent.ref)
     assert outcome == Retry("Slack asks to slow down", timedelta(seconds=1))
     await asyncio.sleep(1)
-    assert isinstance(await notifier.send(make_notice(seq=1, chart=None), None), Sent)
+    assert isinstance(await notifier.send(line, sent.ref), Sent)
 
 
 async def test_refused_blocks_become_plain_text(desk):

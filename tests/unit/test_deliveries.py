@@ -97,3 +97,16 @@ def test_who_joins_later_gets_a_post_of_their_own(deliveries):
 def test_the_same_incident_unchanged_says_nothing(deliveries):
     deliveries.decide(quiet(), NOW)
     assert deliveries.decide(quiet(), NOW + 50 * HOUR) == []
+
+
+def test_what_an_idle_gpu_costs_is_said_once_in_the_notice_about_it(deliveries):
+    series = "focus/000123/i-gpu/USD/hour"
+    spend = {"drivers": [make_driver(series=series)], "incident_id": "spend"}
+    idle = quiet(kind="idle_gpu", drivers=[make_driver(series="gpu_samples/000123/i-gpu/USD/hour")])
+    assert len(deliveries.decide(idle, NOW)) == 1
+    assert deliveries.decide(quiet(**spend, impact=Decimal(300)), NOW) == []
+    over = quiet(kind="idle_gpu", drivers=idle.drivers, state="resolved")
+    deliveries.decide(over, NOW + HOUR)
+    assert deliveries.decide(quiet(**spend, impact=Decimal(305)), NOW + HOUR) == []
+    told = deliveries.decide(quiet(**spend, impact=Decimal(310)), NOW + 2 * HOUR)
+    assert [d.reason for d in told] == ["first"]

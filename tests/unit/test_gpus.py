@@ -181,6 +181,11 @@ def test_samples_older_than_two_days_or_from_the_future_are_left_out():
     assert (hours.skewed, hours.gpus) == (2, {})
 
 
+def test_samples_seconds_apart_vouch_for_no_more_than_themselves():
+    assert summed([sample(at(0, 5)), sample(at(0, 9))]).coverage == 0
+    assert summed([sample(at(0, 5)), sample(at(0, 17)), sample(at(0, 19))]).coverage == 12 / 3600
+
+
 # --- verdicts
 
 
@@ -288,6 +293,37 @@ def test_how_arrivals_are_cut_into_batches_does_not_matter():
             gpus.observe(one.timestamp, one)
         in_batches += gpus.advance(batch[-1].timestamp)
     assert in_batches == one_by_one
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_whatever_comes_in_what_comes_out_is_whole(data):
+    spells = st.tuples(
+        st.floats(0.02, 5),
+        st.sampled_from([None, 0.0, 0.0, 0.9]),
+        st.sampled_from([None, "", "a", "b-1"]),
+        st.sampled_from([None, 0, 31, 79]),
+        st.sampled_from([None, None, 1]),
+        st.sampled_from([0.0, 0.0, 3.0, 30.0]),
+    )
+    gpus, now, verdicts = idle_gpus(), 0.0, []
+    for hours, level, pod, xid, part, silence in data.draw(st.lists(spells, max_size=12)):
+        fields = {"pod": pod, "xid": xid, "gpu_instance_id": part, "engine_active": level}
+        for one in stretch(now, now + hours, level, every=300, **fields):
+            late = timedelta(seconds=data.draw(st.sampled_from([0, 5, 4000])))
+            gpus.observe(one.timestamp + late, one)
+            verdicts += gpus.advance(one.timestamp + late)
+        now += hours + silence
+    verdicts += gpus.advance(at(now + 3))
+    last = {(v.key, v.cause, v.since): v for v in verdicts}
+    assert all(v.ended for v in last.values())
+    for v in verdicts:
+        assert len(v.gpus) == v.gpu_count > 0
+        assert v.started_at <= v.until <= v.updated_at
+        assert v.waste >= 0
+        assert v.reason.endswith(".")
+    gpus.advance(at(now + 24 * 9))
+    assert (gpus.hours.gpus, gpus._told, gpus._groups) == ({}, {}, {})
 
 
 def test_a_long_run_keeps_its_evidence_and_not_its_samples():

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from service.core.deliveries import Chart, Notice
 from service.core.phrases import clean
-from service.core.ports import Outcome, Retry, Sent
+from service.core.ports import Outcome, Refused, Retry, Sent
 from service.core.wording import Words, footer, plain_text, words
 
 WIDTH: Final = 100
@@ -45,6 +45,8 @@ class Console:
                 self._terminal.print(Text(_lines(notice)))
         except OSError as error:
             return Retry(f"cannot print ({type(error).__name__})")
+        except UnicodeError:
+            return Refused("the output takes no Unicode: set PYTHONUTF8=1")
         return Sent(dict(ref or {"delivery_id": notice.delivery_id}))
 
     async def find(self, notice: Notice, ref: Mapping[str, str] | None = None) -> Outcome:  # noqa: ARG002  a port

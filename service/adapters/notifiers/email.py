@@ -1,8 +1,8 @@
 """E-mail: one conversation per incident and address, over TLS that is never optional by accident.
 
 A mail cannot be edited, so that only posts and lines of a thread are mailed. It cannot be looked
-for either: a mail whose fate is unknown is sent again under the same Message-ID, which most
-mailboxes show once. This is the one place where a notice may be seen twice.
+for either: a mail whose fate is unknown is sent again under the same Message-ID. Most mailboxes
+show such a mail once, but a mail may be seen twice where no other notice may.
 """
 
 import asyncio

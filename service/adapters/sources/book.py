@@ -6,7 +6,6 @@ news comes out. The book is an SQLite file: memory does not grow with what is de
 """
 
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
@@ -37,7 +36,7 @@ CREATE TABLE IF NOT EXISTS scope (id INTEGER PRIMARY KEY, feed TEXT, account TEX
 CREATE TABLE IF NOT EXISTS segment (id INTEGER PRIMARY KEY, scope INTEGER, start INTEGER,
     end INTEGER, at INTEGER, name TEXT);
 CREATE INDEX IF NOT EXISTS segment_of_scope ON segment (scope);
-CREATE TABLE IF NOT EXISTS kind (kind BLOB PRIMARY KEY, body BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS kind (kind BLOB PRIMARY KEY, start INTEGER, body BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cell (kind BLOB, start INTEGER, end INTEGER, scope INTEGER,
     segment INTEGER, digest BLOB, revision INTEGER, billed TEXT, effective TEXT,
     PRIMARY KEY (kind, start, end, scope)) WITHOUT ROWID;
@@ -70,32 +69,29 @@ class StagedRow(NamedTuple):
 
 
 class SnapshotBook:
-    """What was delivered, per scope, in one folder. One process at a time may hold it.
+    """What was delivered, per scope. One process at a time may hold a folder's book.
 
     Nothing is remembered before `commit`; what is on its way out stays in an outbox until
     `acknowledge`, so that a run that was cut off tells it again under the same identities.
     """
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.db = sqlite3.connect(folder / FILE, isolation_level=None)
+    def __init__(self, folder: Path | None) -> None:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # SQLite keeps a database without a name in memory and on disk, and deletes it when closed.
+        name = "" if folder is None else folder / FILE
+        self.db = sqlite3.connect(name, isolation_level=None)
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536",
                        "temp.cache_size=-65536", "temp_store=FILE"):  # fmt: skip
             self.db.execute(f"PRAGMA {pragma}")
         self.db.executescript(_SCHEMA)
         self._buffer: list[StagedRow] = []
         self._parts = 0
-        self._home: tempfile.TemporaryDirectory[str] | None = None
 
     @classmethod
     def temporary(cls) -> Self:
         """Return a book that is forgotten when it is closed."""
-        home = tempfile.TemporaryDirectory(prefix="spendwatch-")
-        book = cls(Path(home.name))
-        book.db.execute("PRAGMA journal_mode=MEMORY")
-        book.db.execute("PRAGMA synchronous=OFF")
-        book._home = home
-        return book
+        return cls(None)
 
     def __enter__(self) -> Self:
         return self
@@ -111,8 +107,6 @@ class SnapshotBook:
     def close(self) -> None:
         """Let go of the file; what was not committed is forgotten."""
         self.db.close()
-        if self._home is not None:
-            self._home.cleanup()
 
     def begin(self) -> None:
         """Start anew: forget whatever was staged and not committed."""

@@ -21,6 +21,8 @@ _KNOWN: Final = """SELECT scope, digest, revision, billed, effective FROM cell
     WHERE kind = ? AND start = ? AND end = ?"""
 _NEIGHBOURS: Final = """SELECT first, last FROM scope
     WHERE id <> ?1 AND feed = (SELECT feed FROM scope WHERE id = ?1)"""
+_DESCRIBE: Final = """INSERT INTO kind VALUES (?, ?, ?) ON CONFLICT DO UPDATE
+    SET start = excluded.start, body = excluded.body WHERE excluded.start >= start"""
 _LIFT: Final = """UPDATE cell SET revision = ?
     WHERE kind = ? AND start = ? AND end = ? AND scope = ?"""
 _BURY: Final = """UPDATE cell SET digest = NULL, revision = ?
@@ -53,7 +55,7 @@ class Cells:
         self._segment = segment
         self._is_new = is_new
         self._neighbours: list[tuple[int, int]] = db.execute(_NEIGHBOURS, (scope,)).fetchall()
-        self._kind = b""
+        self._newest: tuple[bytes, int, CostEvent] | None = None
         self._buffer: list[tuple[object, ...]] = []
 
     def known(self, key: Key) -> dict[int, Known]:
@@ -65,11 +67,9 @@ class Cells:
 
     def put(self, key: Key, digest: bytes, events: list[CostEvent]) -> None:
         """Remember what is told of a cell: all its rows, of one revision."""
-        if key[0] != self._kind:
-            self._kind = key[0]
-            self._db.execute(
-                "INSERT OR IGNORE INTO kind VALUES (?, ?)", (key[0], ENCODE(events[0]))
-            )
+        if self._newest is not None and self._newest[0] != key[0]:
+            self._describe()
+        self._newest = (key[0], key[1], events[0])
         self._buffer.append(
             (*key, self._scope, self._segment, digest, events[0].x_revision, *_sums(events))
         )
@@ -82,6 +82,14 @@ class Cells:
             "INSERT OR REPLACE INTO cell VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._buffer
         )
         self._buffer.clear()
+        self._describe()
+
+    def _describe(self) -> None:
+        """Remember what rows of a kind look like: as the newest does."""
+        if self._newest is not None:
+            kind, start, event = self._newest
+            self._db.execute(_DESCRIBE, (kind, start, ENCODE(event)))
+            self._newest = None
 
     def lift(self, key: Key, scope: int, revision: int) -> None:
         """Remember that what a scope has in a cell was told again at a higher revision."""

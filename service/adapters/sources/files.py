@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import os.path
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +47,8 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 def look(path: Path) -> Head:
     """Look at a file's first bytes; BrokenFileError when there are none to be had."""
-    if path.exists() and not path.is_file():
+    # Path.exists raises for names that are too long.
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
         raise BrokenFileError(0, "file", "is not a regular file")
     try:
         with _opened(path) as file:

@@ -54,7 +54,7 @@ class Intake:
         if self._delivery.missing:
             first, others = self._delivery.missing[0], len(self._delivery.missing) - 1
             more = f" and {others} more" if others else ""
-            reason = f"names {first}{more}, which is not there: {CHANGES_NOTHING}"
+            reason = f"names {first[:200]!r}{more}, which is not there: {CHANGES_NOTHING}"
             self._tally.refuse(self._delivery.name, Flaw(0, "file", reason))
             return
         for path in self._delivery.files:
@@ -74,7 +74,8 @@ class Intake:
         for key, (path, end) in self._ends.items():
             rows = self._named[key].rows if key in self._named else 0
             if end.rows not in (None, rows):
-                reason = f"{end.snapshot_id} has {rows} of {end.rows} rows: {CHANGES_NOTHING}"
+                name = f"snapshot {end.snapshot_id[:80]!r}"
+                reason = f"{name} has {rows} of {end.rows} rows: {CHANGES_NOTHING}"
                 self._tally.refuse(path, Flaw(end.number, "file", reason))
                 self._named.pop(key, None)
         for key, snapshot in self._named.items():

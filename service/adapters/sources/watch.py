@@ -31,7 +31,7 @@ def deliveries(
     found = []
     for delivery in plan([folder], note):
         if delivery.missing:
-            note(f"{delivery.name}: {delivery.missing[0]} is not there yet: left alone")
+            note(f"{delivery.name}: {delivery.missing[0][:200]!r} is not there yet: left alone")
             continue
         digests = [_digest(file, book, now - quiet) for file in delivery.files]
         fresh = [file for file, digest in zip(delivery.files, digests, strict=True) if not digest]

@@ -154,7 +154,7 @@ def test_a_later_snapshot_supersedes_the_earlier_one_as_a_whole(tmp_path):
 def test_a_snapshot_whose_rows_are_not_all_there_changes_nothing(tmp_path):
     rows = [*snapshot("1", bill(1)), done("1", 1), *snapshot("2", bill(1, "9")), done("2", 2)]
     result = read(write_ndjson(tmp_path / "a.ndjson", rows))
-    assert result.reasons == ["2 has 1 of 2 rows: incomplete, changes nothing"]
+    assert result.reasons == ["snapshot '2' has 1 of 2 rows: incomplete, changes nothing"]
     assert [event.billed_cost for event in result.events] == [1]
     assert result.reader.read == 2
 
