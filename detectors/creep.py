@@ -137,7 +137,7 @@ class Creep(Column):
     """Column form."""
 
     kind: ClassVar[str] = "creep"
-    share: ClassVar[float] = 0.3
+    share: ClassVar[float] = 0.6
     width: ClassVar[int] = WIDTH
 
     def _score(self, points: Points, out: Scores) -> None:

@@ -18,12 +18,14 @@ from detectors.window import stretches, typical, usual_costs
 
 SHORT: Final = 1
 LONG: Final = 1  # whole days in the stretch
-LEAST: Final = 0.01  # least mean excess, as a share of the typical root: four percent of cost
+LEAST: Final = 0.005  # least mean excess, as a share of the typical root: two percent of cost
 ERRATIC: Final = 1.5  # of the distance between days, while the series is young
 EVERY: Final = 6  # steps between two that are learnt
 TYPICAL: Final = tail.FIELDS
 DISTANCE: Final = TYPICAL + 1
-LATEST: Final = DISTANCE + 1  # the statistic when last learnt, and that step
+QUEUE: Final = DISTANCE + 1
+SIZE: Final = 2 * tail.WAIT
+LATEST: Final = QUEUE + SIZE  # the statistic when last learnt, and that step
 WORK: Final = 24
 
 LEVEL, LEARNT, LONGEST, ACTIVE = range(4)
@@ -101,7 +103,8 @@ def _learn_drop(rings: Rings, state: F32, points: Points, day: int) -> None:
             value = fall(rings, row, (step, points.costs[i], day), mean, work)
             own[LATEST] = value
             own[LATEST + 1] = step
-            tail.learn(own[: tail.FIELDS], value, step // day, LEAST)
+            queue = own[QUEUE:LATEST]
+            tail.learn_late(queue, own[: tail.FIELDS], value, step // day, LEAST)
 
 
 @compiled

@@ -17,6 +17,10 @@ from detectors.registry import column_of
 VERSION: Final = 1
 DAYS_PER_MONTH: Final = 30.4375
 DEFAULT_TOLERATED: Final = 100.0
+# Pooled over calibration series: surprise per power of ten of the rate, and what is given back
+# because findings of several detectors on one oddity count once.
+STRETCH: Final = 1.4
+OVERLAP: Final = 0.08
 
 
 class Fleet:
@@ -37,11 +41,15 @@ class Fleet:
             name: column_of(name, self.history, settings) for name, settings in detectors.items()
         }
         self.detectors: Mapping[str, Detector] = columns
-        tolerated = false_findings_per_1000_resource_months / 1000.0
+        if not false_findings_per_1000_resource_months > 0.0:
+            raise ValueError("the tolerated rate of false findings must be above 0")
+        rarer = -math.log10(false_findings_per_1000_resource_months / DEFAULT_TOLERATED)
         steps = DAYS_PER_MONTH * self.history.day
         shares = sum(column.share for column in columns.values())
         self._thresholds = {
-            name: -math.log10(tolerated * column.share / shares / steps)
+            name: -math.log10(DEFAULT_TOLERATED / 1000.0 * column.share / shares / steps)
+            + STRETCH * rarer
+            - OVERLAP
             for name, column in columns.items()
         }
 

@@ -19,10 +19,10 @@ MOST: Final = 16  # a multiple of more units cannot be told from noise
 EXACT: Final = 0.004  # how far, of itself, a cost may be from a multiple to confirm a unit
 ALMOST: Final = 0.006  # to be taken for that multiple
 NEARLY: Final = 0.01  # to be taken for a miss it must be further than this
-APART: Final = 0.05  # and than this share of a unit
+APART: Final = 0.1  # and than this share of a unit
 RARE: Final = 0.003  # share of misses below which one is a surprise
 CLEAR: Final = 4.0  # evidence, in powers of ten, from which a run of misses is one
-MISS: Final = 5.0  # the surprise of it
+MISS: Final = 5.5  # the surprise of it
 SEEN: Final = 0.4  # what is left of a surprise at a multiple that was seen before
 UNSEEN: Final = 0.6  # and at another one, up to twice the highest
 
@@ -45,7 +45,8 @@ def weigh(own: F32, cost: float, level: float, surprise: float, day: int) -> flo
     if whole > 0:
         mask = int(own[COUNTS])
         several = mask & (mask - 1) != 0
-        if several and mask >= 1 << ((whole + 1) // 2) and multiple(cost, unit, ALMOST) > 0:
+        near = mask >= 1 << ((whole + 1) // 2)
+        if several and near and multiple(cost, unit, ALMOST) > 0:
             return surprise * (SEEN if mask & (1 << whole) else UNSEEN)
         return surprise
     share = cost / unit
@@ -62,7 +63,8 @@ def weigh(own: F32, cost: float, level: float, surprise: float, day: int) -> flo
 def follow(own: F32, cost: float, day: int) -> None:
     """Learn a closed cost.
 
-    A smaller unit is taken over when it was seen twice in a row, any other after a day of misses.
+    A smaller unit is taken over when it was seen twice in a row, any other after a day of misses, or
+    at once where most costs miss anyway.
     """
     unit = float(own[UNIT])
     whole = multiple(cost, unit, NEARLY) if unit > 0.0 else 0
@@ -82,7 +84,8 @@ def follow(own: F32, cost: float, day: int) -> None:
         return
     again = own[CANDIDATE] > 0.0 and multiple(cost, float(own[CANDIDATE]), EXACT) == 1
     divides = unit > 0.0 and multiple(unit, cost, EXACT) > 0
-    if unit <= 0.0 or (again and divides) or own[RUN] > day:
+    useless = own[ODD] > 0.5
+    if unit <= 0.0 or (again and (divides or useless)) or own[RUN] > day:
         own[UNIT] = cost
         own[COUNTS] = 2.0
         own[RUN] = 0.0

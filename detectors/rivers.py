@@ -23,8 +23,9 @@ from detectors.column import Column
 from detectors.history import NEVER, History, at, root
 
 PREFIX: Final = "river."
-LEVEL, TOP, USUAL, DEVIATION = range(tail.FIELDS, tail.FIELDS + 4)
-LEAST: Final = 1e-6
+LEARNT, TOP, USUAL, DEVIATION, SPAN = range(tail.FIELDS, tail.FIELDS + 5)
+LEAST: Final = 0.05  # least mean excess, as a share of the highest score lately
+WARM: Final = 3  # days of scores before one is believed
 # score_one of these was read and changes nothing; any other class is asked on a copy.
 PURE: Final = frozenset(
     {
@@ -57,7 +58,7 @@ class RiverColumn(Column):
     """Column form of a River class over many series; `settings` are what its constructor takes."""
 
     kind: ClassVar[str] = "river"
-    width: ClassVar[int] = tail.FIELDS + 4
+    width: ClassVar[int] = SPAN + 1
 
     def __init__(self, history: History, name: str, **settings: Any) -> None:
         super().__init__(history)
@@ -79,12 +80,11 @@ class RiverColumn(Column):
             own = self.state[row]
             spread = 3.0 * float(own[DEVIATION])
             out[i, 1:] = own[USUAL], max(0.0, own[USUAL] - spread), own[USUAL] + spread
-            if own[tail.BLOCKS] > 0 and math.isfinite(cost):
+            if own[tail.BLOCKS] >= WARM and math.isfinite(cost):
                 raw = self._ask(int(row), self._features(int(row), int(step), float(cost)))
                 if raw is not None:
-                    out[i, 0] = tail.surprise(
-                        own[: tail.FIELDS], raw, LEAST, 0.0, self._block_share
-                    )
+                    floor = LEAST * float(own[SPAN])
+                    out[i, 0] = tail.surprise(own, raw, floor, 0.0, 1.0 / self.history.day)
         return Scores(out[:, 0], out[:, 1], out[:, 2], out[:, 3], np.array(steps, np.int64))
 
     def learn(self, rows: I64, steps: I64, costs: F64) -> None:
@@ -105,20 +105,20 @@ class RiverColumn(Column):
             f"{money(evidence.high, evidence.currency)}."
         )
 
-    @property
-    def _block_share(self) -> float:
-        return 1.0 / self.history.day
-
     def _learn_point(self, row: int, step: int, cost: float) -> None:
         own = self.state[row]
         own[TOP] = max(own[TOP], root(cost))
         features = self._features(row, step, cost)
         raw = self._ask(row, features)
-        if raw is not None:
-            tail.learn(own[: tail.FIELDS], raw, step // self.history.day, LEAST)
+        # A class says 0 until it has seen enough; its tail begins with the first word.
+        if raw is not None and (raw != 0.0 or own[SPAN] > 0.0):
+            span = float(own[SPAN])
+            most = abs(raw) if span == 0.0 else min(abs(raw), 10.0 * span)
+            own[SPAN] = max(most, 0.98 * span)
+            tail.learn(own, raw, step // self.history.day, LEAST * float(own[SPAN]))
         self._teach(row, features)
-        pace = max(1.0 / (own[LEVEL] + 1.0), 1.0 / (14.0 * self.history.day))
-        own[LEVEL] += 1.0
+        pace = max(1.0 / (own[LEARNT] + 1.0), 1.0 / (14.0 * self.history.day))
+        own[LEARNT] += 1.0
         own[DEVIATION] += pace * (abs(cost - own[USUAL]) - own[DEVIATION])
         own[USUAL] += pace * (cost - own[USUAL])
 

@@ -137,7 +137,7 @@ class Shift(Column):
     """Column form."""
 
     kind: ClassVar[str] = "shift"
-    share: ClassVar[float] = 0.5
+    share: ClassVar[float] = 0.6
     width: ClassVar[int] = WIDTH
 
     def _score(self, points: Points, out: Scores) -> None:

@@ -24,6 +24,7 @@ SHAPE: Final = 0.15  # heavier than exponential: costs are
 RATE: Final = 0.12
 LARGEST: Final = 8.0  # an excess counts as at most this many mean excesses when learnt
 
+SETTLED: Final = 7.0  # days after which no day may move the mean far
 YOUNG: Final = 4.0  # days by which a beginner's tail is widened
 
 
@@ -60,16 +61,20 @@ def learn(own: F32, value: float, block: int, floor: float) -> None:
     if block < own[BLOCK]:
         return
     if block == own[BLOCK]:
-        own[PEAK] = max(np.float64(own[PEAK]), value)
+        own[PEAK] = max(float(own[PEAK]), value)
         return
-    peak = np.float64(own[PEAK])
+    peak = float(own[PEAK])
     excess = max(float(own[EXCESS]), floor)
     if own[BLOCKS] == 0.0:
         own[HIGH] = peak + excess
         own[MEAN] = peak
-    away = min(abs(peak - own[MEAN]), LARGEST * max(excess, float(own[DEVIATION])))
-    own[DEVIATION] += max(0.05, 1.0 / (own[BLOCKS] + 1.0)) * (away - own[DEVIATION])
-    own[MEAN] += max(0.05, 1.0 / (own[BLOCKS] + 1.0)) * (peak - own[MEAN])
+    pace = max(0.05, 1.0 / (own[BLOCKS] + 1.0))
+    away = peak - own[MEAN]
+    if own[BLOCKS] > SETTLED:
+        reach = LARGEST * max(excess, float(own[DEVIATION]))
+        away = min(max(away, -reach), reach)
+    own[DEVIATION] += pace * (abs(away) - own[DEVIATION])
+    own[MEAN] += pace * away
     over = peak - own[HIGH]
     pace = max(RATE, 1.0 / (own[BLOCKS] + 2.0))
     if over > 0.0:

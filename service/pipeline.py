@@ -7,10 +7,11 @@ from typing import Final, NamedTuple
 
 from service.core.backfill import summary_of
 from service.core.deliveries import Chart, Decision, Deliveries, Notice, delivery_id_of
+from service.core.drivers import Member
 from service.core.events import Arrival, CostEvent, SeriesKey
-from service.core.findings import Finding, Stretch, Stretches, run_rate_per_day, total
+from service.core.findings import Finding, Stretch, Stretches, run_rate_per_day
 from service.core.gpu_findings import GpuFindings
-from service.core.incidents import Incident, Incidents, Member
+from service.core.incidents import Incident, Incidents
 from service.core.ledger import STEP_HOURS, Ledger, LedgerRow, Taken
 from service.core.owners import Owners
 from service.core.ports import Changes, SourceStatus
@@ -205,7 +206,7 @@ class Pipeline:
         )
 
     def _member(self, stretch: Stretch) -> Member:
-        points = dict(stretch.points)
+        sums = stretch.sums
         about = self._parts.ledger.about(stretch.series)
         owner = self._parts.owners.of(about.tags, about.sub_account_id)
         start, end = stretch.period()
@@ -223,21 +224,24 @@ class Pipeline:
             charge_period_start=start,
             charge_period_end=end,
             detected_at=stretch.detected_at,
-            score=round(max(point.surprise for point in points.values()), 6),
-            actual=total(points.values(), "actual"),
-            expected=total(points.values(), "expected"),
-            expected_low=total(points.values(), "low"),
-            expected_high=total(points.values(), "high"),
-            impact=total(points.values(), "excess"),
+            score=round(max(point.surprise for point in stretch.points.values()), 6),
+            actual=sums.actual,
+            expected=sums.expected,
+            expected_low=sums.low,
+            expected_high=sums.high,
+            impact=sums.excess,
             billing_currency=stretch.series.billing_currency,
             reason=self._reason(stretch),
             owner_source=owner.source,
-            run_rate_per_day=run_rate_per_day(points, stretch.step_hours),
+            run_rate_per_day=run_rate_per_day(
+                stretch.points, stretch.step_hours, stretch.last_step
+            ),
             ended_at=stretch.ended_at,
             resource_name=about.resource_name,
             backfill=stretch.backfill,
         )
-        return Member(finding, points, stretch.step_hours)
+        dirty, stretch.dirty = stretch.dirty, set()
+        return Member(finding, stretch.points, stretch.step_hours, dirty, stretch.last_step)
 
     def _reason(self, stretch: Stretch) -> str:
         scoring = self._parts.scorings.get(stretch.step_hours)
@@ -273,7 +277,7 @@ class Pipeline:
             stretch = self._parts.stretches.get(finding_id)
             if stretch is None or str(stretch.series) != lead:
                 continue
-            impact = abs(total(stretch.points.values(), "excess"))
+            impact = abs(stretch.sums.excess)
             if best is None or impact > best[0]:
                 best = (impact, stretch)
         if best is None:

@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from service.core.deliveries import Chart, Notice, delivery_id_of
+from service.core.drivers import Driver
 from service.core.events import CostEvent
 from service.core.findings import Finding
-from service.core.incidents import Driver, Incident
+from service.core.incidents import Incident
 from service.core.wording import text_of
 
 STARTS_AT = datetime(2026, 3, 9, 18, tzinfo=UTC)

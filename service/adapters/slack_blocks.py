@@ -62,7 +62,7 @@ def blocks_of(
     if public_url is not None:
         button = ButtonElement(
             text=PlainTextObject(text="Open", emoji=False),
-            url=f"{public_url.rstrip('/')}/#{notice.incident_id}",
+            url=f"{public_url.rstrip('/')}/#incident-{notice.incident_id}",
             action_id="open",
         )
         blocks.append(ActionsBlock(elements=[button], block_id=f"actions:{mark}"))

@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Final
 
 from service.core import money
+from service.core.drivers import Driver, rank
 from service.core.events import content_hash
-from service.core.incidents import DRIVERS_TOLD, Driver, Incident
+from service.core.incidents import DRIVERS_TOLD, Incident
 
 KIND: Final = "backfill"
 
@@ -58,9 +59,4 @@ def summary_of(source: str, incidents: Iterable[Incident], now: datetime) -> Inc
 
 def _drivers(incidents: list[Incident]) -> list[Driver]:
     every = [driver for incident in incidents for driver in incident.drivers]
-    every.sort(key=lambda d: (-abs(d.impact or money.ZERO), d.series))
-    whole = money.total(abs(d.impact) for d in every if d.impact is not None)
-    for driver in every[:DRIVERS_TOLD]:
-        if whole and driver.impact is not None:
-            driver.share = round(float(abs(driver.impact) / whole), 4)
-    return every[:DRIVERS_TOLD]
+    return rank(every)[:DRIVERS_TOLD]

@@ -4,7 +4,7 @@ A finding is provisional until the period that first raised it has settled, then
 retracted only when rows changed so that none of its periods is odd any more.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
@@ -101,18 +101,22 @@ class OddPoint(NamedTuple):
 class Stretch:
     """The life of one finding.
 
-    `points` holds its periods by step; a step may be less odd than the threshold when it lies
-    between the onset and the raise.
+    `points` holds its periods by step, changed by `set_point` alone, which keeps the sums; a step
+    may be less odd than the threshold when it lies between the onset and the raise.
     """
 
     __slots__ = (
+        "_last_odd",
         "backfill",
         "detected_at",
         "detector",
+        "dirty",
         "ended_at",
         "finding_id",
         "hot_step",
         "kind",
+        "odd",
+        "odd_excess",
         "over_step",
         "points",
         "raised_step",
@@ -121,6 +125,7 @@ class Stretch:
         "stands_alone",
         "status",
         "step_hours",
+        "sums",
         "threshold",
     )
 
@@ -139,6 +144,10 @@ class Stretch:
         self.threshold = threshold
         self.status: Status = "provisional"
         self.points: dict[int, OddPoint] = {}
+        self.sums = Sums()
+        self.odd: set[int] = set()
+        self.odd_excess = money.ZERO
+        self.dirty: set[int] = set()
         self.ended_at: datetime | None = None
         self.backfill = False
         self.stands_alone = False
@@ -146,24 +155,34 @@ class Stretch:
     def begin(self, step: int, since: int, at: datetime) -> None:
         """Freeze what the first raise fixes for ever."""
         self.raised_step, self.since_step, self.detected_at = step, min(step, since), at
-        self.over_step = self.hot_step = step
+        self.over_step = self.hot_step = self._last_odd = step
         first = start_of(self.since_step, self.step_hours)
         self.finding_id = finding_id_of(str(self.series), self.detector, first)
 
-    @property
-    def odd_steps(self) -> list[int]:
-        """Return the steps that stand above the threshold."""
-        return [step for step, point in self.points.items() if point.surprise >= self.threshold]
+    def set_point(self, step: int, point: OddPoint) -> None:
+        """Set one period."""
+        old = self.points.get(step)
+        self.points[step] = point
+        self.sums = self.sums.replace(old, point)
+        self.dirty.add(step)
+        if step in self.odd and old is not None:
+            self.odd.discard(step)
+            self.odd_excess = money.subtract(self.odd_excess, old.excess)
+        if point.surprise >= self.threshold:
+            self.odd.add(step)
+            self.odd_excess = money.add(self.odd_excess, point.excess)
+            self._last_odd = max(self._last_odd, step)
+        elif step == self._last_odd:
+            self._last_odd = max(self.odd, default=self.raised_step)
 
     @property
     def last_step(self) -> int:
         """Return the newest step that is odd, or as far over as the odd ones."""
-        return max((*self.odd_steps, self.over_step), default=self.raised_step)
+        return max(self._last_odd, self.over_step) if self.odd else self.raised_step
 
     def goes_on_with(self, point: OddPoint) -> bool:
         """Tell whether a period is as far over, or under, as a stretch that goes on would be."""
-        odd = [self.points[step].excess for step in self.odd_steps]
-        usual = money.total(odd) / len(odd) if odd else money.ZERO
+        usual = self.odd_excess / len(self.odd) if self.odd else money.ZERO
         return point.excess * usual > 0 and abs(point.excess) >= GOES_ON * abs(usual)
 
     def period(self) -> tuple[datetime, datetime]:
@@ -182,26 +201,44 @@ class Stretch:
             expected=float(point.expected),
             low=float(point.low),
             high=float(point.high),
-            periods=max(1, len(self.odd_steps)),
+            periods=max(1, len(self.odd)),
             since=start_of(self.since_step, self.step_hours),
-            impact=float(total(self.points.values(), "excess")),
+            impact=float(self.sums.excess),
             currency=self.series.billing_currency,
         )
 
 
-def total(points: Iterable[OddPoint], field: str) -> Decimal:
-    """Add up one field of many points, exactly."""
-    return money.total(getattr(point, field) for point in points)
+class Sums(NamedTuple):
+    """The sums over many periods, kept as they change."""
+
+    actual: Decimal = money.ZERO
+    expected: Decimal = money.ZERO
+    low: Decimal = money.ZERO
+    high: Decimal = money.ZERO
+
+    @property
+    def excess(self) -> Decimal:
+        """Return actual minus expected."""
+        return money.subtract(self.actual, self.expected)
+
+    def replace(self, old: OddPoint | None, new: OddPoint | None) -> "Sums":
+        """Return the sums with one period for another."""
+        sums: tuple[Decimal, ...] = self
+        if old is not None:
+            sums = tuple(map(money.subtract, sums, old[:4]))
+        if new is not None:
+            sums = tuple(map(money.add, sums, new[:4]))
+        return Sums(*sums)
 
 
-def run_rate_per_day(points: dict[int, OddPoint], step_hours: int) -> Decimal:
+def run_rate_per_day(points: Mapping[int, OddPoint], step_hours: int, newest: int) -> Decimal:
     """Return the mean excess of the newest day of a stretch, per day."""
-    if not points:
-        return money.ZERO
     per_day = 24 // step_hours
-    newest = max(points)
-    window = [point for step, point in points.items() if step > newest - per_day]
-    return money.cents(float(total(window, "excess")) / len(window) * per_day)
+    steps = range(newest - per_day + 1, newest + 1)
+    window = [points[step].excess for step in steps if step in points]
+    if not window:
+        return money.ZERO
+    return money.cents(float(money.total(window)) / len(window) * per_day)
 
 
 class Stretches:
@@ -269,9 +306,9 @@ class Stretches:
         """Set one period of a stretch; a stretch without an odd period is retracted."""
         if stretch.points.get(step) == point:
             return
-        stretch.points[step] = point
+        stretch.set_point(step, point)
         self._changed[stretch.finding_id] = stretch
-        if stretch.odd_steps:
+        if stretch.odd:
             if stretch.status == "retracted":
                 stretch.status = "provisional"
         elif stretch.status != "retracted":
@@ -280,7 +317,7 @@ class Stretches:
 
     def put_onset(self, stretch: Stretch, step: int, point: OddPoint) -> None:
         """Set a period between the onset and the raise: its money counts, its score does not."""
-        stretch.points[step] = point
+        stretch.set_point(step, point)
 
     def put_over(self, stretch: Stretch, step: int, point: OddPoint) -> None:
         """Set a period that is over as the odd ones are, though it would not raise a finding."""

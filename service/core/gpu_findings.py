@@ -7,12 +7,12 @@ from typing import Final
 
 from detectors.base import start_of
 from service.core import money
+from service.core.drivers import Member
 from service.core.events import CostEvent, GpuSample, SeriesKey
 from service.core.findings import Finding, Status, finding_id_of
 from service.core.gpu_rates import HourCost
 from service.core.idle import IdleGpus
 from service.core.idle_verdicts import IdleVerdict
-from service.core.incidents import Member
 from service.core.owners import Owners
 
 DETECTOR: Final = "idle_gpu"

@@ -8,8 +8,9 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from service.core import money
+from service.core.drivers import Driver, Member, Pool, lead_of, rank
 from service.core.events import content_hash
-from service.core.findings import Finding, OddPoint, run_rate_per_day, total
+from service.core.findings import Finding, Sums
 
 State = Literal["firing", "acknowledged", "snoozed", "expected", "resolved"]
 Severity = Literal["low", "medium", "high"]
@@ -26,18 +27,6 @@ CAUSES: Final[Mapping[str, str]] = {
 SEVERITIES: Final[Sequence[Severity]] = ("low", "medium", "high")
 REOPENS_WITHIN: Final = timedelta(hours=24)
 DRIVERS_TOLD: Final = 10
-
-
-class Driver(msgspec.Struct, kw_only=True):
-    """One series' part in an incident."""
-
-    series: str
-    resource: str
-    impact: Decimal | None
-    run_rate_per_day: Decimal | None
-    share: float
-    kind: str
-    reason: str
 
 
 class Incident(msgspec.Struct, kw_only=True):
@@ -73,14 +62,6 @@ class Incident(msgspec.Struct, kw_only=True):
     backfill: bool = False
 
 
-class Member(NamedTuple):
-    """A finding as its incident needs it, with its periods (none for what is not a cost)."""
-
-    finding: Finding
-    points: Mapping[int, OddPoint]
-    step_hours: int
-
-
 class SeverityLimits(NamedTuple):
     """Money per day from which an incident is medium, and high."""
 
@@ -99,7 +80,7 @@ class Incidents:
 
     def __init__(self, severity: SeverityLimits) -> None:
         self._severity = severity
-        self._members: dict[str, dict[str, Member]] = {}
+        self._pools: dict[str, dict[str, Pool]] = {}
         self._incident_of: dict[str, str] = {}
         self._newest: dict[str, str] = {}
         self._incidents: dict[str, Incident] = {}
@@ -110,7 +91,7 @@ class Incidents:
         for member in members:
             finding = member.finding
             incident_id = self._incident_of.get(finding.finding_id) or self._place(finding)
-            self._members[incident_id][finding.finding_id] = member
+            self._pools[incident_id].setdefault(finding.series, Pool()).take(member)
             touched[incident_id] = None
         return [self._tell(incident_id, now) for incident_id in touched]
 
@@ -119,8 +100,9 @@ class Incidents:
         forgotten = []
         for incident_id, incident in list(self._incidents.items()):
             if incident.ends_at is not None and incident.ends_at < before:
-                for finding_id in self._members.pop(incident_id):
-                    del self._incident_of[finding_id]
+                for pool in self._pools.pop(incident_id).values():
+                    for finding_id in pool.members:
+                        del self._incident_of[finding_id]
                 del self._incidents[incident_id]
                 if self._newest.get(incident.fingerprint) == incident_id:
                     del self._newest[incident.fingerprint]
@@ -137,26 +119,29 @@ class Incidents:
                 {"fingerprint": fingerprint, "first": finding.charge_period_start}
             )
             self._newest[fingerprint] = incident_id
-            self._members.setdefault(incident_id, {})
+            self._pools.setdefault(incident_id, {})
         self._incident_of[finding.finding_id] = incident_id
         return incident_id
 
     def _tell(self, incident_id: str, now: datetime) -> Incident:
         """Build the incident as its findings stand now."""
         known = self._incidents.get(incident_id)
+        pools = list(self._pools[incident_id].values())
         members = sorted(
-            self._members[incident_id].values(),
+            (member for pool in pools for member in pool.members.values()),
             key=lambda m: (m.finding.detected_at, m.finding.finding_id),
         )
-        standing = [m for m in members if m.finding.status != "retracted"] or members
-        drivers = _drivers(standing)
+        standing = [m for m in members if m.stands] or members
+        live_pools = [p for p in pools if any(m.stands for m in p.members.values())] or pools
+        drivers = rank(pool.driver() for pool in live_pools)
+        sums = _total(pool.totals() for pool in live_pools)
         rates = [d.run_rate_per_day for d in drivers if d.run_rate_per_day is not None]
         run_rate = money.total(rates) if rates else None
         impacts = [d.impact for d in drivers if d.impact is not None]
         ends = [m.finding.ended_at for m in standing]
         over = all(end is not None for end in ends)
         retracted = all(m.finding.status == "retracted" for m in members)
-        lead = _lead(standing)
+        lead = lead_of(standing)
         incident = Incident(
             incident_id=incident_id,
             fingerprint=fingerprint_of(members[0].finding),
@@ -179,10 +164,10 @@ class Incidents:
             sub_account_id=lead.sub_account_id,
             service_name=lead.service_name,
             region_id=lead.region_id,
-            actual=_sum(standing, "actual"),
-            expected=_sum(standing, "expected"),
-            expected_low=_sum(standing, "low"),
-            expected_high=_sum(standing, "high"),
+            actual=sums.actual,
+            expected=sums.expected,
+            expected_low=sums.low,
+            expected_high=sums.high,
             confidence=_confidence(standing),
             backfill=all(m.finding.backfill for m in members),
         )
@@ -213,71 +198,9 @@ def _takes(known: Incident | None, finding: Finding) -> bool:
     return known.ends_at is None or finding.charge_period_start <= known.ends_at + REOPENS_WITHIN
 
 
-def merged(members: Iterable[Member]) -> dict[int, OddPoint]:
-    """Join the periods of several findings on one series: the larger excess of each stands."""
-    points: dict[int, OddPoint] = {}
-    for member in members:
-        for step, point in member.points.items():
-            if step not in points or abs(point.excess) > abs(points[step].excess):
-                points[step] = point
-    return points
-
-
-def _by_series(members: Iterable[Member]) -> dict[str, list[Member]]:
-    groups: dict[str, list[Member]] = {}
-    for member in members:
-        groups.setdefault(member.finding.series, []).append(member)
-    return groups
-
-
-def _drivers(members: list[Member]) -> list[Driver]:
-    """Rank the series by what each adds; two findings on one series count its dollars once."""
-    found: list[Driver] = []
-    for series, group in _by_series(members).items():
-        points = merged(group)
-        lead = _lead(group)
-        live = any(m.finding.ended_at is None for m in group)
-        rate = run_rate_per_day(points, group[0].step_hours) if points else lead.run_rate_per_day
-        found.append(
-            Driver(
-                series=series,
-                resource=lead.resource_name or lead.resource_id or series,
-                impact=total(points.values(), "excess") if points else lead.impact,
-                run_rate_per_day=rate if live or rate is None else money.ZERO,
-                share=0.0,
-                kind=lead.kind,
-                reason=lead.reason,
-            )
-        )
-    whole = money.total(abs(d.impact) for d in found if d.impact is not None)
-    for driver in found:
-        if whole and driver.impact is not None:
-            driver.share = round(float(abs(driver.impact) / whole), 4)
-    return sorted(found, key=lambda d: (-abs(d.impact or money.ZERO), d.series))
-
-
-def _lead(members: list[Member]) -> Finding:
-    """Return the finding that speaks for the rest: the one with most money, then the first."""
-    return min(
-        members,
-        key=lambda m: (
-            -abs(m.finding.impact or money.ZERO),
-            m.finding.detected_at,
-            m.finding.finding_id,
-        ),
-    ).finding
-
-
-def _sum(members: list[Member], field: str) -> Decimal:
-    result = money.ZERO
-    for group in _by_series(members).values():
-        points = merged(group)
-        if points:
-            result = money.add(result, total(points.values(), field))
-        else:
-            name = {"low": "expected_low", "high": "expected_high"}.get(field, field)
-            result = money.add(result, getattr(_lead(group), name))
-    return result
+def _total(sums: Iterable[Sums]) -> Sums:
+    columns = zip(*sums, strict=True)
+    return Sums(*(money.total(column) for column in columns))
 
 
 def _status(members: list[Member]) -> IncidentStatus:

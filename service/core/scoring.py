@@ -94,7 +94,7 @@ class Scoring:
         rows = np.full(len(steps), row, dtype=np.int64)
         known = np.where(np.isnan(costs), 0.0, costs)
         scores = self._fleet.detectors[stretch.detector].score(rows, steps, known)
-        odd = set(stretch.odd_steps)
+        odd = stretch.odd
         return Chart(
             series=str(stretch.series),
             currency=stretch.series.billing_currency,

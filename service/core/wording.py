@@ -9,7 +9,8 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from service.core.deliveries import Action, Notice, Reason
-from service.core.incidents import Driver, Incident
+from service.core.drivers import Driver
+from service.core.incidents import Incident
 from service.core.phrases import clean, duration, moment, money, signed, units
 
 HEADLINE_LIMIT: Final = 150

@@ -17,9 +17,10 @@ from service.bootstrap import build_pipeline
 from service.config import Settings
 from service.core import money
 from service.core.deliveries import Notice
+from service.core.drivers import Driver
 from service.core.events import CostEvent, Rejected
 from service.core.findings import Finding
-from service.core.incidents import Driver, Incident
+from service.core.incidents import Incident
 from service.core.ledger import Metric
 from service.pipeline import Outcome, Pipeline
 

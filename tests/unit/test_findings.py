@@ -78,7 +78,7 @@ def test_one_period_less_does_not_retract_what_still_stands(stretches):
     raise_at(stretches, STEP + 1)
     stretches.put(stretch, STEP, point(3, surprise=0.5))
     assert stretch.status == "provisional"
-    assert stretch.odd_steps == [STEP + 1]
+    assert stretch.odd == {STEP + 1}
 
 
 def test_its_name_depends_on_series_detector_and_first_period_alone(stretches):
@@ -107,6 +107,6 @@ def test_what_is_over_and_settled_is_forgotten_after_a_fortnight(stretches):
 
 def test_the_run_rate_is_the_newest_days_mean_excess_per_day():
     points = {STEP + n: point(actual=4 if n < 24 else 26) for n in range(48)}
-    assert run_rate_per_day(points, 1) == Decimal(24 * 24)
-    assert run_rate_per_day({STEP: point(actual=12)}, 24) == Decimal(10)
-    assert run_rate_per_day({}, 1) == 0
+    assert run_rate_per_day(points, 1, STEP + 47) == Decimal(24 * 24)
+    assert run_rate_per_day({STEP: point(actual=12)}, 24, STEP) == Decimal(10)
+    assert run_rate_per_day({}, 1, STEP) == 0

@@ -5,8 +5,9 @@ from decimal import Decimal
 
 import pytest
 
+from service.core.drivers import Member
 from service.core.findings import OddPoint
-from service.core.incidents import Incidents, Member, SeverityLimits
+from service.core.incidents import Incidents, SeverityLimits
 from tests.factories import make_finding
 
 T0 = datetime(2026, 6, 1, tzinfo=UTC)
@@ -29,7 +30,7 @@ def member(hours=1, excess=10, **values) -> Member:
         "impact": Decimal(excess * hours),
         "ended_at": None,
     } | values
-    return Member(make_finding(**values), points, 1)
+    return Member(make_finding(**values), points, 1, list(points), max(points))
 
 
 def test_two_detectors_on_one_oddity_are_one_incident_and_its_money_counts_once(incidents):

@@ -3,10 +3,13 @@
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Final
 
 from service.adapters.sources.base import Flaw, FlawKind
 from service.core.events import CostEvent, GpuSample, Rejected
 from service.core.money import ZERO, add
+
+LONGEST_REASON: Final = 500
 
 
 class Total:
@@ -44,7 +47,10 @@ class Tally:
         """Set a bad row or file aside."""
         self.rejected += 1
         self.reasons[flaw.kind] += 1
-        self._reject(Rejected(file, flaw.number, flaw.reason, flaw.raw))
+        reason = flaw.reason
+        if not reason.isprintable():
+            reason = "".join(c if c.isprintable() else "?" for c in reason)
+        self._reject(Rejected(file, flaw.number, reason[:LONGEST_REASON], flaw.raw))
 
     def count(self, feed: str, event: CostEvent | GpuSample) -> None:
         """Count an accepted row, and add up what it costs."""

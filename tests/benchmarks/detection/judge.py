@@ -15,10 +15,11 @@ BURN = 35 * 24
 YOUNG = 3 * 24
 MONTH = 720.0
 DOWN = {"drop", "gone"}
+KINDS = "spike", "shift", "creep"
 
 
 class Tally(NamedTuple):
-    """False findings and the hours in which they could be; delays per fault kind, None if missed."""
+    """False findings, the hours they could be in, and delays per fault kind, None if missed."""
 
     false: int
     hours: float
@@ -95,12 +96,12 @@ def judge(series, found, kinds=None) -> dict[str, Tally]:
 def table(tallies) -> str:
     """The tallies as lines for a person."""
     lines = [
-        f"{'family':12} {'false/mo':>8} {'day 3-35':>8} {'day 0-3':>7}"
-        "   recall (n), median and p90 delay in h, share spent before: spike, shift, creep"
+        f"{'family':12} {'false/mo':>8} {'day 3-35':>8} {'day 0-3':>7}   recall (n), median and "
+        f"p90 delay in h, share spent before: {', '.join(KINDS)}"
     ]
     for family, t in tallies.items():
         line = f"{family:12} {t.rate:8.3f} {t.young_rate:8.3f} {t.first_days:7d} "
-        for kind in ("spike", "shift", "creep"):
+        for kind in KINDS:
             delays = t.delays[kind]
             hit = [d for d in delays if d is not None]
             median, late = np.percentile(hit, [50, 90]) if hit else (np.nan, np.nan)

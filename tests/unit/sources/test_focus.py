@@ -324,6 +324,19 @@ def test_a_parquet_file_cut_in_two_is_one_clear_line(tmp_path):
     assert result.reasons[0].startswith("not a sound Parquet file:")
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_a_mangled_parquet_file_raises_nothing(tmp_path_factory, data):
+    path = write_parquet(tmp_path_factory.mktemp("p") / "a.parquet", PARQUET_ROW + "FROM range(9)")
+    mangled = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 5))):
+        mangled[data.draw(st.integers(4, len(mangled) - 9))] = data.draw(st.integers(0, 255))
+    path.write_bytes(bytes(mangled))
+    result = read(path)
+    assert result.reader.read + len(result.rejected) > 0
+    assert all(reason.isprintable() for reason in result.reasons)
+
+
 def test_s18_a_parquet_bomb_is_stopped_early(tmp_path):
     path = write_parquet(tmp_path / "a.parquet", PARQUET_ROW + "FROM range(200_000)")
     result = read(path)

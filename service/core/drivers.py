@@ -1,0 +1,123 @@
+"""Drivers: what each series adds to an incident; its dollars count once, whoever found them."""
+
+from collections.abc import Collection, Iterable, Mapping
+from decimal import Decimal
+from typing import NamedTuple
+
+import msgspec
+
+from service.core import money
+from service.core.findings import Finding, OddPoint, Sums, run_rate_per_day
+
+
+class Driver(msgspec.Struct, kw_only=True):
+    """One series' part in an incident."""
+
+    series: str
+    resource: str
+    impact: Decimal | None
+    run_rate_per_day: Decimal | None
+    share: float
+    kind: str
+    reason: str
+
+
+class Member(NamedTuple):
+    """A finding as its incident needs it, with its periods (none for what is not a cost).
+
+    `points` may be live; `dirty` names the steps that changed since the member was handed over
+    last, and `last_step` is its newest odd one.
+    """
+
+    finding: Finding
+    points: Mapping[int, OddPoint]
+    step_hours: int
+    dirty: Collection[int] = ()
+    last_step: int = 0
+
+    @property
+    def stands(self) -> bool:
+        """Tell whether the finding still says something."""
+        return self.finding.status != "retracted"
+
+
+class Pool:
+    """One series in one incident: its findings, and their periods joined.
+
+    Of two findings on one period the larger excess counts, so that two detectors on one oddity do
+    not double its cost.
+    """
+
+    def __init__(self) -> None:
+        self.members: dict[str, Member] = {}
+        self.sums = Sums()
+        self._points: dict[int, OddPoint] = {}
+
+    def take(self, member: Member) -> None:
+        """Take in a new or changed finding."""
+        known = self.members.get(member.finding.finding_id)
+        self.members[member.finding.finding_id] = member
+        same = known is not None and known.stands == member.stands
+        for step in member.dirty if same else list(member.points):
+            self._settle(step)
+
+    def standing(self) -> list[Member]:
+        """Return the findings that still say something; all of them when none does."""
+        every = list(self.members.values())
+        return [member for member in every if member.stands] or every
+
+    def driver(self) -> Driver:
+        """Tell what the series adds."""
+        standing = self.standing()
+        lead = lead_of(standing)
+        live = any(member.finding.ended_at is None for member in standing)
+        rate = lead.run_rate_per_day
+        if self._points:
+            newest = max(member.last_step for member in standing)
+            rate = run_rate_per_day(self._points, standing[0].step_hours, newest)
+        return Driver(
+            series=lead.series,
+            resource=lead.resource_name or lead.resource_id or lead.series,
+            impact=self.sums.excess if self._points else lead.impact,
+            run_rate_per_day=rate if live or rate is None else money.ZERO,
+            share=0.0,
+            kind=lead.kind,
+            reason=lead.reason,
+        )
+
+    def totals(self) -> Sums:
+        """Return what the odd periods cost and should have cost."""
+        if self._points:
+            return self.sums
+        lead = lead_of(self.standing())
+        return Sums(lead.actual, lead.expected, lead.expected_low, lead.expected_high)
+
+    def _settle(self, step: int) -> None:
+        found = [m.points[step] for m in self.members.values() if m.stands and step in m.points]
+        old = self._points.pop(step, None)
+        new = max(found, key=lambda point: (abs(point.excess), point), default=None)
+        self.sums = self.sums.replace(old, new)
+        if new is not None:
+            self._points[step] = new
+
+
+def rank(drivers: Iterable[Driver]) -> list[Driver]:
+    """Put the drivers with most money first, and give each its share."""
+    ranked = sorted(drivers, key=lambda d: (-abs(d.impact or money.ZERO), d.series))
+    whole = money.total(abs(d.impact) for d in ranked if d.impact is not None)
+    for driver in ranked:
+        if whole and driver.impact is not None:
+            driver.share = round(float(abs(driver.impact) / whole), 4)
+    return ranked
+
+
+def lead_of(members: Iterable[Member]) -> Finding:
+    """Return the finding that speaks for the rest: the one with most money, then the first."""
+    return min(
+        members,
+        key=lambda m: (
+            -abs(m.finding.impact or money.ZERO),
+            m.finding.detected_at,
+            m.finding.finding_id,
+        ),
+    ).finding

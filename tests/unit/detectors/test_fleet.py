@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+
+from detectors.base import as_columns
+from detectors.fleet import Fleet
+from detectors.registry import DETECTORS
+
+from .conftest import START
+
+ALL = {name: {} for name in DETECTORS}
+
+
+def fed(rows=3, hours=60, step_hours=1):
+    fleet = Fleet(step_hours, ALL)
+    fleet.resize(rows)
+    r = np.random.default_rng(9)
+    for h in range(hours):
+        points = as_columns([(row, START + h, r.lognormal(row, 0.2)) for row in range(rows)])
+        fleet.learn(*points)
+        fleet.record(*points)
+    return fleet
+
+
+@pytest.mark.parametrize("step_hours", [1, 24])
+def test_what_was_saved_is_restored_to_the_last_bit_and_goes_on_the_same(step_hours):
+    fleet = fed(step_hours=step_hours)
+    saved = {name: part.copy() for name, part in fleet.save().items()}
+    assert all(part.dtype != object for part in saved.values())
+    other = Fleet(step_hours, ALL)
+    other.restore(saved)
+    points = as_columns([(row, START + 60, 40.0) for row in range(3)])
+    for name, scores in fleet.score(*points).items():
+        for part, same in zip(scores, other.score(*points)[name], strict=True):
+            np.testing.assert_array_equal(part, same)
+    for name, part in other.save().items():
+        np.testing.assert_array_equal(part, saved[name])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda s: s.pop("version"),
+        lambda s: s.update(version=np.array([99, 1, 3])),
+        lambda s: s.update(version=np.array([1, 24, 3])),
+        lambda s: s.pop("history/steps"),
+        lambda s: s.update({"spike/state": s["spike/state"].astype(np.float64)}),
+        lambda s: s.update({"spike/state": s["spike/state"][:2]}),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_changes_nothing(spoil):
+    saved = dict(fed().save())
+    spoil(saved)
+    other = Fleet(1, ALL)
+    with pytest.raises(ValueError, match=r"fleet|missing"):
+        other.restore(saved)
+    assert other.rows == 0
+
+
+def test_a_detector_new_to_the_config_starts_anew():
+    fleet = Fleet(1, {"spike": {}})
+    fleet.resize(1)
+    other = Fleet(1, ALL)
+    other.restore(fleet.save())
+    assert other.rows == 1
+
+
+def test_a_series_depends_on_itself_alone():
+    alone, beside = fed(rows=1, hours=1), fed(rows=1, hours=1)
+    beside.resize(4)
+    r = np.random.default_rng(2)
+    for h in range(1, 200):
+        cost = r.lognormal()
+        for fleet, more in ((alone, []), (beside, [(k, START + h, 9.0 * k) for k in (1, 2, 3)])):
+            points = as_columns([*more, (0, START + h, cost)])
+            fleet.learn(*points)
+            fleet.record(*points)
+    for name, part in alone.save().items():
+        if name != "version":
+            np.testing.assert_array_equal(part[0], beside.save()[name][0])
+
+
+def test_fewer_tolerated_findings_mean_higher_thresholds():
+    few, many = Fleet(1, ALL, 30.0), Fleet(1, ALL, 1000.0)
+    assert all(few.threshold(name) > many.threshold(name) for name in ALL)
+
+
+@pytest.mark.parametrize(
+    ("detectors", "tolerated"),
+    [
+        ({"spyke": {}}, 100.0),
+        ({"spike": {"window": 3}}, 100.0),
+        ({"river.anomaly.Nothing": {}}, 100.0),
+        ({"river.stats.Mean": {}}, 100.0),
+        ({"river.anomaly.HalfSpaceTrees": {"n_tree": 3}}, 100.0),
+        ({"spike": {}}, 0.0),
+    ],
+)
+def test_what_no_one_meant_is_refused(detectors, tolerated):
+    with pytest.raises(ValueError, match=r"detector|argument|tolerated"):
+        Fleet(1, detectors, tolerated)
+
+
+def test_a_series_takes_at_most_six_kib():
+    fleet = fed(rows=1, hours=1)
+    assert sum(part.nbytes for name, part in fleet.save().items() if name != "version") <= 6144
+
+
+def test_several_steps_of_a_row_are_scored_in_one_call_each_by_its_own_past():
+    fleet = fed(hours=200)
+    steps = [START + 198, START + 199, START + 200]
+    together = fleet.score(*as_columns([(0, step, 30.0) for step in steps]))
+    for name, scores in together.items():
+        for i, step in enumerate(steps):
+            alone = fleet.score(*as_columns([(0, step, 30.0)]))[name]
+            assert scores.at(i) == alone.at(0)
