@@ -148,7 +148,7 @@ class Drop(Column):
 
     kind: ClassVar[str] = "drop"
     on_close: ClassVar[bool] = True
-    share: ClassVar[float] = 0.05
+    share: ClassVar[float] = 0.15
     width: ClassVar[int] = LATEST + 2
 
     def _score(self, points: Points, out: Scores) -> None:
@@ -171,7 +171,7 @@ class Gone(Column):
 
     kind: ClassVar[str] = "gone"
     on_close: ClassVar[bool] = True
-    share: ClassVar[float] = 0.05
+    share: ClassVar[float] = 0.1
     width: ClassVar[int] = 4
 
     def _score(self, points: Points, out: Scores) -> None:

@@ -20,7 +20,7 @@ DEFAULT_TOLERATED: Final = 100.0
 # Pooled over calibration series: surprise per power of ten of the rate, and what is given back
 # because findings of several detectors on one oddity count once.
 STRETCH: Final = 1.4
-OVERLAP: Final = 0.08
+OVERLAP: Final = 0.12
 
 
 class Fleet:

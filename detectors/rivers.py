@@ -110,8 +110,10 @@ class RiverColumn(Column):
         own[TOP] = max(own[TOP], root(cost))
         features = self._features(row, step, cost)
         raw = self._ask(row, features)
-        # A class says 0 until it has seen enough; its tail begins with the first word.
-        if raw is not None and (raw != 0.0 or own[SPAN] > 0.0):
+        # A class says 0, or anything, until it has seen enough: its tail begins after a day, with
+        # its first word.
+        begun = own[LEARNT] >= self.history.day and (raw != 0.0 or own[SPAN] > 0.0)
+        if raw is not None and begun:
             span = float(own[SPAN])
             most = abs(raw) if span == 0.0 else min(abs(raw), 10.0 * span)
             own[SPAN] = max(most, 0.98 * span)

@@ -41,7 +41,11 @@ def build_owners(settings: Settings) -> Owners:
 
 
 def build_pipeline(
-    settings: Settings, metrics: Mapping[str, Metric], *, tells_history: bool
+    settings: Settings,
+    metrics: Mapping[str, Metric],
+    *,
+    tells_history: bool,
+    keeps_history: bool = True,
 ) -> Pipeline:
     """Wire a pipeline. With `tells_history` (replay) the past is told like the present."""
     ledger = Ledger(metrics)
@@ -71,7 +75,10 @@ def build_pipeline(
         deliveries=Deliveries(build_router(settings)),
     )
     return Pipeline(
-        parts, None if tells_history else contacts, timedelta(days=settings.remember_days)
+        parts,
+        None if tells_history else contacts,
+        timedelta(days=settings.remember_days),
+        keeps_history=keeps_history,
     )
 
 

@@ -51,11 +51,18 @@ class Pipeline:
 
     `contacts` is filled with when each source was met first, before which its past is not told;
     None tells everything. `remembers` is how old a period may be and still change.
+    Without `keeps_history` no ledger rows are handed out.
     """
 
     def __init__(
-        self, parts: Parts, contacts: dict[str, datetime] | None, remembers: timedelta
+        self,
+        parts: Parts,
+        contacts: dict[str, datetime] | None,
+        remembers: timedelta,
+        *,
+        keeps_history: bool = True,
     ) -> None:
+        self._keeps_history = keeps_history
         self._parts = parts
         self._contacts = contacts
         self._statuses: dict[str, SourceStatus] = {}
@@ -107,7 +114,8 @@ class Pipeline:
             scoring.close(now)
         self._price_gpus(points.values())
         parts.purchases.judge()
-        rows = [row for key in sorted(touched) for row in parts.ledger.rows(*key, offset)]
+        kept = sorted(touched) if self._keeps_history else ()
+        rows = [row for key in kept for row in parts.ledger.rows(*key, offset)]
         return Outcome(self._tell(now, offset, ends_backfill), rows, too_late)
 
     def note_rejected(self, source: str, count: int, last_reason: str | None) -> None:

@@ -6,6 +6,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from service.core.drivers import Driver
 from service.core.events import SeriesKey, content_hash
 from service.core.incidents import CAUSES, SEVERITIES, Incident
 from service.core.money import ZERO
@@ -14,7 +15,7 @@ from service.core.routing import Router
 # A thread is for what a person must notice: at most one line in three hours, but for an end or a
 # rise in severity. The figures are from the routing policy measured in ARCHITECTURE.md.
 QUIET_IN_THREAD: Final = timedelta(hours=3)
-NEW_DRIVER_SHARE: Final = 0.2
+NEW_DRIVER_SHARE: Final = Decimal("0.2")
 GROWTH: Final = Decimal("1.5")
 IDLE: Final = "idle_gpu"
 EDIT_SHARE: Final = Decimal("0.05")
@@ -223,12 +224,19 @@ def _material(last: _Told, incident: Incident, now: datetime) -> Reason | None:
         return "severity_up"
     if now - last.thread_at < QUIET_IN_THREAD:
         return None
-    if any(d.share >= NEW_DRIVER_SHARE and d.series not in last.drivers for d in incident.drivers):
-        return "new_driver"
     rate = incident.run_rate_per_day or ZERO
+    if any(_is_new_driver(driver, last, rate) for driver in incident.drivers):
+        return "new_driver"
     if last.run_rate and abs(rate) >= GROWTH * abs(last.run_rate):
         return "growth"
     return None
+
+
+def _is_new_driver(driver: Driver, last: _Told, rate: Decimal) -> bool:
+    """Tell whether a series nobody was told of makes up a good part of what it costs now."""
+    if driver.series in last.drivers or driver.run_rate_per_day is None or not rate:
+        return False
+    return driver.run_rate_per_day / rate >= NEW_DRIVER_SHARE
 
 
 def _moved(before: Incident, after: Incident) -> bool:

@@ -25,6 +25,7 @@ CAUSES: Final[Mapping[str, str]] = {
     "gone": "less",
 }
 SEVERITIES: Final[Sequence[Severity]] = ("low", "medium", "high")
+JOINS_WITHIN: Final = timedelta(hours=48)
 REOPENS_WITHIN: Final = timedelta(hours=24)
 DRIVERS_TOLD: Final = 10
 
@@ -114,7 +115,7 @@ class Incidents:
         fingerprint = fingerprint_of(finding)
         incident_id = self._newest.get(fingerprint)
         known = self._incidents.get(incident_id or "")
-        if incident_id is None or not _takes(known, finding):
+        if incident_id is None or not _takes(known, self._pools[incident_id], finding):
             incident_id = content_hash(
                 {"fingerprint": fingerprint, "first": finding.charge_period_start}
             )
@@ -191,11 +192,21 @@ def fingerprint_of(finding: Finding) -> str:
     )
 
 
-def _takes(known: Incident | None, finding: Finding) -> bool:
-    """Tell whether an incident goes on with this finding: it is not over, or was a moment ago."""
+def _takes(known: Incident | None, pools: Mapping[str, Pool], finding: Finding) -> bool:
+    """Tell whether an incident goes on with this finding: it is not over, or was a moment ago.
+
+    A series that was no part of it joins only soon after the one before: what begins days later in
+    a long incident has a cause of its own, and must not drown in it.
+    """
     if known is None or known.backfill != finding.backfill:
         return False
-    return known.ends_at is None or finding.charge_period_start <= known.ends_at + REOPENS_WITHIN
+    begins = finding.charge_period_start
+    if known.ends_at is not None and begins > known.ends_at + REOPENS_WITHIN:
+        return False
+    newest = max(
+        m.finding.charge_period_start for pool in pools.values() for m in pool.members.values()
+    )
+    return finding.series in pools or begins <= newest + JOINS_WITHIN
 
 
 def _total(sums: Iterable[Sums]) -> Sums:

@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from service.adapters.dead_letters import line_of, too_late
-from service.adapters.sources import Reader, SnapshotBook
+from service.adapters.sources import SOURCES, Reader, SnapshotBook
 from service.adapters.spool import Spool
 from service.bootstrap import build_pipeline
-from service.config import Settings
+from service.config import ConfigError, Settings
 from service.core import money
 from service.core.deliveries import Notice
 from service.core.drivers import Driver
@@ -74,7 +74,9 @@ class Replay:
         self.notes: list[str] = []
 
     def run(self, inputs: Sequence[Path], out: Path, source: str | None) -> Summary:
-        """Replay the inputs into `out`, which is made."""
+        """Replay the inputs into `out`, which is made; ConfigError for an unknown source."""
+        if source is not None and source not in SOURCES:
+            raise ConfigError(f"no source {source!r}; there are {', '.join(SOURCES)}")
         began = time.monotonic()
         out.mkdir(parents=True, exist_ok=True)
         findings: dict[str, Finding] = {}
@@ -87,7 +89,9 @@ class Replay:
             spool = Spool()
             try:
                 filled = self._read(reader, spool)
-                pipeline = build_pipeline(self._settings, filled, tells_history=True)
+                pipeline = build_pipeline(
+                    self._settings, filled, tells_history=True, keeps_history=False
+                )
                 for outcome in self._step(pipeline, spool):
                     changes = outcome.changes
                     findings |= {f.finding_id: f for f in changes.findings}

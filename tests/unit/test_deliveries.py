@@ -62,7 +62,10 @@ def test_numbers_that_hardly_moved_are_not_worth_an_edit(deliveries):
         ({"state": "resolved"}, "resolved"),
         ({"status": "retracted", "state": "resolved"}, "retracted"),
         ({"run_rate_per_day": Decimal(1860)}, "growth"),
-        ({"drivers": [make_driver(series="new", share=0.3)]}, "new_driver"),
+        (
+            {"drivers": [make_driver(series="a/b/new/USD/hour", run_rate_per_day=Decimal(310))]},
+            "new_driver",
+        ),
         ({"severity": "medium"}, "severity_up"),
     ],
 )

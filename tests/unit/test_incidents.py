@@ -122,3 +122,15 @@ def test_an_incident_that_is_long_over_is_forgotten(incidents):
     incidents.forget(T0 + HOUR)
     assert not incidents._incidents
     assert not incidents._incident_of
+
+
+def test_what_begins_days_later_on_another_series_is_an_incident_of_its_own(incidents):
+    (first,) = incidents.update([member(finding_id="a", series="s1")], T0)
+    soon = member(finding_id="b", series="s2", charge_period_start=T0 + 40 * HOUR)
+    (same,) = incidents.update([soon], T0 + 41 * HOUR)
+    later = member(finding_id="c", series="s3", charge_period_start=T0 + 200 * HOUR)
+    (other,) = incidents.update([later], T0 + 201 * HOUR)
+    back = member(finding_id="d", series="s3", charge_period_start=T0 + 400 * HOUR)
+    (again,) = incidents.update([back], T0 + 401 * HOUR)
+    assert same.incident_id == first.incident_id
+    assert other.incident_id == again.incident_id != first.incident_id

@@ -27,7 +27,7 @@ def test_what_is_usual_by_day_is_odd_by_night(watched):
         series.see(START + h, 10.0 if 9 <= h % 24 < 18 else 0.0)
     threshold = series.fleet.threshold("spike")
     assert series.judge(START + CALM + 3, 10.0)["spike"].surprise > threshold
-    assert series.judge(START + CALM + 14, 10.5)["spike"].surprise < threshold
+    assert series.judge(START + CALM + 14, 10.2)["spike"].surprise < threshold
 
 
 def test_a_cost_between_two_counts_of_machines_is_odd_and_one_more_is_not(watched):
