@@ -41,10 +41,12 @@ INDEX: Final = 4.0  # Pareto index of longer ones
 def fall(rings: Rings, row: int, point: tuple[int, float, int], scale: float, work: F64) -> float:
     """Return how far the last days stand under the second lowest of earlier weeks.
 
-    As a share of the typical root; NaN without three weeks. work[14:17] receive the middle, the
+    As a share of the typical root; NaN without four weeks. work[14:17] receive the middle, the
     lowest and the highest of these weeks per step.
     """
     step, cost, day = point
+    if step - rings.first[row] < 30 * day:
+        return np.nan
     stretches(rings, row, step, cost, (SHORT, LONG, day), work)
     lowest = second = np.inf
     known = 0
@@ -57,7 +59,7 @@ def fall(rings: Rings, row: int, point: tuple[int, float, int], scale: float, wo
             lowest = value
         elif value < second:
             second = value
-    return float((second - work[6]) / scale) if known > 2 and scale > 0.0 else np.nan
+    return float((second - work[6]) / scale) if known > 3 and scale > 0.0 else np.nan
 
 
 @compiled
@@ -148,7 +150,7 @@ class Drop(Column):
 
     kind: ClassVar[str] = "drop"
     on_close: ClassVar[bool] = True
-    share: ClassVar[float] = 0.15
+    share: ClassVar[float] = 0.08
     width: ClassVar[int] = LATEST + 2
 
     def _score(self, points: Points, out: Scores) -> None:
@@ -171,7 +173,7 @@ class Gone(Column):
 
     kind: ClassVar[str] = "gone"
     on_close: ClassVar[bool] = True
-    share: ClassVar[float] = 0.1
+    share: ClassVar[float] = 0.06
     width: ClassVar[int] = 4
 
     def _score(self, points: Points, out: Scores) -> None:

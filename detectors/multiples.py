@@ -63,8 +63,8 @@ def weigh(own: F32, cost: float, level: float, surprise: float, day: int) -> flo
 def follow(own: F32, cost: float, day: int) -> None:
     """Learn a closed cost.
 
-    A smaller unit is taken over when it was seen twice in a row, any other after a day of misses, or
-    at once where most costs miss anyway.
+    A smaller unit is taken over when it was seen twice in a row, any other after a day of misses,
+    or at once where most costs miss anyway.
     """
     unit = float(own[UNIT])
     whole = multiple(cost, unit, NEARLY) if unit > 0.0 else 0

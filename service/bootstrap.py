@@ -127,6 +127,8 @@ def build_notifiers(settings: Settings) -> dict[str, Notifier]:
                 f"receivers: {kind!r} is not a kind of destination; there are {known}"
             )
         notifier = NOTIFIERS[kind]
-        table = settings.notifiers.get(kind, {})
+        table = dict(settings.notifiers.get(kind, {}))
+        if "public_url" in notifier.Settings.__struct_fields__ and settings.api.public_url:
+            table.setdefault("public_url", settings.api.public_url)
         found[kind] = notifier(checked(table, notifier.Settings, f"notifiers.{kind}"))
     return found

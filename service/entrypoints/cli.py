@@ -150,13 +150,12 @@ def check_config(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> 
 
     def show(route: Route, depth: int) -> None:
         who = ", ".join(route.matchers) if route.matchers else "everything else"
-        if depth == 0:
-            who = "everything"
         receiver = route.receiver or "(as above)"
         floor = "" if route.min_impact is None else f", from {route.min_impact} on"
-        say(f"{'  ' * depth}{who} -> {receiver}{floor}{', and on' if route.continue_ else ''}")
         for child in route.routes:
             show(child, depth + 1)
+        on = ", then the next route too" if route.continue_ else ""
+        say(f"{'  ' * depth}{who} -> {receiver}{floor}{on}")
 
     with _one_line_errors():
         settings: Settings = load(file)
@@ -164,7 +163,7 @@ def check_config(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> 
         build_notifiers(settings)
         for name, known in settings.sources.items():
             kind = known.kind or "kind read from the files"
-            metric = known.metric or "effective"
+            metric = known.metric or "effective (billed, if the feed has no other)"
             say(
                 f"source {name}: {known.path} ({kind}), {metric} cost, "
                 f"final after {known.settles_after_hours:g} h"

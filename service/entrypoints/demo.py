@@ -14,7 +14,7 @@ from service.adapters.history import History
 from service.adapters.sources import Reader, SnapshotBook
 from service.adapters.spool import Spool
 from service.bootstrap import build_notifiers, build_pipeline, open_store
-from service.config import OwnerSettings, Settings, StoreSettings
+from service.config import ApiSettings, OwnerSettings, Settings, StoreSettings
 from service.core.events import Rejected
 from service.core.routing import Route
 from service.core.secret import Secret
@@ -85,6 +85,7 @@ class Demo:
     def _settings(self, slack: str) -> Settings:
         return Settings(
             store=StoreSettings(),
+            api=ApiSettings(public_url=f"http://127.0.0.1:{self._port}"),
             owners=OwnerSettings(sub_accounts=ACCOUNT_OWNERS),
             route=Route(receiver="everyone", min_impact=Decimal(25)),
             receivers={"everyone": [f"slack:{CHANNEL}", "console:"]},

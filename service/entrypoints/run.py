@@ -103,7 +103,7 @@ class Service:
         """Take in what is new and complete of one feed; tell whether there was anything."""
         source = self._settings.sources[name]
         new = _new_deliveries(source, book, self._clock())
-        if not new:
+        if not new and not book.has_untold:
             return False
         reader = Reader(
             new,

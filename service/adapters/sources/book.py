@@ -162,6 +162,11 @@ class SnapshotBook:
             ((micros(a.arrived_at), a.source, ENCODE(a.event)) for a in arrivals),
         )
 
+    @property
+    def has_untold(self) -> bool:
+        """Whether a reading was cut off before it was acknowledged: a reader tells it again."""
+        return self.db.execute("SELECT 1 FROM outbox LIMIT 1").fetchone() is not None
+
     def outbox(self, after: int = 0) -> Iterator[tuple[int, Arrival]]:
         """Yield what was not acknowledged, in order: (position, arrival)."""
         found = self.db.execute("SELECT * FROM outbox WHERE seq > ? ORDER BY seq", (after,))

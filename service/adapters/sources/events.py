@@ -1,6 +1,8 @@
 """Events as NDJSON: one FOCUS row a line, in FOCUS's spelling, with the x_ fields beside it.
 
 Decoding is strict: the sender speaks our contract. Of a key that a line has twice, the last counts.
+A row without x_EventId is named by its content and its turn among such rows of its file, for which
+a digest is kept in memory while the file is read.
 """
 
 from collections import Counter

@@ -100,13 +100,13 @@ def _grouped(files: Iterable[Path], folder: Path | None) -> Iterator[tuple[str, 
 
     The same file given twice is two deliveries.
     """
-    groups: dict[tuple[str, int], list[Path]] = {}
+    groups: dict[tuple[str, int], dict[Path, None]] = {}
     for file in files:
         name = without_part(file if folder is None else file.relative_to(folder))
         turn = 0
         while file in groups.get((name, turn), ()):
             turn += 1
-        groups.setdefault((name, turn), []).append(file)
+        groups.setdefault((name, turn), {})[file] = None
     for (name, _), members in groups.items():
         yield name, tuple(members)
 

@@ -34,6 +34,7 @@ class Reader(Tally):
 
     Arrivals come in no particular order. In `live`, call `acknowledge` when all that was yielded is
     safe; until then a new reader over the same book yields it again, under the same identities.
+    That is all that a reader without inputs yields.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Reader(Tally):
             complete += intake.complete()
             if delivery.delivery_id:
                 self._done.append((delivery.files[0], delivery.delivery_id))
-        if not self.read and not self.rejected:
+        if self._inputs and not self.read and not self.rejected:
             self.refuse(", ".join(map(_label, self._inputs)), NOTHING)
         news = settle(book, complete, self.notes.append)
         if self._mode == "live":

@@ -1,6 +1,7 @@
 """Tables: CSV and Parquet files as rows of text, so that one source reads both."""
 
 import csv
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
@@ -42,9 +43,9 @@ def read_table(path: Path, head: Head, wanted: Collection[str]) -> Table:
 
 
 def _refuse_doubles(columns: list[str]) -> None:
-    for name in columns:
-        if columns.count(name) > 1:
-            raise BrokenFileError(1, "format", f"the header names {name!r} twice")
+    for name, times in Counter(columns).items():
+        if times > 1:
+            raise BrokenFileError(1, "format", f"the header names {name[:80]!r} twice")
 
 
 class _BadLineError(Exception):

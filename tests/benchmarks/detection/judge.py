@@ -95,10 +95,8 @@ def judge(series, found, kinds=None) -> dict[str, Tally]:
 
 def table(tallies) -> str:
     """The tallies as lines for a person."""
-    lines = [
-        f"{'family':12} {'false/mo':>8} {'day 3-35':>8} {'day 0-3':>7}   recall (n), median and "
-        f"p90 delay in h, share spent before: {', '.join(KINDS)}"
-    ]
+    meaning = "   recall (n), median and p90 delay in h, share spent before: " + ", ".join(KINDS)
+    lines = [f"{'family':12} {'false/mo':>8} {'day 3-35':>8} {'day 0-3':>7}{meaning}"]
     for family, t in tallies.items():
         line = f"{family:12} {t.rate:8.3f} {t.young_rate:8.3f} {t.first_days:7d} "
         for kind in KINDS:

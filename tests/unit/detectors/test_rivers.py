@@ -88,10 +88,10 @@ def test_a_panic_of_rust_is_counted_and_the_series_starts_afresh():
     name = "river.anomaly.StandardAbsoluteDeviation"
     fleet = Fleet(1, {name: {}})
     fleet.resize(1)
-    run(fleet, name, np.ones(60))
+    run(fleet, name, np.random.default_rng(1).lognormal(0, 0.1, 160))
     detector = fleet.detectors[name]
     detector._models[0] = Panics()
     detector._copied = False
-    assert fleet.score(*as_columns([(0, START + 60, 2.0)]))[name].surprise[0] == 0.0
+    assert fleet.score(*as_columns([(0, START + 160, 2.0)]))[name].surprise[0] == 0.0
     assert detector.faults == 1
     assert not isinstance(detector._models[0], Panics)

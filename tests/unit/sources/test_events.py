@@ -7,7 +7,7 @@ import pytest
 from tests.reading import bill, iso, read, write_ndjson
 
 
-def test_rows_without_a_name_are_named_by_their_content_and_turn(tmp_path):
+def test_pitfall_3_rows_without_a_name_are_named_by_their_content_and_turn(tmp_path):
     rows = [bill(1), bill(1), bill(2)]
     first = read(write_ndjson(tmp_path / "a.ndjson", rows))
     again = read(write_ndjson(tmp_path / "b.ndjson", rows))

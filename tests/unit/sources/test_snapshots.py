@@ -79,7 +79,7 @@ def test_in_replay_a_restatement_arrives_with_the_newest_row_of_its_snapshot(boo
     }
 
 
-def test_a_fee_for_the_month_does_not_say_how_far_the_data_reach(book, tmp_path):
+def test_pitfall_9_a_fee_for_the_month_does_not_say_how_far_the_data_reach(book, tmp_path):
     fee = bill(0, "700", ChargePeriodStart=iso(START), ChargePeriodEnd=LATER)
     deliver(book, tmp_path, [fee, bill(1, "1")])
     result = deliver(book, tmp_path, [fee, bill(1, "2"), bill(2)])
@@ -185,9 +185,14 @@ def test_what_was_not_acknowledged_is_told_again_even_if_its_file_was_overwritte
     with SnapshotBook(tmp_path / "book") as book:
         first = deliver(book, tmp_path, [bill(1, "1"), bill(2)], mode="live")
     with SnapshotBook(tmp_path / "book") as book:
+        assert book.has_untold
+        assert read(book=book, mode="live").arrivals == first.arrivals
         second = deliver(book, tmp_path, [bill(1, "2"), bill(2)], mode="live")
     assert second.arrivals[:2] == first.arrivals
     assert [(e.billed_cost, e.x_revision) for e in second.events[2:]] == [(2, 1)]
+    with SnapshotBook(tmp_path / "book") as book:
+        book.acknowledge([])
+        assert not book.has_untold
 
 
 def test_a_reading_that_was_broken_off_is_forgotten(tmp_path):

@@ -1,0 +1,179 @@
+"""`spendwatch run` on one machine: history learnt, a spike told once across kill -9."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from service.entrypoints.local_slack import build_app, serve
+
+SPENDWATCH = Path(sys.executable).with_name("spendwatch")
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def slack():
+    app = build_app(channels=["spend"], rate_limit=False, processing_seconds=0.0)
+    with serve(app) as url:
+        yield url, app.state.slack
+
+
+@pytest.fixture
+def port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def config(tmp_path, slack, port):
+    (tmp_path / "exports").mkdir()
+    (tmp_path / "token").write_text("xoxb-test")
+    path = tmp_path / "spendwatch.toml"
+    path.write_text(f"""
+data_dir = "{tmp_path / "var"}"
+[sources.cloud]
+path = "{tmp_path / "exports"}"
+[route]
+receiver = "team"
+min_impact = "20"
+[receivers]
+team = ["slack:#spend"]
+[notifiers.slack]
+token_file = "token"
+base_url = "{slack[0]}/api/"
+[api]
+port = {port}
+""")
+    return path
+
+
+@pytest.fixture
+def start(config):
+    running = []
+
+    def start():
+        process = subprocess.Popen([SPENDWATCH, "run", "--config", str(config)])
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def wait_for(check, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = check()
+        if found:
+            return found
+        time.sleep(0.2)
+    pytest.fail(f"never came true: {check}")
+
+
+def ask(port, path):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return json.load(answer)
+    except OSError:
+        return None
+
+
+def write(folder, name, rows):
+    """Put a file there as an exporter does: written elsewhere, then moved; older than a moment."""
+    part = folder.parent / f"{name}.part"
+    part.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    before = time.time() - 60
+    os.utime(part, (before, before))
+    part.rename(folder / "exports" / name)
+
+
+def rows(first, last, cost, revision=0):
+    """Rows of one machine for the hours `first` to `last` before now."""
+    now = datetime.now(tz=UTC).replace(minute=0, second=0, microsecond=0)
+    noise = random.Random(3)  # noqa: S311 - not a secret
+    for ago in range(first, last - 1, -1):
+        start = now - ago * HOUR
+        yield {
+            "BilledCost": f"{cost + noise.gauss(0, 0.05):.4f}", "BillingCurrency": "USD",
+            "ChargePeriodStart": start.isoformat(), "ChargePeriodEnd": (start + HOUR).isoformat(),
+            "ChargeCategory": "Usage", "ServiceName": "Compute", "SubAccountId": "1",
+            "ResourceId": "vm-1", "SkuId": "S", "Tags": {"team": "search"},
+            "x_EventId": f"{start:%Y%m%d%H}", "x_Revision": revision,
+        }  # fmt: skip
+
+
+def said(workspace):
+    return [m for m in workspace.channel("spend").messages if m.get("thread_ts") in (None, m["ts"])]
+
+
+def test_history_is_learnt_a_spike_is_told_once_and_withdrawn_when_restated(
+    config, start, slack, port
+):
+    folder, workspace = config.parent, slack[1]
+    write(folder, "history.ndjson", rows(21 * 24, 4, 10))
+    process = start()
+    wait_for(lambda: (ask(port, "/v1/status") or {}).get("sources"))
+    wait_for(lambda: ask(port, "/v1/status")["sources"][0]["events"] == 21 * 24 - 3)
+    assert said(workspace) == []
+
+    write(folder, "today.ndjson", rows(3, 2, 60))
+    wait_for(lambda: said(workspace))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    process = start()
+    wait_for(lambda: (ask(port, "/v1/status") or {}).get("state") == "ok")
+    write(folder, "restated.ndjson", rows(3, 2, 10, revision=1))
+    wait_for(lambda: (ask(port, "/v1/findings") or {"items": []})["items"])
+    wait_for(lambda: {f["status"] for f in ask(port, "/v1/findings")["items"]} == {"retracted"})
+    wait_for(lambda: "Withdrawn" in json.dumps(said(workspace)[0]))
+    assert len(said(workspace)) == 1
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+
+
+def test_a_rejected_row_is_kept_counted_and_stops_nothing(config, start, port):
+    folder = config.parent
+    write(folder, "mixed.ndjson", [*rows(50, 40, 10), {"BilledCost": "much"}, *rows(39, 30, 10)])
+    process = start()
+    source = wait_for(lambda: (ask(port, "/v1/status") or {}).get("sources"))[0]
+    wait_for(lambda: ask(port, "/v1/status")["sources"][0]["rejected"] == 1)
+    assert source["events"] == 21
+    letter = json.loads((folder / "var" / "dead_letters.ndjson").read_text())
+    assert (letter["row"], "BilledCost" in letter["reason"]) == (12, True)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+
+
+def test_a_feed_that_is_not_there_is_one_line(tmp_path):
+    (tmp_path / "c.toml").write_text('[sources.a]\npath = "nowhere"')
+    run = subprocess.run(
+        [SPENDWATCH, "run", "--config", tmp_path / "c.toml"], capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert run.stderr.strip() == "spendwatch: sources.a.path: nowhere is not there"
+
+
+def test_the_demo_runs_to_its_end_and_delivers_everything(port):
+    run = subprocess.run(
+        [SPENDWATCH, "demo", "--once", "--port", str(port)], capture_output=True, text=True,
+        timeout=115, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "0 failed" in run.stdout
+    assert run.stdout.count("[notice]") >= 8
+    assert "batch-embed" in run.stdout
+    assert "Withdrawn" in run.stdout

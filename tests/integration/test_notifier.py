@@ -1,0 +1,178 @@
+"""The notifier's loop: claimed, sent, concluded; an ambiguous send is looked for, not repeated."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from service.adapters.notifiers.slack import Slack, SlackSettings
+from service.core.ports import Changes, Refused, Retry, Sent, Unknown
+from service.core.secret import Secret
+from service.entrypoints.local_slack import build_app, serve
+from service.entrypoints.local_slack_workspace import Fault
+from service.entrypoints.notifier import LEASE, MOST_ATTEMPTS, Sender, wait_before_retry
+from service.telemetry import Metrics
+from tests.factories import make_notice
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+
+class Clock:
+    def __init__(self):
+        self.now = NOW
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture(scope="module")
+def server():
+    app = build_app(channels=["spend"], rate_limit=False, processing_seconds=0.0)
+    with serve(app) as url:
+        yield url, app.state.slack
+
+
+@pytest.fixture
+def workspace(server):
+    server[1].channel("spend").messages.clear()
+    server[1].faults.clear()
+    return server[1]
+
+
+@pytest.fixture
+async def sender(store, server, clock):
+    settings = SlackSettings(
+        token=Secret("xoxb-1"), base_url=f"{server[0]}/api/", timeout_seconds=2
+    )
+    slack = Slack(settings)
+    yield Sender(store, {"slack": slack}, Metrics("test"), clock)
+    await slack.close()
+
+
+def save(store, *notices):
+    offset = store.offset()
+    changes = Changes(previous=offset, offset=offset + 1, notices=notices)
+    assert store.save(changes) == "saved"
+
+
+def notice(seq=0, action="post", **values):
+    values = {"destination": "slack:#spend", "at": NOW, "chart": None} | values
+    return make_notice(delivery_id=f"d{seq}", seq=seq, action=action, **values)
+
+
+def posts(workspace):
+    return [m for m in workspace.channel("spend").messages if m.get("thread_ts") is None]
+
+
+async def test_a_conversation_is_a_post_its_edits_and_its_thread(sender, store, workspace):
+    save(store, notice(0), notice(1, "edit"), notice(2, "thread"))
+    await sender.drain()
+    assert store.delivery_counts()["sent"] == 3
+    assert len(posts(workspace)) == 1
+    assert len(workspace.channel("spend").messages) == 2
+
+
+async def test_a_post_whose_reply_was_lost_is_found_and_not_repeated(
+    sender, store, workspace, clock
+):
+    workspace.faults.append(Fault("chat.postMessage", lost=True))
+    save(store, notice(0))
+    await sender.drain()
+    assert store.delivery_counts()["unknown"] == 1
+    clock.now += timedelta(minutes=1)
+    await sender.drain()
+    assert store.delivery_counts()["sent"] == 1
+    assert len(posts(workspace)) == 1
+
+
+async def test_a_reply_in_a_thread_whose_answer_was_lost_is_found_too(
+    sender, store, workspace, clock
+):
+    save(store, notice(0))
+    await sender.drain()
+    workspace.faults.append(Fault("chat.postMessage", lost=True))
+    save(store, notice(1, "thread"))
+    await sender.drain()
+    clock.now += timedelta(minutes=1)
+    await sender.drain()
+    assert store.delivery_counts()["sent"] == 2
+    assert len(workspace.channel("spend").messages) == 2
+
+
+async def test_a_sender_that_died_after_its_claim_leaves_the_notice_to_the_next(
+    sender, store, workspace, clock
+):
+    save(store, notice(0))
+    assert store.claim(NOW, LEASE) is not None
+    await sender.drain()
+    assert posts(workspace) == []
+    clock.now += LEASE
+    await sender.drain()
+    assert len(posts(workspace)) == 1
+
+
+async def test_rate_limits_are_obeyed(sender, store, workspace, clock):
+    workspace.faults.append(Fault("chat.postMessage", status=429, retry_after=7))
+    save(store, notice(0))
+    await sender.drain()
+    assert store.next_due() == NOW + timedelta(seconds=7)
+    clock.now += timedelta(seconds=7)
+    await sender.drain()
+    assert len(posts(workspace)) == 1
+
+
+async def test_a_channel_that_is_not_there_is_dead_with_words_for_a_person(sender, store):
+    save(store, notice(0, destination="slack:#nowhere"))
+    await sender.drain()
+    (delivery,) = store.deliveries("dead")
+    assert "channel" in delivery.error
+
+
+async def test_a_kind_nobody_configured_is_dead_and_says_so(sender, store):
+    save(store, notice(0, destination="pigeon:loft"))
+    await sender.drain()
+    assert store.deliveries("dead")[0].error == "no notifier of kind 'pigeon' is configured"
+
+
+async def test_a_fault_in_one_notifier_stops_no_other(store, clock):
+    class Broken:
+        async def send(self, _notice, _ref):
+            raise ZeroDivisionError
+
+        async def find(self, _notice, _ref=None):
+            return Retry("not there")
+
+    class Works(Broken):
+        async def send(self, _notice, _ref):
+            return Sent({})
+
+    sender = Sender(store, {"bad": Broken(), "good": Works()}, Metrics("test"), clock)
+    save(store, notice(0, destination="bad:x"), notice(1, destination="good:x"))
+    await sender.drain()
+    counts = store.delivery_counts()
+    assert (counts["unknown"], counts["sent"]) == (1, 1)
+
+
+async def test_what_never_gets_through_is_given_up_in_the_end(store, clock):
+    class Away:
+        async def send(self, _notice, _ref):
+            return Retry("away")
+
+    sender = Sender(store, {"x": Away()}, Metrics("test"), clock)
+    save(store, notice(0, destination="x:y"))
+    for _ in range(MOST_ATTEMPTS):
+        await sender.send_next()
+        clock.now += timedelta(minutes=5)
+    assert store.deliveries("dead")[0].error == f"gave up after {MOST_ATTEMPTS} attempts: away"
+
+
+def test_waits_double_up_to_five_minutes_and_leave_what_is_unknown_time_to_arrive():
+    waits = [wait_before_retry(n, Retry("x")).total_seconds() for n in (1, 2, 3, 10, 100)]
+    assert waits == [1, 2, 4, 300, 300]
+    assert wait_before_retry(1, Unknown("x")) == timedelta(seconds=15)
+    assert wait_before_retry(1, Retry("x", after=timedelta(hours=1))) == timedelta(hours=1)
+    assert wait_before_retry(1, Refused("x")) == timedelta(seconds=1)
