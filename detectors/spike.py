@@ -143,7 +143,7 @@ def _records(rings: Rings, row: int, state: F32, step: int, value: float) -> tup
     if step - 1 <= rings.last[row]:
         before = float(ring[(step - 1) % len(ring)])
         usual = max(here, float(state[RECORDS + (slot - 2) % SLOTS]))
-        if before <= usual and ALIKE * before <= value <= before / ALIKE:
+        if ALIKE * before <= usual and ALIKE * before <= value <= before / ALIKE:
             return max(here, value), value
     return max(here, float(state[RECORDS + (slot + 1) % SLOTS])), 0.0
 
@@ -177,8 +177,9 @@ def view(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work
     learnt = float(state[LEARNT])
     residue = (learnt * state[RESIDUAL] + PRIOR * day) / (learnt + day)
     spread = spread / max(count - 1, 1) + (0.004 + 0.5 * residue) * unit + 0.002 * centre
-    # The less the hour tells, the more of the record at this hour counts as usual.
-    blend = min(1.0, 8.0 * residue)
+    # The less the hour tells, the more of the record at this hour counts as usual: all of it where
+    # the hour is mostly idle, for then the spread tells nothing of how late or early work may be.
+    blend = min(1.0, 8.0 * residue) if centre > tiny else 1.0
     for k in range(2):
         high = work[HIGH] if k == 0 else work[WEEK]
         high = max(high + blend * max(0.0, here - high), overrun, tiny)

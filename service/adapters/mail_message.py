@@ -55,7 +55,9 @@ def message_of(
     message["X-Auto-Response-Suppress"] = "All"
     message["Precedence"] = "bulk"
     message.set_content(_text(notice))
-    link = None if public_url is None else f"{public_url.rstrip('/')}/#incident-{notice.incident_id}"
+    link = (
+        None if public_url is None else f"{public_url.rstrip('/')}/#incident-{notice.incident_id}"
+    )
     page = _TEMPLATES.get_template("notice_email.html").render(
         said=words(notice.incident),
         news=clean(notice.text, 1000) if notice.action == "thread" else None,

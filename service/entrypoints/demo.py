@@ -18,8 +18,8 @@ from service.config import ApiSettings, OwnerSettings, Settings, StoreSettings
 from service.core.events import Rejected
 from service.core.routing import Route
 from service.core.secret import Secret
-from service.entrypoints.api.serve import serve
 from service.entrypoints.local_slack import build_app as build_slack
+from service.entrypoints.local_slack import serve as serve_slack
 from service.entrypoints.machine import Machine, Parts, utc_now
 from service.entrypoints.serve import stopped_by_signal
 from service.telemetry import Metrics, configure_logging
@@ -54,7 +54,7 @@ class Demo:
         self._say("")
         with (
             tempfile.TemporaryDirectory(prefix="spendwatch-demo-") as folder,
-            serve(build_slack(channels=[CHANNEL.removeprefix("#")])) as slack,
+            serve_slack(build_slack(channels=[CHANNEL.removeprefix("#")])) as slack,
         ):
             settings = self._settings(slack)
             with open_store(settings, Path(folder)) as store:

@@ -7,20 +7,17 @@ into any of them. Its page at `/` looks like the channel. Nothing is kept when i
 
 import asyncio
 import json
-import socket
-import threading
-import time
 from asyncio import BaseTransport
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.entrypoints.api.serve import serve as api_serve
 from service.entrypoints.local_slack_page import page
 from service.entrypoints.local_slack_workspace import Args, Fault, SlackError, Workspace
 
@@ -129,21 +126,9 @@ class _Protocol(H11Protocol):
         super().connection_lost(exc)
 
 
-@contextmanager
-def serve(app: FastAPI, port: int = 0, host: str = "127.0.0.1") -> Iterator[str]:
-    """Serve in a thread until the block ends; yields the address, without a slash at its end.
+def serve(app: FastAPI, port: int = 0) -> AbstractContextManager[str]:
+    """Serve in a thread within the `with` block; yields the address, without a slash at its end.
 
     The Web API is at `/api/` below it, the page at `/`. Port 0 takes a free one.
     """
-    with socket.create_server((host, port)) as listening:
-        config = uvicorn.Config(app, log_level="error", http=_Protocol, ws="none", lifespan="off")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
-        thread.start()
-        while not server.started and thread.is_alive():
-            time.sleep(0.005)
-        try:
-            yield f"http://{host}:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(10)
+    return api_serve(app, port=port, http=_Protocol)

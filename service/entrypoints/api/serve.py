@@ -1,10 +1,11 @@
 """A web server for an application, in a thread of its own, that stops when it is told to."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Literal
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -15,11 +16,17 @@ ENDS_WITHIN_SECONDS: Final = 3
 
 
 @contextmanager
-def serve(app: ASGIApp, host: str = LOCAL, port: int = 0) -> Iterator[str]:
+def serve(
+    app: ASGIApp,
+    host: str = LOCAL,
+    port: int = 0,
+    *,
+    http: type[asyncio.Protocol] | Literal["auto"] = "auto",
+) -> Iterator[str]:
     """Serve within the `with` block; yields the address, `http://host:port`.
 
     Port 0 takes any free one. OSError when the port is taken, before anything is served. On the
-    way out, requests under way have `ENDS_WITHIN_SECONDS` to end.
+    way out, requests under way have `ENDS_WITHIN_SECONDS` to end. `http` is uvicorn's protocol.
     """
     listener = socket.create_server((host, port), family=_family(host))
     # asyncio sets this only on sockets that name their protocol; without it a keep-alive answer
@@ -33,6 +40,7 @@ def serve(app: ASGIApp, host: str = LOCAL, port: int = 0) -> Iterator[str]:
         timeout_graceful_shutdown=ENDS_WITHIN_SECONDS,
         lifespan="off",
         ws="none",
+        http=http,
     )
     server = _Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), name="api", daemon=True)
