@@ -19,8 +19,8 @@ DAYS_PER_MONTH: Final = 30.4375
 DEFAULT_TOLERATED: Final = 100.0
 # Pooled over calibration series: surprise per power of ten of the rate, and what is given back
 # because findings of several detectors on one oddity count once.
-STRETCH: Final = 1.4
-OVERLAP: Final = 0.12
+STRETCH: Final = 1.2
+OVERLAP: Final = 0.32
 
 
 class Fleet:
