@@ -48,7 +48,6 @@ contract: setup ## tests that run over every plugin
 
 integration: setup ## real servers on loopback, the real browser, the real commands
 	$(BIN)/pytest -q tests/integration tests/e2e
-	$(BIN)/pytest -q tests/unit -m slow
 
 bench-detection: setup ## detection figures, against named peers, into tests/benchmarks/detection
 	$(BIN)/python -m tests.benchmarks.detection

@@ -90,11 +90,14 @@ class Detector(Protocol):
     """The column form of one detector: one row per series, all rows of a batch in array operations.
 
     `kind` names what it finds. `on_close` is true for a detector that may only judge a period that
-    the watermark has closed, because a late row would look like what it looks for.
+    the watermark has closed, because a late row would look like what it looks for. `remembers` is
+    true for one that judges a period together with those before it, and so stays surprised for a
+    while after they are over.
     """
 
     kind: ClassVar[str]
     on_close: ClassVar[bool]
+    remembers: ClassVar[bool]
 
     def resize(self, rows: int) -> None:
         """Make room for `rows` series; the state of those already known stays."""

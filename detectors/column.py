@@ -44,6 +44,7 @@ class Column:
 
     kind: ClassVar[str]
     on_close: ClassVar[bool] = False
+    remembers: ClassVar[bool] = True
     share: ClassVar[float] = 1.0  # of the budget of false findings, relative to its neighbours
     width: ClassVar[int]
 

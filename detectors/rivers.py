@@ -58,6 +58,7 @@ class RiverColumn(Column):
     """Column form of a River class over many series; `settings` are what its constructor takes."""
 
     kind: ClassVar[str] = "river"
+    remembers: ClassVar[bool] = False
     width: ClassVar[int] = SPAN + 1
 
     def __init__(self, history: History, name: str, **settings: Any) -> None:

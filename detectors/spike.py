@@ -163,6 +163,8 @@ def view(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work
     here, overrun = float(state[RECORDS + step % _slots(day)]), 0.0
     if day > 1:
         here, overrun = _records(rings, row, state, step, value)
+    if step - rings.first[row] < _slots(day):
+        here = ever
     unit = root(max(float(state[LEVEL]), 0.05 * power(ever)))
     work[0:4] = 0.0
     work[RESIDUE] = work[SHARE] = 0.0
@@ -260,6 +262,7 @@ class Spike(Column):
     """Column form."""
 
     kind: ClassVar[str] = "spike"
+    remembers: ClassVar[bool] = False
     share: ClassVar[float] = 0.35
     width: ClassVar[int] = RECORDS + SLOTS
 

@@ -23,6 +23,7 @@ ENVIRONMENT: Final[Mapping[str, tuple[str, ...]]] = {
     "SPENDWATCH_EMAIL_PASSWORD": ("notifiers", "email", "password"),
 }
 SECRETS: Final = frozenset({"token", "password"})
+DEFAULT_DETECTORS: Final = ("spike", "shift", "creep", "drop", "gone")
 _T = TypeVar("_T")
 
 
@@ -48,7 +49,7 @@ class DetectionSettings(_Section, frozen=True):
 
     false_findings_per_1000_resource_months: float = 100
     detectors: dict[str, dict[str, Any]] = msgspec.field(
-        default_factory=lambda: {"spike": {}, "shift": {}, "creep": {}, "drop": {}}
+        default_factory=lambda: {name: {} for name in DEFAULT_DETECTORS}
     )
     purchases_from: dict[str, Decimal] = msgspec.field(
         default_factory=lambda: {"USD": Decimal(1000), "EUR": Decimal(1000)}

@@ -256,12 +256,12 @@ class Stretches:
         """Return the stretch that goes on now."""
         return self._live.get((series, detector))
 
-    def recent(self, series: SeriesKey, detector: str, step: int) -> Stretch | None:
-        """Return the stretch that a step may belong to: its detector was odd a moment ago."""
+    def recent(self, series: SeriesKey, detector: str, step: int, within: int) -> Stretch | None:
+        """Return the newest stretch if its detector was odd at most `within` steps ago."""
         known = self._newest.get((series, detector))
         if known is None or known.status == "retracted":
             return None
-        return known if step - known.hot_step <= QUIET_STEPS[known.step_hours] else None
+        return known if step - known.hot_step <= within else None
 
     def of(self, series: SeriesKey) -> list[Stretch]:
         """Return every stretch of a series that may still change."""
@@ -270,7 +270,8 @@ class Stretches:
     def raise_or_extend(self, fresh: Stretch, step: int, score: Score, at: datetime) -> Stretch:
         """Note an odd point: in the stretch that goes on, or as the first of a new one."""
         live = self._live.get((fresh.series, fresh.detector))
-        recent = self.recent(fresh.series, fresh.detector, step)
+        quiet = QUIET_STEPS[fresh.step_hours]
+        recent = self.recent(fresh.series, fresh.detector, step, quiet)
         if live is not None and live is not recent:
             self.end(live)
             live = None

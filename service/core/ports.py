@@ -79,8 +79,13 @@ class Fleet(Protocol):
         """Put the ledger's present values into history; NaN for a row that vanished."""
         ...
 
-    def score(self, rows: I64, steps: I64, costs: F64) -> dict[str, Scores]:
-        """Judge points by every detector; changes nothing."""
+    def score(
+        self, rows: I64, steps: I64, costs: F64, *, on_close: bool | None = None
+    ) -> dict[str, Scores]:
+        """Judge points by every detector, or only by those that are `on_close` or are not.
+
+        Changes nothing. To the former, NaN is a period for which nothing arrived.
+        """
         ...
 
     def learn(self, rows: I64, steps: I64, costs: F64) -> None:

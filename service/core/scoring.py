@@ -19,11 +19,13 @@ from service.core.events import SeriesKey
 from service.core.findings import QUIET_STEPS, OddPoint, Stretch, Stretches
 from service.core.ledger import Ledger
 from service.core.ports import Fleet
+from service.core.presence import Presence
 
 # A period closes one step after its end: its rows had that long to come.
 CLOSES_AFTER_STEPS: Final = 1
 # How far a restated period may reach forward through a detector's memory.
 REJUDGE_STEPS: Final = {1: 168, 24: 28}
+RECALLS_STEPS: Final = {1: 168, 24: 14}
 CHART_STEPS: Final = {1: 168, 24: 42}
 BACKFILL_AGE: Final = timedelta(hours=48)
 
@@ -60,6 +62,7 @@ class Scoring:
         self._newest: list[int] = []
         self._learnt: list[int] = []
         self._open: dict[int, dict[int, float]] = {}
+        self._presence = Presence(24 // step_hours)
 
     def __len__(self) -> int:
         return len(self._key_of)
@@ -121,7 +124,8 @@ class Scoring:
             ]
         )
         self._fleet.resize(len(self._key_of))
-        scores = self._fleet.score(rows, steps, np.where(np.isnan(costs), 0.0, costs))
+        known = np.where(np.isnan(costs), 0.0, costs)
+        scores = self._fleet.score(rows, steps, known, on_close=False)
         restated = [index for index, row in enumerate(rows) if step <= self._newest[row]]
         before = {index: self._rescore(points[index].series, step) for index in restated}
         self._record(step, rows, steps, costs)
@@ -129,8 +133,6 @@ class Scoring:
             self._rejudge(points[index].series, step, actuals[index], before[index])
         too_late = {index for index in restated if self._is_settled(points[index])}
         for name, found in scores.items():
-            if self._fleet.detectors[name].on_close:
-                continue
             for odd in np.flatnonzero(found.surprise >= self._fleet.threshold(name)).tolist():
                 actual, series = actuals[odd], points[odd].series
                 is_live = self._stretches.live(series, name) is not None
@@ -152,7 +154,7 @@ class Scoring:
                 continue
             score = scores[stretch.detector].at(index)
             near = 0 < point.step - stretch.last_step <= QUIET_STEPS[self._hours]
-            alone = score.since == point.step  # the detector judges each period by itself
+            alone = not self._fleet.detectors[stretch.detector].remembers
             if near and alone and score.surprise < stretch.threshold:
                 found = OddPoint.of(actual, score)
                 if stretch.goes_on_with(found):
@@ -170,9 +172,10 @@ class Scoring:
         series, step = point.series, point.step
         detector, score = self._fleet.detectors[name], scores.at(index)
         found = OddPoint.of(actual, score)
-        recent = self._stretches.recent(series, name, step)
         if (found.excess >= 0) == detector.on_close or not found.excess:
             return
+        steps = RECALLS_STEPS if detector.remembers else QUIET_STEPS
+        recent = self._stretches.recent(series, name, step, steps[self._hours])
         if recent is not None and step not in recent.points and not recent.goes_on_with(found):
             recent.hot_step = max(recent.hot_step, step)
             return  # the detector remembers what is over: nothing of it costs now
@@ -261,23 +264,26 @@ class Scoring:
             ]
             if points:
                 rows, steps, costs = as_columns(points)
-                self._judge_closed(step, rows, steps, costs)
+                self._judge_closed(step, rows, costs)
                 self._fleet.learn(rows, steps, costs)
                 for row, _, _ in points:
                     self._learnt[row] = step
 
-    def _judge_closed(self, step: int, rows: I64, steps: I64, costs: F64) -> None:
-        """Let the detectors judge that may only speak of a closed period."""
+    def _judge_closed(self, step: int, rows: I64, costs: F64) -> None:
+        """Let the detectors judge that may only speak of a closed period.
+
+        A series without a row spent nothing, if its source is complete; else nobody knows.
+        """
         at = start_of(step + 1 + CLOSES_AFTER_STEPS, self._hours)
-        for name, detector in self._fleet.detectors.items():
-            if not detector.on_close:
-                continue
-            scores = detector.score(rows, steps, costs)
-            for index in np.flatnonzero(scores.surprise >= self._fleet.threshold(name)):
+        absent = self._presence.close(step, rows)
+        rows = np.concatenate([rows, absent])
+        costs = np.concatenate([costs, np.full(len(absent), np.nan)])
+        found = self._fleet.score(rows, np.full_like(rows, step), costs, on_close=True)
+        for name, scores in found.items():
+            for index in np.flatnonzero(scores.surprise >= self._fleet.threshold(name)).tolist():
                 series = self._key_of[int(rows[index])]
-                actual = self._ledger.point(series, step)
-                if actual is not None:
-                    self._raise(name, Point(series, step, at), actual, scores, int(index))
+                actual = self._ledger.point(series, step) or money.ZERO
+                self._raise(name, Point(series, step, at), actual, scores, index)
 
     def _row(self, series: SeriesKey) -> int:
         row = self._row_of.get(series)
@@ -286,6 +292,7 @@ class Scoring:
             self._key_of.append(series)
             self._newest.append(-1)
             self._learnt.append(-1)
+            self._presence.add(series.source)
         return row
 
     def _is_settled(self, point: Point) -> bool:

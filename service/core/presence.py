@@ -1,0 +1,47 @@
+"""Presence: which series had a row in a closed period, and whether their source was complete."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.base import I64
+
+# A source is complete when this share of the series that it told of within a day are there.
+COMPLETE: Final = 0.8
+LOOKED_FOR_DAYS: Final = 8
+NEVER: Final = -(2**40)
+
+
+class Presence:
+    """Remembers when each row was there last; rows are numbered in the order of `add`."""
+
+    def __init__(self, steps_per_day: int) -> None:
+        self._day = steps_per_day
+        self._sources: dict[str, int] = {}
+        self._source: list[int] = []
+        self._seen: NDArray[np.int64] = np.empty(0, np.int64)
+
+    def add(self, source: str) -> None:
+        """Add a row of a source."""
+        self._source.append(self._sources.setdefault(source, len(self._sources)))
+
+    def close(self, step: int, present: I64) -> I64:
+        """Note who is there in a step that closed; return who is not though the source is complete.
+
+        Rows that were not there for `LOOKED_FOR_DAYS` are no longer looked for.
+        """
+        count = len(self._source)
+        if len(self._seen) < count:
+            more = np.full(count - len(self._seen), NEVER, np.int64)
+            self._seen = np.concatenate([self._seen, more])
+        source = np.array(self._source, np.int64)
+        here = np.zeros(count, bool)
+        here[present] = True
+        recent = self._seen >= step - self._day
+        told = np.bincount(source[recent], minlength=len(self._sources))
+        there = np.bincount(source[recent & here], minlength=len(self._sources))
+        complete = (told > 0) & (there >= COMPLETE * told)
+        self._seen[present] = np.maximum(self._seen[present], step)
+        missing = ~here & complete[source] & (self._seen >= step - LOOKED_FOR_DAYS * self._day)
+        return np.flatnonzero(missing & (self._seen < step)).astype(np.int64)

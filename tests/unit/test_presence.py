@@ -1,0 +1,44 @@
+"""A series without a row spent nothing only if its source is complete."""
+
+import numpy as np
+import pytest
+
+from service.core.presence import LOOKED_FOR_DAYS, Presence
+
+
+@pytest.fixture
+def presence():
+    presence = Presence(24)
+    for _ in range(10):
+        presence.add("aws")
+    presence.add("azure")
+    presence.close(1000, np.arange(11))
+    return presence
+
+
+def close(presence, step, *rows):
+    return presence.close(step, np.array(rows, dtype=np.int64)).tolist()
+
+
+def test_one_missing_of_many_is_missing(presence):
+    assert close(presence, 1001, *range(9), 10) == [9]
+
+
+def test_when_many_are_missing_the_source_is_late_and_nobody_is_gone(presence):
+    assert close(presence, 1001, 0, 1, 2, 10) == []
+
+
+def test_each_source_is_judged_by_itself(presence):
+    assert close(presence, 1001, *range(10)) == []
+    assert close(presence, 1002, *range(9)) == [9]
+
+
+def test_who_was_never_there_is_not_missing(presence):
+    presence.add("aws")
+    assert close(presence, 1001, *range(10), 10) == []
+
+
+def test_who_is_gone_for_long_is_no_longer_looked_for(presence):
+    for step in range(1001, 1000 + 24 * LOOKED_FOR_DAYS + 1):
+        assert close(presence, step, *range(9), 10) == [9]
+    assert close(presence, 1001 + 24 * LOOKED_FOR_DAYS, *range(9), 10) == []
