@@ -247,6 +247,7 @@ class Pipeline:
             ended_at=stretch.ended_at,
             resource_name=about.resource_name,
             backfill=stretch.backfill,
+            is_new_level=stretch.is_new_level,
         )
         dirty, stretch.dirty = stretch.dirty, set()
         return Member(finding, stretch.points, stretch.step_hours, dirty, stretch.last_step)

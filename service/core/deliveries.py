@@ -114,7 +114,7 @@ class Deliveries:
             return []
         said = self._said_elsewhere.get(incident.incident_id, ZERO)
         for destination, target in self._router.destinations(labels_of(incident)).items():
-            if destination not in told and _is_worth(incident, said + target.min_impact):
+            if destination not in told and _is_worth(incident, 2 * said + target.min_impact):
                 told[destination] = _Told(
                     seq=0,
                     why=target.why,
@@ -150,7 +150,11 @@ class Deliveries:
                 self._idle -= resources
 
     def _is_inhibited(self, incident: Incident) -> bool:
-        """Tell whether it is said already: what an idle GPU costs is in the notice about it."""
+        """Tell whether it is said already: what an idle GPU costs is in the notice about it.
+
+        Once it was, it is told only when it has doubled: a detector that remembers goes on for a
+        while after the GPU was stopped.
+        """
         if CAUSES.get(incident.kind) != "more":
             return False
         return _resources(incident) <= self._idle

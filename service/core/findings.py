@@ -58,6 +58,7 @@ class Finding(msgspec.Struct, kw_only=True):
     ended_at: datetime | None = None
     resource_name: str | None = None
     backfill: bool = False
+    is_new_level: bool = False
 
 
 def finding_id_of(series: str, detector: str, first_period: datetime) -> str:
@@ -114,6 +115,7 @@ class Stretch:
         "ended_at",
         "finding_id",
         "hot_step",
+        "kept_level",
         "kind",
         "odd",
         "odd_excess",
@@ -151,6 +153,7 @@ class Stretch:
         self.ended_at: datetime | None = None
         self.backfill = False
         self.stands_alone = False
+        self.kept_level = 0
 
     def begin(self, step: int, since: int, at: datetime) -> None:
         """Freeze what the first raise fixes for ever."""
@@ -161,6 +164,7 @@ class Stretch:
 
     def set_point(self, step: int, point: OddPoint) -> None:
         """Set one period."""
+        self.kept_level = 0
         old = self.points.get(step)
         self.points[step] = point
         self.sums = self.sums.replace(old, point)
@@ -184,6 +188,20 @@ class Stretch:
         """Tell whether a period is as far over, or under, as a stretch that goes on would be."""
         usual = self.odd_excess / len(self.odd) if self.odd else money.ZERO
         return point.excess * usual > 0 and abs(point.excess) >= GOES_ON * abs(usual)
+
+    def note_quiet(self, actual: Decimal) -> None:
+        """Note a period that is no longer odd: is the money back, or is it the new level?"""
+        if self.odd:
+            odd = [self.points[step] for step in self.odd]
+            usual = money.total(point.actual for point in odd) / len(odd)
+            normal = usual - self.odd_excess / len(odd)
+            stays = abs(actual - usual) < abs(actual - normal)
+            self.kept_level += 1 if stays else -1
+
+    @property
+    def is_new_level(self) -> bool:
+        """Tell whether a stretch that ended did so by getting used to it."""
+        return self.ended_at is not None and self.kept_level > 0
 
     def period(self) -> tuple[datetime, datetime]:
         """Return from when to when the odd periods reach."""

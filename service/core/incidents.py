@@ -61,6 +61,7 @@ class Incident(msgspec.Struct, kw_only=True):
     expected_high: Decimal
     confidence: str
     backfill: bool = False
+    is_new_level: bool = False
 
 
 class SeverityLimits(NamedTuple):
@@ -171,6 +172,7 @@ class Incidents:
             expected_high=sums.high,
             confidence=_confidence(standing),
             backfill=all(m.finding.backfill for m in members),
+            is_new_level=over and any(m.finding.is_new_level for m in standing),
         )
         if known is not None:
             # What it was at its worst: an incident that fades has not become less important.

@@ -147,18 +147,22 @@ class Scoring:
     ) -> None:
         """Let a stretch last while the excess does, odd enough to raise or not.
 
-        A detector gets used to what it has seen; the money is spent all the same.
+        A detector gets used to what it has seen; the money is spent all the same. One that
+        remembers was long surprised already: then it is asked whether the money is back.
         """
         for stretch in self._stretches.of(point.series):
             if stretch.ended_at is not None or actual is None or stretch.detector not in scores:
                 continue
             score = scores[stretch.detector].at(index)
-            near = 0 < point.step - stretch.last_step <= QUIET_STEPS[self._hours]
-            alone = not self._fleet.detectors[stretch.detector].remembers
-            if near and alone and score.surprise < stretch.threshold:
-                found = OddPoint.of(actual, score)
-                if stretch.goes_on_with(found):
-                    self._stretches.put_over(stretch, point.step, found)
+            if point.step <= stretch.last_step or score.surprise >= stretch.threshold:
+                continue
+            near = point.step - stretch.last_step <= QUIET_STEPS[self._hours]
+            found = OddPoint.of(actual, score)
+            remembers = self._fleet.detectors[stretch.detector].remembers
+            if near and not remembers and stretch.goes_on_with(found):
+                self._stretches.put_over(stretch, point.step, found)
+            else:
+                stretch.note_quiet(actual)
 
     def _record(self, step: int, rows: I64, steps: I64, costs: F64) -> None:
         self._fleet.record(rows, steps, costs)
@@ -279,6 +283,11 @@ class Scoring:
         rows = np.concatenate([rows, absent])
         costs = np.concatenate([costs, np.full(len(absent), np.nan)])
         found = self._fleet.score(rows, np.full_like(rows, step), costs, on_close=True)
+        for index, row in enumerate(rows.tolist()):
+            series = self._key_of[row]
+            if self._stretches.of(series):
+                actual = self._ledger.point(series, step) or money.ZERO
+                self._go_on(Point(series, step, at), actual, found, index)
         for name, scores in found.items():
             for index in np.flatnonzero(scores.surprise >= self._fleet.threshold(name)).tolist():
                 series = self._key_of[int(rows[index])]

@@ -134,6 +134,8 @@ def lead(incident: Incident) -> str:
     if incident.kind == "purchase":
         return f"{so_far}."
     if incident.state == "resolved":
+        if incident.is_new_level:
+            return f"{so_far}; it stays at this level, taken as normal from now on."
         return f"{so_far}; back to normal."
     if not incident.run_rate_per_day:
         return f"{so_far}."

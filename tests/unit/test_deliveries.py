@@ -110,6 +110,6 @@ def test_what_an_idle_gpu_costs_is_said_once_in_the_notice_about_it(deliveries):
     assert deliveries.decide(quiet(**spend, impact=Decimal(300)), NOW) == []
     over = quiet(kind="idle_gpu", drivers=idle.drivers, state="resolved")
     deliveries.decide(over, NOW + HOUR)
-    assert deliveries.decide(quiet(**spend, impact=Decimal(305)), NOW + HOUR) == []
-    told = deliveries.decide(quiet(**spend, impact=Decimal(310)), NOW + 2 * HOUR)
+    assert deliveries.decide(quiet(**spend, impact=Decimal(605)), NOW + HOUR) == []
+    told = deliveries.decide(quiet(**spend, impact=Decimal(610)), NOW + 2 * HOUR)
     assert [d.reason for d in told] == ["first"]

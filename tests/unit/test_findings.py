@@ -110,3 +110,15 @@ def test_the_run_rate_is_the_newest_days_mean_excess_per_day():
     assert run_rate_per_day(points, 1, STEP + 47) == Decimal(24 * 24)
     assert run_rate_per_day({STEP: point(actual=12)}, 24, STEP) == Decimal(10)
     assert run_rate_per_day({}, 1, STEP) == 0
+
+
+def test_a_stretch_that_ends_while_the_money_is_still_spent_is_the_new_level(stretches):
+    stays, back = raise_at(stretches, STEP), raise_at(Stretches(lambda _s: HOUR), STEP)
+    for _ in range(24):
+        stays.note_quiet(Decimal(9))
+        back.note_quiet(Decimal(3))
+    assert not stays.is_new_level
+    for stretch in (stays, back):
+        stretch.ended_at = T0
+    assert stays.is_new_level
+    assert not back.is_new_level
