@@ -109,7 +109,8 @@ class Deliveries:
         told = self._told.setdefault(incident.incident_id, {})
         decisions: list[Decision] = []
         self._note_idle(incident)
-        if not told and self._is_inhibited(incident):
+        incident.is_inhibited = not told and self._is_inhibited(incident)
+        if incident.is_inhibited:
             self._said_elsewhere[incident.incident_id] = abs(incident.impact or ZERO)
             return []
         said = self._said_elsewhere.get(incident.incident_id, ZERO)

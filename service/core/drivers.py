@@ -2,12 +2,16 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from service.core import money
 from service.core.findings import Finding, OddPoint, Sums, run_rate_per_day
+
+MOST_OF_IT: Final = Decimal("0.8")
+# Of detectors that saw the same at the same time, the one whose sentence says most.
+PLAINEST: Final = ("spike", "shift", "creep")
 
 
 class Driver(msgspec.Struct, kw_only=True):
@@ -112,12 +116,12 @@ def rank(drivers: Iterable[Driver]) -> list[Driver]:
 
 
 def lead_of(members: Iterable[Member]) -> Finding:
-    """Return the finding that speaks for the rest: the one with most money, then the first."""
-    return min(
-        members,
-        key=lambda m: (
-            -abs(m.finding.impact or money.ZERO),
-            m.finding.detected_at,
-            m.finding.finding_id,
-        ),
-    ).finding
+    """Return the finding that speaks for the rest: the first of those with most of the money."""
+    found = [member.finding for member in members]
+    most = max(abs(finding.impact or money.ZERO) for finding in found)
+    main = [f for f in found if abs(f.impact or money.ZERO) >= MOST_OF_IT * most]
+    return min(main, key=lambda f: (f.detected_at, _rank(f.kind), f.finding_id))
+
+
+def _rank(kind: str) -> int:
+    return PLAINEST.index(kind) if kind in PLAINEST else len(PLAINEST)

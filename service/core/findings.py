@@ -189,6 +189,12 @@ class Stretch:
         usual = self.odd_excess / len(self.odd) if self.odd else money.ZERO
         return point.excess * usual > 0 and abs(point.excess) >= GOES_ON * abs(usual)
 
+    def _in_a_row(self, last: int) -> int:
+        count = 1
+        while last - count in self.points:
+            count += 1
+        return count
+
     def note_quiet(self, actual: Decimal) -> None:
         """Note a period that is no longer odd: is the money back, or is it the new level?"""
         if self.odd:
@@ -219,7 +225,7 @@ class Stretch:
             expected=float(point.expected),
             low=float(point.low),
             high=float(point.high),
-            periods=max(1, len(self.odd)),
+            periods=self._in_a_row(last),
             since=start_of(self.since_step, self.step_hours),
             impact=float(self.sums.excess),
             currency=self.series.billing_currency,

@@ -62,6 +62,7 @@ class Incident(msgspec.Struct, kw_only=True):
     confidence: str
     backfill: bool = False
     is_new_level: bool = False
+    is_inhibited: bool = False
 
 
 class SeverityLimits(NamedTuple):

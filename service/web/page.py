@@ -53,7 +53,9 @@ class SourceLine(NamedTuple):
 
 def home_page(home: Home) -> str:
     """Render the page. Every text that came with a row is cleaned and escaped."""
-    firing = sorted(home.firing, key=_burn, reverse=True)
+    # What an idle GPU costs is on its own card; the rise in its bill is the same money.
+    told = [incident for incident in home.firing if not incident.is_inhibited]
+    firing = sorted(told, key=_burn, reverse=True)
     handled = [incident for incident in home.others if incident.state != "resolved"]
     over = [incident for incident in home.others if incident.state == "resolved"]
     return _TEMPLATES.get_template("home.html").render(

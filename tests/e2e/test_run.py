@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from service.adapters.embedded_store import EmbeddedStore
 from service.entrypoints.local_slack import build_app, serve
 
 SPENDWATCH = Path(sys.executable).with_name("spendwatch")
@@ -70,6 +71,8 @@ def start(config):
         if process.poll() is None:
             process.kill()
             process.wait()
+    with EmbeddedStore(config.parent / "var" / "store"):
+        pass  # ends a server that a killed run left behind
 
 
 def wait_for(check, seconds=60):
