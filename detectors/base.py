@@ -104,7 +104,7 @@ class Detector(Protocol):
         ...
 
     def score(self, rows: I64, steps: I64, costs: F64) -> Scores:
-        """Judge each point against what was learnt and recorded of its series up to the step before.
+        """Judge each point against what was learnt and recorded of its series before its step.
 
         A row may occur several times with different steps. Changes nothing.
         """

@@ -5,8 +5,8 @@ learns it. The column form runs them over many rows, the scalar form over a hist
 that both compute the same numbers by construction.
 """
 
-from collections.abc import Hashable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from detectors.base import F32, F64, HOUR, I64, Evidence, Scores, money
 from detectors.compiled import grown
 from detectors.history import History
 
+WORK: Final = 80  # numbers that a kernel may scribble on
 ONE = np.zeros(1, np.int64)
 WORDS = (
     "first",
@@ -47,9 +48,12 @@ class Column:
     remembers: ClassVar[bool] = True
     share: ClassVar[float] = 1.0  # of the budget of false findings, relative to its neighbours
     width: ClassVar[int]
+    judge: ClassVar[Callable[..., None]]  # (rings, state, points, day, out, work)
+    absorb: ClassVar[Callable[..., None]]  # (rings, state, points, day, work)
 
     def __init__(self, history: History) -> None:
         self.history = history
+        self.work = np.empty(WORK, np.float64)
         self.rows = 0
         self.state: F32 = np.empty((0, self.width), np.float32)
 
@@ -76,10 +80,12 @@ class Column:
         return {"state": self.state[: self.rows]}
 
     def _score(self, points: Points, out: Scores) -> None:
-        raise NotImplementedError
+        history = self.history
+        type(self).judge(history.rings, self.state, points, history.day, out, self.work)
 
     def _learn(self, points: Points) -> None:
-        raise NotImplementedError
+        history = self.history
+        type(self).absorb(history.rings, self.state, points, history.day, self.work)
 
     def reason(self, evidence: Evidence) -> str:
         """Say in one plain sentence why this is odd."""

@@ -5,6 +5,7 @@ mean of the last days under the same stretch of earlier weeks; gone compares the
 spend with the longest this series ever took off.
 """
 
+from collections.abc import Callable
 from typing import ClassVar, Final
 
 import numpy as np
@@ -26,7 +27,6 @@ DISTANCE: Final = TYPICAL + 1
 QUEUE: Final = DISTANCE + 1
 SIZE: Final = 2 * tail.WAIT
 LATEST: Final = QUEUE + SIZE  # the statistic when last learnt, and that step
-WORK: Final = 24
 
 LEVEL, LEARNT, LONGEST, ACTIVE = range(4)
 OLD: Final = 14.0  # days before which a series may stop as it likes
@@ -63,8 +63,7 @@ def fall(rings: Rings, row: int, point: tuple[int, float, int], scale: float, wo
 
 
 @compiled
-def _score_drop(rings: Rings, state: F32, points: Points, day: int, out: Scores) -> None:
-    work = np.empty(WORK, np.float64)
+def _score_drop(rings: Rings, state: F32, points: Points, day: int, out: Scores, work: F64) -> None:
     for i in range(len(points.rows)):
         row = points.rows[i]
         step = points.steps[i]
@@ -90,8 +89,7 @@ def _score_drop(rings: Rings, state: F32, points: Points, day: int, out: Scores)
 
 
 @compiled
-def _learn_drop(rings: Rings, state: F32, points: Points, day: int) -> None:
-    work = np.empty(WORK, np.float64)
+def _learn_drop(rings: Rings, state: F32, points: Points, day: int, work: F64) -> None:
     for i in range(len(points.rows)):
         row = points.rows[i]
         step = points.steps[i]
@@ -110,7 +108,7 @@ def _learn_drop(rings: Rings, state: F32, points: Points, day: int) -> None:
 
 
 @compiled
-def _score_gone(rings: Rings, state: F32, points: Points, day: int, out: Scores) -> None:
+def _score_gone(rings: Rings, state: F32, points: Points, day: int, out: Scores, _: F64) -> None:
     for i in range(len(points.rows)):
         row = points.rows[i]
         step = points.steps[i]
@@ -130,7 +128,7 @@ def _score_gone(rings: Rings, state: F32, points: Points, day: int, out: Scores)
 
 
 @compiled
-def _learn_gone(state: F32, points: Points, day: int) -> None:
+def _learn_gone(_: Rings, state: F32, points: Points, day: int, __: F64) -> None:
     for i in range(len(points.rows)):
         own = state[points.rows[i]]
         step = points.steps[i]
@@ -152,12 +150,8 @@ class Drop(Column):
     on_close: ClassVar[bool] = True
     share: ClassVar[float] = 0.08
     width: ClassVar[int] = LATEST + 2
-
-    def _score(self, points: Points, out: Scores) -> None:
-        _score_drop(self.history.rings, self.state, points, self.history.day, out)
-
-    def _learn(self, points: Points) -> None:
-        _learn_drop(self.history.rings, self.state, points, self.history.day)
+    judge: ClassVar[Callable[..., None]] = _score_drop
+    absorb: ClassVar[Callable[..., None]] = _learn_drop
 
     def reason(self, evidence: Evidence) -> str:
         """Say what it costs now against what it cost."""
@@ -175,12 +169,8 @@ class Gone(Column):
     on_close: ClassVar[bool] = True
     share: ClassVar[float] = 0.06
     width: ClassVar[int] = 4
-
-    def _score(self, points: Points, out: Scores) -> None:
-        _score_gone(self.history.rings, self.state, points, self.history.day, out)
-
-    def _learn(self, points: Points) -> None:
-        _learn_gone(self.state, points, self.history.day)
+    judge: ClassVar[Callable[..., None]] = _score_gone
+    absorb: ClassVar[Callable[..., None]] = _learn_gone
 
     def reason(self, evidence: Evidence) -> str:
         """Say since when nothing was spent."""

@@ -8,6 +8,7 @@ multiples of one price (`multiples`).
 """
 
 import math
+from collections.abc import Callable
 from typing import ClassVar, Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from detectors.base import F32, F64, Evidence, Scores, money
 from detectors.column import Column, One, Points, ordinal
 from detectors.compiled import compiled
 from detectors.history import Rings, is_off, power, root
-from detectors.window import highest
+from detectors.window import NAN, highest
 
 # State: a tail for each statistic, the multiples, these fields, and a record per hour of day (per
 # weekday at daily grain).
@@ -37,7 +38,7 @@ CENTRE, LOW, HIGH, WEEK, RESIDUE, SHARE, SPREAD, MIDS = range(4, 12)
 REFERENCES: Final = 11  # 7 days and 4 more weeks
 TOPS: Final = MIDS + REFERENCES
 WEIGHTS: Final = TOPS + REFERENCES + 1
-WORK: Final = WEIGHTS + REFERENCES
+FOUND: Final = WEIGHTS + REFERENCES  # the references as they were found, then their weights
 
 KEEP: Final = 0.99623  # a record's root fades by this a day: its cost to a half in six weeks
 TINY: Final = 0.376  # roots below this share of the level's are alike: two percent of cost
@@ -55,22 +56,45 @@ def _slots(day: int) -> int:
 
 
 @compiled
-def _middle(values: F64, weights: F64, count: int) -> float:
-    """Return the weighted median of the first `count` values, which are sorted in place."""
+def _sort(work: F64, count: int) -> None:
+    """Put the `count` references found in order, with their weights.
+
+    Each is counted to its place: the order of costs is what no processor can guess.
+    """
+    for i in range(count):
+        value = work[FOUND + i]
+        place = 0
+        for j in range(i):
+            place += work[FOUND + j] <= value
+        for j in range(i + 1, count):
+            place += work[FOUND + j] < value
+        work[MIDS + place] = value
+        work[WEIGHTS + place] = work[FOUND + REFERENCES + i]
+
+
+@compiled
+def _middle(work: F64, count: int) -> float:
+    """Return the weighted median of the first `count` references in order."""
     total = 0.0
-    for i in range(count):
-        total += weights[i]
-        j = i
-        while j > 0 and values[j - 1] > values[j]:
-            values[j - 1], values[j] = values[j], values[j - 1]
-            weights[j - 1], weights[j] = weights[j], weights[j - 1]
-            j -= 1
+    for i in range(WEIGHTS, WEIGHTS + count):
+        total += work[i]
+    place = 0
     half = 0.0
-    for i in range(count):
-        half += weights[i]
-        if 2.0 * half >= total:
-            return float(values[i])
-    return 0.0
+    for i in range(WEIGHTS, WEIGHTS + count):
+        half += work[i]
+        place += 2.0 * half < total
+    return float(work[MIDS + place])
+
+
+@compiled
+def _beside(rings: Rings, row: int, slot: int, mid: float) -> float:
+    """Return the highest known of a step and its neighbours; `slot` is its place in the ring."""
+    depth = rings.steps.shape[1]
+    before = float(rings.steps[row, slot - 1 if slot > 0 else depth - 1])
+    after = float(rings.steps[row, slot + 1 if slot + 1 < depth else 0])
+    top = -np.inf if np.isnan(mid) else mid
+    top = max(top, before, after)
+    return NAN if top == -np.inf else top
 
 
 @compiled
@@ -79,36 +103,33 @@ def _gather(rings: Rings, row: int, step: int, day: int, work: F64) -> int:
 
     With them their weights and, per day and week, the highest of the hour and its neighbours.
     """
-    ring = rings.steps[row]
-    depth = len(ring)
+    depth = rings.steps.shape[1]
+    first = rings.first[row]
+    last = rings.last[row]
+    slot = step % depth
     count = 0
     unknown = 0
-    work[TOPS : TOPS + REFERENCES + 1] = np.nan
+    for k in range(TOPS, TOPS + REFERENCES + 1):
+        work[k] = NAN
     for k in range(REFERENCES):
         back = (k + 1) * day if k < 7 else (k - 5) * 7 * day
-        if step - back < rings.first[row]:
+        if step - back < first:
             break
-        i = (step - back) % depth
-        mid = ring[i] if step - back <= rings.last[row] else np.float32(np.nan)
-        if np.isnan(mid):
-            unknown += 1
-        else:
-            work[MIDS + count] = mid
-            work[WEIGHTS + count] = 1.0 if k < 6 else 2.0
-            count += 1
-        if day > 1 and step - back < rings.last[row]:
-            for beside in (
-                ring[i - 1 if i > 0 else depth - 1],
-                ring[i + 1 if i + 1 < depth else 0],
-            ):
-                if np.isnan(mid) or beside > mid:
-                    mid = beside
+        i = slot - back if slot >= back else slot - back + depth
+        mid = float(rings.steps[row, i]) if step - back <= last else NAN
+        is_known = not np.isnan(mid)
+        work[FOUND + count] = mid
+        work[FOUND + REFERENCES + count] = 1.0 if k < 6 else 2.0
+        count += is_known
+        unknown += not is_known
+        if day > 1 and step - back < last:
+            mid = _beside(rings, row, i, mid)
         work[TOPS + k + (1 if k > 6 else 0)] = mid
     work[TOPS + 7] = work[TOPS + 6]  # the seventh day is the first week
     if is_off(rings, row) or unknown > count:
         for _ in range(unknown):
-            work[MIDS + count] = 0.0
-            work[WEIGHTS + count] = 1.0
+            work[FOUND + count] = 0.0
+            work[FOUND + REFERENCES + count] = 1.0
             count += 1
     return count
 
@@ -116,16 +137,17 @@ def _gather(rings: Rings, row: int, step: int, day: int, work: F64) -> int:
 @compiled
 def _expect(work: F64, count: int) -> None:
     """Write the middle and the range of what was gathered, and the week's own upper end."""
-    work[CENTRE] = max(_middle(work[MIDS:TOPS], work[WEIGHTS:WORK], count), 0.0)
+    _sort(work, count)
+    work[CENTRE] = max(_middle(work, count), 0.0)
     work[LOW] = work[MIDS + (1 if count > 4 else 0)]
     high = max(work[MIDS + count - (1 if count < 5 else 2)], work[CENTRE])
-    top, known = highest(work[TOPS : TOPS + 7])
+    top, known = highest(work, TOPS, TOPS + 7)
     if known > 0:
         high = max(high, top)
-    top, known = highest(work[TOPS + 7 : TOPS + 12])
+    top, known = highest(work, TOPS + 7, TOPS + 12)
     if known > 0:
         high = max(high, top)
-    work[WEEK] = top if known > 2 else np.nan
+    work[WEEK] = top if known > 2 else NAN
     work[HIGH] = high
 
 
@@ -187,7 +209,7 @@ def view(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work
         high = max(high + blend * max(0.0, here - high), overrun, tiny)
         work[k] = max(LOWEST, (value - high) / spread)
     if np.isnan(work[WEEK]):
-        work[1] = np.nan
+        work[1] = NAN
     work[2] = max(LOWEST, SCALE * (value - max(here, tiny)) / unit)
     work[3] = max(LOWEST, SCALE * (value - max(ever, tiny)) / unit)
     work[RESIDUE] = residue
@@ -231,15 +253,20 @@ def absorb(rings: Rings, row: int, state: F32, point: tuple[int, float, int], wo
     slots = _slots(day)
     slot = RECORDS + step % slots
     state[SLOT] = step % slots
-    state[BEFORE] = state[slot]
-    state[slot] = max(root(amount), float(state[slot]) * (KEEP if day > 1 else KEEP**7))
-    state[TOP] = np.max(state[RECORDS : RECORDS + slots])
+    before = state[slot]
+    state[BEFORE] = before
+    state[slot] = max(root(amount), float(before) * (KEEP if day > 1 else KEEP**7))
+    if state[slot] >= state[TOP]:
+        state[TOP] = state[slot]
+    elif before >= state[TOP]:
+        state[TOP] = state[RECORDS]
+        for i in range(RECORDS + 1, RECORDS + slots):
+            state[TOP] = max(state[TOP], state[i])
     multiples.follow(state[MULTIPLES:LEVEL], amount, day)
 
 
 @compiled
-def _score(rings: Rings, state: F32, points: Points, day: int, out: Scores) -> None:
-    work = np.empty(WORK, np.float64)
+def _score(rings: Rings, state: F32, points: Points, day: int, out: Scores, work: F64) -> None:
     for i in range(len(points.rows)):
         row = points.rows[i]
         step = points.steps[i]
@@ -251,8 +278,7 @@ def _score(rings: Rings, state: F32, points: Points, day: int, out: Scores) -> N
 
 
 @compiled
-def _learn(rings: Rings, state: F32, points: Points, day: int) -> None:
-    work = np.empty(WORK, np.float64)
+def _learn(rings: Rings, state: F32, points: Points, day: int, work: F64) -> None:
     for i in range(len(points.rows)):
         row = points.rows[i]
         absorb(rings, row, state[row], (points.steps[i], points.costs[i], day), work)
@@ -265,12 +291,8 @@ class Spike(Column):
     remembers: ClassVar[bool] = False
     share: ClassVar[float] = 0.35
     width: ClassVar[int] = RECORDS + SLOTS
-
-    def _score(self, points: Points, out: Scores) -> None:
-        _score(self.history.rings, self.state, points, self.history.day, out)
-
-    def _learn(self, points: Points) -> None:
-        _learn(self.history.rings, self.state, points, self.history.day)
+    judge: ClassVar[Callable[..., None]] = _score
+    absorb: ClassVar[Callable[..., None]] = _learn
 
     def reason(self, evidence: Evidence) -> str:
         """Say how many times the usual it is, when, and for how long."""

@@ -37,7 +37,7 @@ def surprise(own: F32, value: float, floor: float, erratic: float, share: float)
     how much of a block a step is.
     """
     blocks = own[BLOCKS]
-    if blocks < 1.0:
+    if blocks < 1.0 or not value > own[HIGH]:
         return 0.0
     scale = (
         max(float(own[EXCESS]), 0.5 * float(own[DEVIATION]), floor) * (1.0 + YOUNG / blocks)

@@ -4,107 +4,116 @@ A stretch is some whole UTC days and the day so far; what it is worth is the mea
 its costs (`history.root`), so that quiet hours count as much as busy ones.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from detectors.base import F32, F64
+from detectors.base import F64
 from detectors.compiled import compiled
 from detectors.history import Rings, is_off, root
 
 WEEKS: Final = 5
+NAN: Final = float("nan")
+
+Span = tuple[int, int, int]
 
 
-@compiled
-def _day_so_far(ring: F32, slot: int, count: int) -> tuple[float, int]:
-    """Return the sum of the known roots among `count` from `slot` on, and how many are known."""
-    total = 0.0
-    known = 0
-    for i in range(slot, slot + count):
-        value = ring[i]
-        if value == value:  # noqa: PLR0124  NaN is the one that is not
-            total += value
-            known += 1
-    return total, known
+class _Known(NamedTuple):
+    """What one row's stretches are read by; `newest` is its latest day, `days` the ring's depth."""
+
+    first: int
+    last: int
+    newest: int
+    days: int
+    off: bool
 
 
 @compiled
 def _stretch(
-    rings: Rings, row: int, today: int, count: int, cost: float, span: tuple[int, int, int]
+    rings: Rings, row: int, at: tuple[int, int], count: int, cost: float, span: Span, known: _Known
 ) -> tuple[float, float]:
-    """Return the worth of the short and the long stretch that end in day `today`.
+    """Return the worth of the short and the long stretch that end in a day.
 
-    `count` steps of that day are read; `cost`, unless NaN, is one more. `span` is how many whole
-    days the stretches have, and the steps in a day. NaN where the series had not begun.
+    `at` is that day and its slot in the ring of days, `count` how many of its steps are read;
+    `cost`, unless NaN, is one more. NaN where the series had not begun.
     """
+    today, slot = at
     short, long, day = span
-    days = rings.roots.shape[1]
-    newest = rings.last[row] // day
-    first = rings.first[row]
-    if (today - short) * day < first or today - short <= newest - days:
-        return np.nan, np.nan
-    at = today % days
-    off = is_off(rings, row)
-    arrived = min(count, max(0, rings.last[row] + 1 - today * day))
-    total, known = _day_so_far(rings.steps[row], at * day, arrived)
-    weight = float(count if off else known)
-    if cost == cost:  # noqa: PLR0124  as above
+    oldest = known.newest - known.days
+    if (today - short) * day < known.first or today - short <= oldest:
+        return NAN, NAN
+    total = 0.0
+    arrived = 0
+    begin = slot * day
+    for i in range(begin, begin + min(count, max(0, known.last + 1 - today * day))):
+        value = float(rings.steps[row, i])
+        is_known = not np.isnan(value)
+        total += value if is_known else 0.0
+        arrived += is_known
+    weight = float(count if known.off else arrived)
+    if not np.isnan(cost):
         total += root(cost)
         weight += 1.0
-    brief = np.nan
+    brief = NAN
     for back in range(1, long + 1):
-        at = at - 1 if at > 0 else days - 1
-        mean = float(rings.roots[row, at]) if today - back <= newest else np.nan
-        if mean == mean:  # noqa: PLR0124  as above
-            total += day * mean
-            weight += day
-        elif off:
-            weight += day
+        slot = slot - 1 if slot > 0 else known.days - 1
+        mean = float(rings.roots[row, slot])
+        is_known = not np.isnan(mean) and today - back <= known.newest
+        total += day * mean if is_known else 0.0
+        weight += day if is_known or known.off else 0
         if back == short and weight > 0.0:
             brief = total / weight
-    if weight == 0.0 or (today - long) * day < first or today - long <= newest - days:
-        return brief, np.nan
+    if weight == 0.0 or (today - long) * day < known.first or today - long <= oldest:
+        return brief, NAN
     return brief, total / weight
 
 
 @compiled
-def stretches(
-    rings: Rings, row: int, step: int, cost: float, span: tuple[int, int, int], work: F64
-) -> None:
+def stretches(rings: Rings, row: int, step: int, cost: float, span: Span, work: F64) -> None:
     """Write the worth of both stretches now and in earlier weeks into work[0:6] and work[6:12].
 
-    NaN where there is none. A series without two earlier weeks is held against earlier days.
+    NaN where there is none. `span` is how many whole days the stretches have, and the steps in a
+    day. A series without two earlier weeks is held against earlier days.
     """
     day = span[2]
+    last = rings.last[row]
+    days = rings.roots.shape[1]
+    known = _Known(rings.first[row], last, last // day, days, is_off(rings, row))
     today = step // day
+    slot = today % days
     count = step - today * day
-    work[0], work[6] = _stretch(rings, row, today, count, cost, span)
+    work[0], work[6] = _stretch(rings, row, (today, slot), count, cost, span, known)
     for week in range(1, WEEKS + 1):
-        then = today - 7 * week
-        work[week], work[6 + week] = _stretch(rings, row, then, count + 1, np.nan, span)
+        then = slot - 7 * week
+        at = today - 7 * week, then if then >= 0 else then + days
+        work[week], work[6 + week] = _stretch(rings, row, at, count + 1, NAN, span, known)
     for which in range(2):
-        at = 6 * which
-        if work[at + 2] == work[at + 2]:
+        begin = 6 * which
+        if not np.isnan(work[begin + 2]):
             continue
-        days = span[which]
-        for back in range(days + 1, min(days + 5, 7)):
-            pair = _stretch(rings, row, today - back, count + 1, np.nan, span)
-            work[at + back - days] = pair[which]
+        whole = span[which]
+        for back in range(whole + 1, min(whole + 5, 7)):
+            then = slot - back
+            at = today - back, then if then >= 0 else then + days
+            pair = _stretch(rings, row, at, count + 1, NAN, span, known)
+            work[begin + back - whole] = pair[which]
 
 
 @compiled
-def highest(values: F64) -> tuple[float, int]:
-    """Return the second highest of the values that are known (the highest of two), and how many."""
+def highest(values: F64, begin: int, end: int) -> tuple[float, int]:
+    """Return the second highest of values[begin:end] that are known, and how many are.
+
+    The highest of one or two.
+    """
     top = second = -np.inf
     known = 0
-    for value in values:
-        if value == value:  # noqa: PLR0124  as above
-            known += 1
-            if value > top:
-                second = top
-                top = value
-            elif value > second:
-                second = value
+    for i in range(begin, end):
+        value = values[i]
+        is_known = not np.isnan(value)
+        value = value if is_known else -np.inf
+        known += is_known
+        second = max(second, min(top, value))
+        top = max(top, value)
     return (second if known > 2 else top), known
 
 
@@ -118,7 +127,7 @@ def typical(rings: Rings, row: int) -> tuple[float, float]:
     total = 0.0
     known = 0
     for value in roots:
-        if value == value:  # noqa: PLR0124  as above
+        if not np.isnan(value):
             total += value
             known += 1
     if known == 0 or total <= 0.0:
@@ -126,7 +135,7 @@ def typical(rings: Rings, row: int) -> tuple[float, float]:
     mean = total / known
     away = 0.0
     for value in roots:
-        if value == value:  # noqa: PLR0124  as above
+        if not np.isnan(value):
             away += abs(value - mean)
     return mean, away / known / mean
 
@@ -178,7 +187,7 @@ def onset(rings: Rings, row: int, step: int, margin: float, day: int) -> int:
         before = rings.steps[row, (then - 14 * day) % depth]
         if np.isnan(value) or np.isnan(week):
             continue
-        if value <= max(week, before if before == before else week) + margin:  # noqa: PLR0124
+        if value <= max(week, before if not np.isnan(before) else week) + margin:
             break
         begun = then
     return begun

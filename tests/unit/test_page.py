@@ -180,9 +180,9 @@ def test_without_a_store_the_page_says_so_and_not_that_all_is_well():
 
 
 def test_what_is_said_on_another_card_is_not_counted_twice():
-    told = make_incident(run_rate_per_day=Decimal(100))
-    same = make_incident(incident_id="same", run_rate_per_day=Decimal(70), is_inhibited=True)
+    told = make_incident(run_rate_per_day=Decimal(61))
+    same = make_incident(incident_id="same", run_rate_per_day=Decimal(33), is_inhibited=True)
     page = rendered(firing=[told, same])
-    assert "+$100/day" in page
-    assert "+$170/day" not in page
+    assert "+$61.00/day" in page
+    assert "+$94.00/day" not in page
     assert 'id="incident-same"' not in page

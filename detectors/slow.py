@@ -1,0 +1,149 @@
+"""What shift and creep share: the mean of the last days against the same stretch of earlier weeks.
+
+Two stretches, each held to the second highest of the five weeks before. What is far is what this
+series has not shown: the excess is held to its own tail, learnt a week late so that what is slow
+does not widen what it has to stand out from.
+"""
+
+from typing import ClassVar, Final
+
+import numpy as np
+
+from detectors import tail
+from detectors.base import F32, F64, Scores
+from detectors.column import Column, Points
+from detectors.compiled import compiled
+from detectors.history import Rings, power, root
+from detectors.window import NAN, Span, highest, onset, stretches, typical, usual_costs
+
+LEAST: Final = 0.001  # least mean excess, as a share of the typical root: 0.4 percent of cost
+ERRATIC: Final = 1.5  # of the distance between days, while the series is young
+AIMLESS: Final = 0.3  # distance between days from which an onset cannot be told
+EVERY: Final = 6  # steps between two that are learnt: neighbours say the same
+TELL: Final = 2.0  # surprise from which the costs of earlier weeks are worth looking up
+
+SECOND: Final = tail.FIELDS
+QUEUE: Final = 2 * tail.FIELDS
+SIZE: Final = 2 * tail.WAIT
+TYPICAL: Final = QUEUE + 2 * SIZE
+DISTANCE: Final = TYPICAL + 1
+LATEST: Final = DISTANCE + 1  # both statistics when last learnt, and that step
+WIDTH: Final = LATEST + 3
+
+
+@compiled
+def view(rings: Rings, row: int, own: F32, point: tuple[int, float], span: Span, work: F64) -> None:
+    """Write how far both stretches stand above the second highest of earlier weeks.
+
+    Into work[12:14], as a share of the typical root, NaN without a reference; work[14] receives
+    the reference of the short stretch.
+    """
+    stretches(rings, row, point[0], point[1], span, work)
+    scale = own[TYPICAL]
+    work[14] = NAN
+    for which in range(2):
+        usual, known = highest(work, 6 * which + 1, 6 * which + 6)
+        above = (work[6 * which] - usual) / scale
+        work[12 + which] = above if known > 0 and scale > 0.0 else NAN
+        if which == 0 and known > 0:
+            work[14] = usual
+
+
+@compiled
+def quiet(own: F32, point: tuple[int, float], span: Span) -> bool:
+    """Tell whether neither stretch can have come into its tail since it was last learnt.
+
+    Were every step since as far above the typical as this one, both would still be below.
+    """
+    step, cost = point
+    short, long, day = span
+    since = step - own[LATEST + 2]
+    if not 0 < since <= 2 * EVERY or day == 1:
+        return False
+    rise = since * max(0.0, root(cost) / own[TYPICAL] - 1.0) / day
+    return bool(
+        own[LATEST] + rise / short < own[tail.HIGH]
+        and own[LATEST + 1] + rise / long < own[SECOND + tail.HIGH]
+    )
+
+
+@compiled
+def judge(
+    rings: Rings, row: int, own: F32, point: tuple[int, float], span: Span, work: F64
+) -> float:
+    """Return the surprise at one point; work[16:19] receive expected, low and high per step."""
+    short, long, day = span
+    work[16] = work[17] = work[18] = max(power(float(own[TYPICAL])), 0.0)
+    if quiet(own, point, span):
+        return 0.0
+    view(rings, row, own, point, span, work)
+    young = ERRATIC * float(own[DISTANCE])
+    brief = tail.surprise(own[:SECOND], work[12], LEAST, young, 1.0 / day)
+    lasting = tail.surprise(own[SECOND:QUEUE], work[13], LEAST, young, 1.0 / day)
+    if not np.isnan(work[14]):
+        work[16] = work[17] = work[18] = power(work[14])
+    most = max(brief, lasting)
+    if most > TELL:
+        usual_costs(rings, row, point[0], short if brief >= lasting else long, day, work[16:])
+    return most
+
+
+@compiled
+def absorb(
+    rings: Rings, row: int, own: F32, point: tuple[int, float], span: Span, work: F64
+) -> None:
+    """Learn one closed point."""
+    step, day = point[0], span[2]
+    if day > 1 and step % EVERY:
+        return
+    mean, distance = typical(rings, row)
+    if np.isnan(mean):
+        return
+    own[TYPICAL] = mean
+    own[DISTANCE] = distance
+    view(rings, row, own, point, span, work)
+    own[LATEST] = work[12]
+    own[LATEST + 1] = work[13]
+    own[LATEST + 2] = step
+    block = step // day
+    tail.learn_late(own[QUEUE : QUEUE + SIZE], own[:SECOND], work[12], block, LEAST)
+    tail.learn_late(own[QUEUE + SIZE : TYPICAL], own[SECOND:QUEUE], work[13], block, LEAST)
+
+
+@compiled
+def _score(rings: Rings, state: F32, points: Points, span: Span, out: Scores, work: F64) -> None:
+    day = span[2]
+    for i in range(len(points.rows)):
+        row = points.rows[i]
+        step = points.steps[i]
+        own = state[row]
+        out.surprise[i] = judge(rings, row, own, (step, points.costs[i]), span, work)
+        out.expected[i] = work[16]
+        out.low[i] = work[17]
+        out.high[i] = work[18]
+        out.since[i] = step
+        if out.surprise[i] > TELL and own[DISTANCE] < AIMLESS:
+            out.since[i] = onset(rings, row, step, 0.02 * float(own[TYPICAL]), day)
+
+
+@compiled
+def _learn(rings: Rings, state: F32, points: Points, span: Span, work: F64) -> None:
+    for i in range(len(points.rows)):
+        row = points.rows[i]
+        absorb(rings, row, state[row], (points.steps[i], points.costs[i]), span, work)
+
+
+class Slow(Column):
+    """Column form of what lasts; a subclass says how many whole days its two stretches have."""
+
+    spans: ClassVar[tuple[int, int]]
+    share: ClassVar[float] = 0.6
+    width: ClassVar[int] = WIDTH
+
+    def _score(self, points: Points, out: Scores) -> None:
+        span = (*self.spans, self.history.day)
+        _score(self.history.rings, self.state, points, span, out, self.work)
+
+    def _learn(self, points: Points) -> None:
+        span = (*self.spans, self.history.day)
+        _learn(self.history.rings, self.state, points, span, self.work)
