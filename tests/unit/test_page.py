@@ -183,6 +183,6 @@ def test_what_is_said_on_another_card_is_not_counted_twice():
     told = make_incident(run_rate_per_day=Decimal(61))
     same = make_incident(incident_id="same", run_rate_per_day=Decimal(33), is_inhibited=True)
     page = rendered(firing=[told, same])
-    assert "+$61.00/day" in page
-    assert "+$94.00/day" not in page
+    assert "+$61/day" in page
+    assert "+$94/day" not in page
     assert 'id="incident-same"' not in page
