@@ -15,7 +15,7 @@ from detectors.base import F32, F64, Evidence, Scores, money
 from detectors.column import Column, One, Points, period_of, range_of
 from detectors.compiled import compiled
 from detectors.history import Rings, power, root
-from detectors.window import stretches, typical, usual_costs
+from detectors.window import ask_stretches, stretches, typical, usual_costs
 
 SHORT: Final = 1
 LONG: Final = 1  # whole days in the stretch
@@ -65,6 +65,7 @@ def fall(rings: Rings, row: int, point: tuple[int, float, int], scale: float, wo
 @compiled
 def _score_drop(rings: Rings, state: F32, points: Points, day: int, out: Scores, work: F64) -> None:
     for i in range(len(points.rows)):
+        ask_stretches(rings, state, points, i, day)
         row = points.rows[i]
         step = points.steps[i]
         own = state[row]
@@ -95,6 +96,7 @@ def _learn_drop(rings: Rings, state: F32, points: Points, day: int, work: F64) -
         step = points.steps[i]
         if day > 1 and step % EVERY:
             continue
+        ask_stretches(rings, state, points, i, day)
         own = state[row]
         mean, distance = typical(rings, row)
         if not np.isnan(mean):

@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import DAY, F32, F64, HOUR, I64
-from detectors.compiled import compiled, grown
+from detectors.compiled import compiled, fetch, grown
 
 HOURS: Final = 1008
+WEEKS: Final = 6
 DAYS: Final = 126
 NEVER: Final = -(2**62)
 OFTEN: Final = 0.15  # share of missing steps from which they mean that a series is off
+LINE: Final = 16  # numbers in a cache line
+AHEAD: Final = 4  # points for which a kernel asks beforehand
 MEMORY: Final = 14  # days over which that share is taken
 
 
@@ -40,7 +43,7 @@ class History:
     """Raw costs of the last `depth` steps of each series, shared by all detectors of a fleet.
 
     `step_hours` is 1 or 24; `depth` defaults to six weeks of hours or eighteen weeks of days and
-    must be whole weeks.
+    must be whole weeks, six at least: kernels look five back and wrap around once.
     """
 
     def __init__(self, step_hours: int, depth: int | None = None) -> None:
@@ -49,8 +52,10 @@ class History:
         self.step_hours = step_hours
         self.day = DAY // step_hours
         self.depth = (HOURS if step_hours == HOUR else DAYS) if depth is None else depth
-        if self.depth % (7 * self.day):
-            raise ValueError(f"a history of {self.depth} steps is not whole weeks")
+        if self.depth % (7 * self.day) or self.depth < WEEKS * 7 * self.day:
+            raise ValueError(
+                f"a history of {self.depth} steps is not whole weeks, {WEEKS} at least"
+            )
         days = self.depth // self.day
         self.rows = 0
         self.rings = Rings(
@@ -134,6 +139,13 @@ def is_off(rings: Rings, row: int) -> bool:
 
 
 @compiled
+def ask(state: F32, row: int) -> None:
+    """Ask for the state of a row."""
+    for column in range(0, state.shape[1], LINE):
+        fetch(state, row, column)
+
+
+@compiled
 def _day_means(rings: Rings, row: int, number: int, day: int) -> None:
     depth = rings.steps.shape[1]
     last = rings.last[row]
@@ -142,8 +154,10 @@ def _day_means(rings: Rings, row: int, number: int, day: int) -> None:
     known = 0
     total = 0.0
     rooted = 0.0
-    for step in range(begin, end + 1):
-        value = float(rings.steps[row, step % depth])
+    place = begin % depth
+    for _ in range(begin, end + 1):
+        value = float(rings.steps[row, place])
+        place = place + 1 if place + 1 < depth else 0
         if not np.isnan(value):
             known += 1
             total += power(value)
@@ -159,6 +173,10 @@ def _record(rings: Rings, rows: I64, steps: I64, costs: F64, day: int) -> None:
     depth = rings.steps.shape[1]
     days = rings.roots.shape[1]
     for i in range(len(rows)):
+        if i + AHEAD < len(rows):
+            fetch(rings.steps, rows[i + AHEAD], steps[i + AHEAD] % depth)
+            fetch(rings.roots, rows[i + AHEAD], steps[i + AHEAD] // day % days)
+            fetch(rings.means, rows[i + AHEAD], steps[i + AHEAD] // day % days)
         row = rows[i]
         step = steps[i]
         last = rings.last[row]

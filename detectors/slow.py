@@ -14,7 +14,16 @@ from detectors.base import F32, F64, Scores
 from detectors.column import Column, Points
 from detectors.compiled import compiled
 from detectors.history import Rings, power, root
-from detectors.window import NAN, Span, highest, onset, stretches, typical, usual_costs
+from detectors.window import (
+    NAN,
+    Span,
+    ask_stretches,
+    highest,
+    onset,
+    stretches,
+    typical,
+    usual_costs,
+)
 
 LEAST: Final = 0.001  # least mean excess, as a share of the typical root: 0.4 percent of cost
 ERRATIC: Final = 1.5  # of the distance between days, while the series is young
@@ -94,8 +103,6 @@ def absorb(
 ) -> None:
     """Learn one closed point."""
     step, day = point[0], span[2]
-    if day > 1 and step % EVERY:
-        return
     mean, distance = typical(rings, row)
     if np.isnan(mean):
         return
@@ -114,6 +121,7 @@ def absorb(
 def _score(rings: Rings, state: F32, points: Points, span: Span, out: Scores, work: F64) -> None:
     day = span[2]
     for i in range(len(points.rows)):
+        ask_stretches(rings, state, points, i, day)
         row = points.rows[i]
         step = points.steps[i]
         own = state[row]
@@ -128,7 +136,11 @@ def _score(rings: Rings, state: F32, points: Points, span: Span, out: Scores, wo
 
 @compiled
 def _learn(rings: Rings, state: F32, points: Points, span: Span, work: F64) -> None:
+    day = span[2]
     for i in range(len(points.rows)):
+        if day > 1 and points.steps[i] % EVERY:
+            continue
+        ask_stretches(rings, state, points, i, day)
         row = points.rows[i]
         absorb(rings, row, state[row], (points.steps[i], points.costs[i]), span, work)
 

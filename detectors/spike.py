@@ -16,8 +16,8 @@ import numpy as np
 from detectors import multiples, tail
 from detectors.base import F32, F64, Evidence, Scores, money
 from detectors.column import Column, One, Points, ordinal
-from detectors.compiled import compiled
-from detectors.history import Rings, is_off, power, root
+from detectors.compiled import compiled, fetch
+from detectors.history import AHEAD, Rings, ask, is_off, power, root
 from detectors.window import NAN, highest
 
 # State: a tail for each statistic, the multiples, these fields, and a record per hour of day (per
@@ -266,8 +266,23 @@ def absorb(rings: Rings, row: int, state: F32, point: tuple[int, float, int], wo
 
 
 @compiled
+def _ask(rings: Rings, state: F32, points: Points, i: int, day: int) -> None:
+    """Ask for what will be read some points after point `i`."""
+    if i + AHEAD >= len(points.rows):
+        return
+    row = points.rows[i + AHEAD]
+    depth = rings.steps.shape[1]
+    slot = points.steps[i + AHEAD] % depth
+    for k in range(REFERENCES):
+        back = (k + 1) * day if k < 7 else (k - 5) * 7 * day
+        fetch(rings.steps, row, slot - back if slot >= back else slot - back + depth)
+    ask(state, row)
+
+
+@compiled
 def _score(rings: Rings, state: F32, points: Points, day: int, out: Scores, work: F64) -> None:
     for i in range(len(points.rows)):
+        _ask(rings, state, points, i, day)
         row = points.rows[i]
         step = points.steps[i]
         out.surprise[i] = judge(rings, row, state[row], (step, points.costs[i], day), work)
@@ -280,6 +295,7 @@ def _score(rings: Rings, state: F32, points: Points, day: int, out: Scores, work
 @compiled
 def _learn(rings: Rings, state: F32, points: Points, day: int, work: F64) -> None:
     for i in range(len(points.rows)):
+        _ask(rings, state, points, i, day)
         row = points.rows[i]
         absorb(rings, row, state[row], (points.steps[i], points.costs[i], day), work)
 

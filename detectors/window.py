@@ -8,9 +8,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from detectors.base import F64
-from detectors.compiled import compiled
-from detectors.history import Rings, is_off, root
+from detectors.base import F32, F64
+from detectors.column import Points
+from detectors.compiled import compiled, fetch
+from detectors.history import AHEAD, LINE, Rings, ask, is_off, root
 
 WEEKS: Final = 5
 NAN: Final = float("nan")
@@ -97,6 +98,24 @@ def stretches(rings: Rings, row: int, step: int, cost: float, span: Span, work: 
             at = today - back, then if then >= 0 else then + days
             pair = _stretch(rings, row, at, count + 1, NAN, span, known)
             work[begin + back - whole] = pair[which]
+
+
+@compiled
+def ask_stretches(rings: Rings, state: F32, points: Points, i: int, day: int) -> None:
+    """Ask for the state and for what `stretches` will read some points after point `i`."""
+    if i + AHEAD >= len(points.rows):
+        return
+    row = points.rows[i + AHEAD]
+    step = points.steps[i + AHEAD]
+    slot = step // day % rings.roots.shape[1]
+    for week in range(WEEKS + 1):
+        at = slot - 7 * week
+        begin = (at if at >= 0 else at + rings.roots.shape[1]) * day
+        fetch(rings.steps, row, begin)
+        fetch(rings.steps, row, begin + step % day)
+    for column in range(0, rings.roots.shape[1], LINE):
+        fetch(rings.roots, row, column)
+    ask(state, row)
 
 
 @compiled

@@ -115,7 +115,9 @@ def replay(
 @app.command(epilog="Example: spendwatch demo --once")
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the replay.")] = False,
-    port: Annotated[int, typer.Option("--port", help="Port of the page and the API.")] = 8321,
+    port: Annotated[
+        int | None, typer.Option("--port", help="Port of the page and the API; 8321 if free.")
+    ] = None,
 ) -> None:
     """Show the whole product on this machine, with real sample data and nothing installed."""
     from service.entrypoints.demo import Demo  # noqa: PLC0415 - loads the detectors

@@ -1,5 +1,7 @@
 """The demo: the whole product on this machine over the bundled sample, replayed fast."""
 
+import contextlib
+import socket
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +27,7 @@ from service.entrypoints.serve import stopped_by_signal
 from service.telemetry import Metrics, configure_logging
 
 SAMPLE: Final = Path(service.sample.__file__).parent
+USUAL_PORT: Final = 8321
 CHANNEL: Final = "#spend"
 ACCOUNT_OWNERS: Final = {
     "111122223333": "team-ml-platform",
@@ -37,7 +40,7 @@ DRAINS_WITHIN_SECONDS: Final = 60.0
 class Demo:
     """Runs once over the sample, then stays up so that one can look around."""
 
-    def __init__(self, say: Callable[[str], None], port: int) -> None:
+    def __init__(self, say: Callable[[str], None], port: int | None) -> None:
         self._say = say
         self._port = port
         self._until: datetime | None = None
@@ -46,6 +49,7 @@ class Demo:
         """Replay the sample; return after it with `once`, else at SIGTERM or Ctrl-C."""
         stop = stopped_by_signal()
         configure_logging("error")
+        port = free_port() if self._port is None else self._port
         self._say("Spendwatch demo: 107 days of spend of one company, replayed in seconds.")
         self._say(
             "Built from real GPU pools, real price lists and real load curves, with a handful"
@@ -56,13 +60,13 @@ class Demo:
             tempfile.TemporaryDirectory(prefix="spendwatch-demo-") as folder,
             serve_slack(build_slack(channels=[CHANNEL.removeprefix("#")])) as slack,
         ):
-            settings = self._settings(slack)
+            settings = self._settings(slack, port)
             with open_store(settings, Path(folder)) as store:
                 history = History(Path(folder) / "history")
                 notifiers = build_notifiers(settings)
                 parts = Parts(settings, store, history, Metrics(version("spendwatch")), notifiers)
                 machine = Machine(parts, stop, self._now)
-                with machine.serving(self._port) as address:
+                with machine.serving(port) as address:
                     self._say(f"page and API  {address}")
                     self._say(f"local Slack   {slack}")
                     self._say("")
@@ -82,10 +86,10 @@ class Demo:
                         stop.wait()
                 history.close()
 
-    def _settings(self, slack: str) -> Settings:
+    def _settings(self, slack: str, port: int) -> Settings:
         return Settings(
             store=StoreSettings(),
-            api=ApiSettings(public_url=f"http://127.0.0.1:{self._port}"),
+            api=ApiSettings(public_url=f"http://127.0.0.1:{port}"),
             owners=OwnerSettings(sub_accounts=ACCOUNT_OWNERS),
             route=Route(receiver="everyone", min_impact=Decimal(25)),
             receivers={"everyone": [f"slack:{CHANNEL}", "console:"]},
@@ -119,6 +123,14 @@ class Demo:
     def _now(self) -> datetime:
         """Return the demo's present: the time of the newest row, so that ages read right."""
         return self._until or utc_now()
+
+
+def free_port() -> int:
+    """Return the usual port, or any free one if that is taken."""
+    for port in (USUAL_PORT, 0):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)) as free:
+            return int(free.getsockname()[1])
+    raise OSError("no port is free on 127.0.0.1")
 
 
 def months() -> list[list[Path]]:

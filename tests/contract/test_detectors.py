@@ -60,6 +60,41 @@ def test_the_scalar_and_the_column_form_agree(name):
     assert odd > 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DETECTORS)
+def test_both_forms_agree_over_a_hundred_thousand_random_points(name):
+    r = np.random.default_rng(17)
+    rows, hours = 50, 2_000
+    ones = [DETECTORS[name].one() for _ in range(rows)]
+    fleet = Fleet(1, {name: {}})
+    fleet.resize(rows)
+    size = 10.0 ** r.uniform(-12, 12, rows)
+    size[:5] = 0.0
+    wild = r.choice([0.0, 0.1, 1.0], rows)
+    active, gaps, restated = r.uniform(0, 1, (3, rows))
+    odd = 0
+    for h in range(hours):
+        costs = size * r.lognormal(0, 1, rows) ** wild * (r.random(rows) < active**0.3)
+        costs = np.where(r.random(rows) < 0.002, 20 * costs, costs)
+        costs = np.where(r.random(rows) < 0.2 * gaps, np.nan, costs)
+        costs[rows // 2 :] *= h < 1_500
+        back = np.where((r.random(rows) < 0.1 * restated) & (h > 300), r.integers(1, 300, rows), 0)
+        points = np.arange(rows), START + h - back, costs
+        scores = fleet.score(*points)[name]
+        known = ~np.isnan(costs)
+        fleet.learn(*(part[known] for part in points))
+        fleet.record(*points)
+        odd += int((scores.surprise > 0).sum())
+        said = []
+        for one, step, cost in zip(ones, points[1], costs, strict=True):
+            x = {"step": step, "cost": cost}
+            said.append(one.judge_one(x).at(0))
+            one.learn_one(x)
+        for part, alone in zip(scores, zip(*said, strict=True), strict=True):
+            np.testing.assert_allclose(alone, part, rtol=1e-9)
+    assert odd > 100
+
+
 @pytest.mark.parametrize("name", DETECTORS)
 def test_the_scalar_form_is_a_river_detector_and_scores_without_changing(name):
     one = DETECTORS[name].one()

@@ -54,7 +54,7 @@ def test_growing_keeps_what_is_known():
     assert (kept.rings.last[1:500] == NEVER).all()
 
 
-@pytest.mark.parametrize(("step_hours", "depth"), [(2, None), (1, 100)])
+@pytest.mark.parametrize(("step_hours", "depth"), [(2, None), (1, 1009), (24, 35)])
 def test_an_unknown_grain_or_a_broken_week_is_refused(step_hours, depth):
     with pytest.raises(ValueError, match=r"steps of|not whole weeks"):
         History(step_hours, depth)
