@@ -37,12 +37,21 @@ ConfigOption = Annotated[
 
 def say(text: str) -> None:
     """Print a plain line."""
-    _out.print(escape(text))
+    _out.print(escape(printable(text)))
 
 
 def complain(text: str) -> None:
     """Print one line about what went wrong."""
-    _err.print(escape(text))
+    _err.print(escape(printable(text)))
+
+
+def printable(text: str) -> str:
+    r"""Replace what a terminal would obey: a file's name or content must not steer it.
+
+    >>> printable("a\x1b[2Jb\u202ec")
+    'a?[2Jb?c'
+    """
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 @contextmanager
