@@ -49,7 +49,7 @@ def build_pipeline(
 ) -> Pipeline:
     """Wire a pipeline. With `tells_history` (replay) the past is told like the present."""
     ledger = Ledger(metrics)
-    stretches = Stretches(settings.settles_after)
+    stretches = Stretches(settings.settles_after, timedelta(days=settings.remember_days))
     contacts: dict[str, datetime] = {}
     detection = settings.detection
     scorings = {
@@ -63,12 +63,13 @@ def build_pipeline(
         for hours in (1, 24)
     }
     limits = settings.incidents
-    billed: dict[str, Metric] = dict.fromkeys(metrics, "billed")
     parts = Parts(
         ledger=ledger,
         scorings=scorings,
         stretches=stretches,
-        purchases=Purchases(detection.purchases_from.get, stretches, Ledger(billed)),
+        purchases=Purchases(
+            detection.purchases_from.get, stretches, Ledger({}, otherwise="billed")
+        ),
         gpus=GpuFindings(IdleGpus(IdleGpuColumns(), _prices(settings))),
         owners=build_owners(settings),
         incidents=Incidents(SeverityLimits(limits.medium_per_day, limits.high_per_day)),

@@ -85,13 +85,19 @@ class RedisStore:
         return int(self._redis.get(PREFIX + "offset") or 0)
 
     @_guarded
-    def save(self, changes: Changes) -> Saved:
+    def save(self, changes: Changes, *, maybe_sent: bool = False) -> Saved:
         """Save a batch as a whole."""
         now = max((n.at for n in changes.notices), default=None)
         findings, incidents = changes.findings, changes.incidents
         sources, notices = changes.sources, changes.notices
         args: list[Any] = [changes.previous, changes.offset, _score(now)]
-        args += [len(findings), len(incidents), len(sources), len(notices)]
+        args += [
+            len(findings),
+            len(incidents),
+            len(sources),
+            len(notices),
+            "unknown" if maybe_sent else "ready",
+        ]
         for finding in findings:
             args += [finding.finding_id, _score(finding.detected_at), _json(finding)]
         for incident in incidents:

@@ -120,6 +120,7 @@ class Stretch:
         "odd",
         "odd_excess",
         "over_step",
+        "owner",
         "points",
         "raised_step",
         "series",
@@ -154,6 +155,7 @@ class Stretch:
         self.backfill = False
         self.stands_alone = False
         self.kept_level = 0
+        self.owner: tuple[str, str] | None = None  # its name, and what decided it
 
     def begin(self, step: int, since: int, at: datetime) -> None:
         """Freeze what the first raise fixes for ever."""
@@ -268,10 +270,14 @@ def run_rate_per_day(points: Mapping[int, OddPoint], step_hours: int, newest: in
 class Stretches:
     """All findings that may still change, and the rules by which they do."""
 
-    def __init__(self, settles_after: Callable[[str], timedelta]) -> None:
+    def __init__(
+        self,
+        settles_after: Callable[[str], timedelta],
+        remembers: timedelta = timedelta(days=62),
+    ) -> None:
+        self._remembers = remembers
         self._settles_after = settles_after
         self._live: dict[tuple[SeriesKey, str], Stretch] = {}
-        self._newest: dict[tuple[SeriesKey, str], Stretch] = {}
         self._known: dict[str, Stretch] = {}
         self._of_series: dict[SeriesKey, list[Stretch]] = {}
         self._changed: dict[str, Stretch] = {}
@@ -281,11 +287,15 @@ class Stretches:
         return self._live.get((series, detector))
 
     def recent(self, series: SeriesKey, detector: str, step: int, within: int) -> Stretch | None:
-        """Return the newest stretch if its detector was odd at most `within` steps ago."""
-        known = self._newest.get((series, detector))
-        if known is None or known.status == "retracted":
-            return None
-        return known if step - known.hot_step <= within else None
+        """Return the stretch that began before a step, or a moment after, and was odd lately."""
+        near = [
+            known
+            for known in self.of(series)
+            if known.detector == detector
+            and known.status != "retracted"
+            and known.since_step - QUIET_STEPS[known.step_hours] <= step <= known.hot_step + within
+        ]
+        return max(near, key=lambda known: known.hot_step, default=None)
 
     def of(self, series: SeriesKey) -> list[Stretch]:
         """Return every stretch of a series that may still change."""
@@ -296,11 +306,15 @@ class Stretches:
         live = self._live.get((fresh.series, fresh.detector))
         quiet = QUIET_STEPS[fresh.step_hours]
         recent = self.recent(fresh.series, fresh.detector, step, quiet)
+        is_past = live is not None and step < live.since_step
         if live is not None and live is not recent:
-            self.end(live)
+            if not is_past:
+                self.end(live)
             live = None
         if live is None and recent is not None:
-            live = self._live[fresh.series, fresh.detector] = recent
+            live = recent
+            if not is_past:
+                self._live[fresh.series, fresh.detector] = live
             live.ended_at = None
         if live is None:
             fresh.begin(step, score.since, at)
@@ -311,8 +325,8 @@ class Stretches:
             elif live.status == "retracted":
                 live.status = "provisional"
             live.ended_at = None
-            self._live[fresh.series, fresh.detector] = live
-            self._newest[fresh.series, fresh.detector] = live
+            if not is_past:
+                self._live[fresh.series, fresh.detector] = live
         live.hot_step = max(live.hot_step, step)
         return live
 
@@ -355,7 +369,8 @@ class Stretches:
 
     def end(self, stretch: Stretch) -> None:
         """Close a stretch at the end of its last odd period."""
-        self._live.pop((stretch.series, stretch.detector), None)
+        if self._live.get((stretch.series, stretch.detector)) is stretch:
+            del self._live[stretch.series, stretch.detector]
         stretch.ended_at = start_of(stretch.last_step + 1, stretch.step_hours)
         self._changed[stretch.finding_id] = stretch
 
@@ -372,10 +387,8 @@ class Stretches:
                 quiet = stretch.detected_at + timedelta(days=1)
             if stretch.ended_at is None and now >= quiet:
                 self.end(stretch)
-            elif stretch.ended_at is not None and now >= max(settled, quiet) + timedelta(days=14):
+            elif stretch.ended_at is not None and now >= max(settled, quiet) + self._remembers:
                 del self._known[stretch.finding_id]
-                if self._newest.get((stretch.series, stretch.detector)) is stretch:
-                    del self._newest[stretch.series, stretch.detector]
                 self._of_series[stretch.series].remove(stretch)
 
     def drain(self) -> Iterator[Stretch]:

@@ -60,17 +60,15 @@ class GpuFindings:
 
 
 def _finding(verdict: IdleVerdict, owners: Owners) -> Finding:
-    series = SeriesKey(
-        "gpu_samples", verdict.sub_account_id or "", verdict.key, verdict.currency, "hour"
-    )
+    # Without what becomes known later only: an account, or a bill in another currency.
+    series = SeriesKey("gpu_samples", "", verdict.key, "", "hour")
     owner = owners.of(verdict.tags, verdict.sub_account_id)
     waste = verdict.waste
     paid = money.ZERO if waste is None else waste
     rate = verdict.wasted_per_hour
     return Finding(
         finding_id=finding_id_of(
-            # Without the currency: a list price in USD may give way to a bill in another.
-            str(series._replace(billing_currency="")),
+            str(series),
             f"{DETECTOR}:{verdict.cause}",
             verdict.since,
         ),

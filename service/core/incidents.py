@@ -201,14 +201,13 @@ def _takes(known: Incident | None, pools: Mapping[str, Pool], finding: Finding) 
     A series that was no part of it joins only soon after the one before: what begins days later in
     a long incident has a cause of its own, and must not drown in it.
     """
-    if known is None or known.backfill != finding.backfill:
+    members = [m.finding for pool in pools.values() for m in pool.members.values()]
+    if not members or all(m.backfill for m in members) != finding.backfill:
         return False
     begins = finding.charge_period_start
-    if known.ends_at is not None and begins > known.ends_at + REOPENS_WITHIN:
+    if known is not None and known.ends_at is not None and begins > known.ends_at + REOPENS_WITHIN:
         return False
-    newest = max(
-        m.finding.charge_period_start for pool in pools.values() for m in pool.members.values()
-    )
+    newest = max(member.charge_period_start for member in members)
     return finding.series in pools or begins <= newest + JOINS_WITHIN
 
 

@@ -105,10 +105,10 @@ class _Book:
     def __init__(self) -> None:
         self.steps: dict[int, dict[_CellKey, _Cell]] = {}
         self.about: CostEvent | None = None
-        self.about_rank: tuple[datetime, int, str] | None = None
+        self.about_rank: tuple[bool, datetime, int, str] | None = None
 
     def describe(self, event: CostEvent) -> None:
-        rank = (event.charge_period_start, event.x_revision, event.x_event_id)
+        rank = (event.is_scored, event.charge_period_start, event.x_revision, event.x_event_id)
         if self.about is None or self.about_rank is None or rank > self.about_rank:
             self.about, self.about_rank = event, rank
         elif rank == self.about_rank and event != self.about:
@@ -119,8 +119,9 @@ class _Book:
 class Ledger:
     """All cells that may still change. `metrics` names each source's cost metric."""
 
-    def __init__(self, metrics: Mapping[str, Metric]) -> None:
+    def __init__(self, metrics: Mapping[str, Metric], otherwise: Metric = "effective") -> None:
         self._metrics = metrics
+        self._otherwise = otherwise
         self._books: dict[SeriesKey, _Book] = {}
         self._forgotten_before: dict[Grain, int] = {}
 
@@ -147,7 +148,7 @@ class Ledger:
         cell = cells.get(cell_key)
         if cell is None:
             cell = cells[cell_key] = _Cell()
-        row = _Row(cost_of(event, self._metrics.get(source, "effective")), event.is_scored)
+        row = _Row(cost_of(event, self._metrics.get(source, self._otherwise)), event.is_scored)
         taken = cell.take(event, row)
         book.describe(event)
         return Change(taken, key, step, period)

@@ -160,10 +160,11 @@ class Store(Protocol):
         """Return how far into the log what is saved reaches; 0 for an empty store."""
         ...
 
-    def save(self, changes: Changes) -> Saved:
+    def save(self, changes: Changes, *, maybe_sent: bool = False) -> Saved:
         """Save all of it or nothing.
 
-        `stale` when it is already saved, `gap` when what comes before it is not.
+        `stale` when it is already saved, `gap` when what comes before it is not. With `maybe_sent`
+        (a rebuild) new deliveries begin as `unknown`: they are looked for before they are sent.
         """
         ...
 

@@ -126,7 +126,12 @@ class Scoring:
         self._fleet.resize(len(self._key_of))
         known = np.where(np.isnan(costs), 0.0, costs)
         scores = self._fleet.score(rows, steps, known, on_close=False)
-        restated = [index for index, row in enumerate(rows) if step <= self._newest[row]]
+        restated = [
+            index
+            for index, row in enumerate(rows)
+            if step <= self._newest[row]
+            or any(step in stretch.points for stretch in self._stretches.of(points[index].series))
+        ]
         before = {index: self._rescore(points[index].series, step) for index in restated}
         self._record(step, rows, steps, costs)
         for index in restated:
@@ -135,7 +140,8 @@ class Scoring:
         for name, found in scores.items():
             for odd in np.flatnonzero(found.surprise >= self._fleet.threshold(name)).tolist():
                 actual, series = actuals[odd], points[odd].series
-                is_live = self._stretches.live(series, name) is not None
+                live = self._stretches.live(series, name)
+                is_live = live is not None and step >= live.since_step
                 if actual is not None and (is_live or odd not in too_late):
                     self._raise(name, points[odd], actual, found, odd)
 
@@ -251,9 +257,9 @@ class Scoring:
                 point = stretch.points[at]
                 if at == step:
                     point = point.restated(money.ZERO if actual is None else actual)
-                elif old.surprise[index] > 0:
-                    moved = float(new.surprise[index] / old.surprise[index])
-                    point = point._replace(surprise=point.surprise * moved)
+                else:
+                    moved = float(new.surprise[index] - old.surprise[index])
+                    point = point._replace(surprise=max(0.0, point.surprise + moved))
                 self._stretches.put(stretch, at, point)
 
     def _close(self, now: datetime, before: int | None) -> None:

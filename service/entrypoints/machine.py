@@ -73,7 +73,7 @@ class Machine:
         """Save, however long the store is away: the pipeline has moved on and cannot step back."""
         while True:
             try:
-                return self._parts.store.save(changes)
+                return self._parts.store.save(changes, maybe_sent=self.rebuilding)
             except StoreUnavailableError as error:
                 if self.stop.is_set():
                     raise

@@ -51,6 +51,7 @@ class Service:
         self._say = say
         self._clock = clock
         self._ticked_at: datetime | None = None
+        self._summed: set[str] = set()
         self._metrics_of: dict[str, Metric] = {
             name: source.metric for name, source in settings.sources.items() if source.metric
         }
@@ -114,16 +115,15 @@ class Service:
             mode="live",
             now=self._clock,
         )
-        is_first = name not in self._pipeline.statuses
         for rows in _in_order(reader):
             self._take(log.append(self._clock(), rows))
         self._dead.flush()
+        if reader.read and name not in self._summed:
+            self._take(log.append(self._clock(), [], ends_backfill=name))
         reader.acknowledge()
         self._pipeline.note_rejected(name, reader.rejected, self._dead.last_reason)
         for note in reader.notes:
             _log.warning("input", source=name, note=note)
-        if is_first:
-            self._take(log.append(self._clock(), [], ends_backfill=name))
         _log.info("delivery read", source=name, rows=reader.read, rejected=reader.rejected)
         return True
 
@@ -145,6 +145,8 @@ class Service:
         outcome = self._pipeline.step(
             batch.arrivals, batch.now, batch.offset, ends_backfill=batch.ends_backfill
         )
+        if batch.ends_backfill is not None:
+            self._summed.add(batch.ends_backfill)
         saved = self._machine.save(outcome)
         if saved == "saved":
             for arrival in outcome.too_late:

@@ -96,11 +96,13 @@ def test_drain_gives_each_change_once(stretches):
     assert list(stretches.drain()) == []
 
 
-def test_what_is_over_and_settled_is_forgotten_after_a_fortnight(stretches):
+def test_what_is_over_is_kept_as_long_as_the_ledger_may_change_it(stretches):
     stretch = raise_at(stretches, STEP)
     stretches.advance(T0 + 100 * HOUR)
     assert stretches.get(stretch.finding_id) is stretch
     stretches.advance(T0 + timedelta(days=30))
+    assert stretches.get(stretch.finding_id) is stretch
+    stretches.advance(T0 + timedelta(days=90))
     assert stretches.get(stretch.finding_id) is None
     assert stretches.of(SERIES) == []
 

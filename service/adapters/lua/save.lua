@@ -1,12 +1,12 @@
 #!lua
 -- KEYS: offset, findings, findings:time, incidents, incidents:time, incidents:firing, sources,
 --       notices, outbox, states prefix, delivery prefix, conversation prefix
--- ARGV: previous, offset, now, counts (findings, incidents, sources, notices), then the items.
+-- ARGV: previous, offset, now, counts (findings, incidents, sources, notices), the state of new deliveries, then the items.
 -- Everything is checked before the first write, and the offset moves last.
 local saved = tonumber(redis.call('GET', KEYS[1]) or '0')
 if saved >= tonumber(ARGV[2]) then return 'stale' end
 if saved < tonumber(ARGV[1]) then return 'gap' end
-local at = 8
+local at = 9
 for _ = 1, tonumber(ARGV[4]) do
   redis.call('HSET', KEYS[2], ARGV[at], ARGV[at + 2])
   redis.call('ZADD', KEYS[3], ARGV[at + 1], ARGV[at])
@@ -33,9 +33,9 @@ for _ = 1, tonumber(ARGV[7]) do
   local key = KEYS[11] .. id
   if redis.call('EXISTS', key) == 0 then
     local conversation = KEYS[12] .. incident .. '|' .. destination
-    redis.call('HSET', key, 'notice', notice, 'state', 'ready', 'due', ARGV[3], 'attempts', 0,
+    redis.call('HSET', key, 'notice', notice, 'state', ARGV[8], 'due', ARGV[3], 'attempts', 0,
       'claim', 0, 'action', action, 'conversation', conversation, 'updated', ARGV[3])
-    redis.call('ZADD', KEYS[10] .. 'ready', ARGV[3], id)
+    redis.call('ZADD', KEYS[10] .. ARGV[8], ARGV[3], id)
     redis.call('ZADD', conversation, seq, id)
     if redis.call('ZRANGE', conversation, 0, 0)[1] == id then
       redis.call('ZADD', KEYS[9], ARGV[3], id)
