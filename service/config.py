@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -39,9 +39,9 @@ class SourceSettings(_Section, frozen=True):
     """One feed: what it is, where it lies, and when its numbers are final."""
 
     path: Path
-    kind: str | None = None
+    kind: Literal["focus", "events", "gpu_samples"] | None = None
     metric: Literal["effective", "billed"] | None = None
-    settles_after_hours: float = 72
+    settles_after_hours: Annotated[float, msgspec.Meta(ge=0, le=8760)] = 72
 
 
 class DetectionSettings(_Section, frozen=True):
@@ -82,7 +82,7 @@ class ApiSettings(_Section, frozen=True):
     """Where the page and the API listen, and how people reach them from outside."""
 
     host: str = "127.0.0.1"
-    port: int = 8321
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8321
     public_url: str | None = None
 
 
@@ -91,7 +91,7 @@ class Settings(_Section, frozen=True):
 
     data_dir: Path = Path("var")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    remember_days: int = 62
+    remember_days: Annotated[int, msgspec.Meta(ge=1, le=3660)] = 62
     sources: dict[str, SourceSettings] = {}
     detection: DetectionSettings = DetectionSettings()
     owners: OwnerSettings = OwnerSettings()

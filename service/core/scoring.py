@@ -192,6 +192,8 @@ class Scoring:
         fresh = Stretch(series, name, detector.kind, self._hours, self._fleet.threshold(name))
         fresh.backfill = self._is_backfill(point)
         stretch = self._stretches.raise_or_extend(fresh, step, score, point.arrived_at)
+        # What began in a past that is not told, and still goes on, is of the present.
+        stretch.backfill = stretch.backfill and fresh.backfill
         if not stretch.points and stretch.since_step < step:
             self._fill_onset(stretch, step)
         self._stretches.put(stretch, step, found)

@@ -158,7 +158,11 @@ class Machine:
 def _hosts(settings: Settings) -> set[str]:
     """Return the names under which the page may be asked for; none, meaning any, if exposed."""
     api = settings.api
-    if not ip_address(api.host).is_loopback:
+    try:
+        is_local = api.host == "localhost" or ip_address(api.host).is_loopback
+    except ValueError:  # a name of this machine: whoever gave it means it to be reached
+        is_local = False
+    if not is_local:
         return set()
     public = urlsplit(api.public_url or "").hostname
     return {"127.0.0.1", "localhost", "[::1]"} | ({public} if public else set())
