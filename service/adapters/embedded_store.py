@@ -28,6 +28,7 @@ class EmbeddedStore:
     """
 
     def __init__(self, folder: Path) -> None:
+        folder = folder.resolve()  # the server changes into it
         self._folder = folder
         self._lock: IO[str] | None = None
         self._server: subprocess.Popen[bytes] | None = None

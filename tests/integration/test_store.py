@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -181,4 +182,12 @@ os.kill(os.getpid(), signal.SIGKILL)
     with EmbeddedStore(tmp_path / "s") as server:
         store = RedisStore.connect(server.url)
         assert store.offset() == 7
+        store.close()
+
+
+def test_a_folder_may_be_named_from_where_one_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with EmbeddedStore(Path("var") / "store") as server:
+        store = RedisStore.connect(server.url)
+        store.ping()
         store.close()
