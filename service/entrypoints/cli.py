@@ -14,6 +14,7 @@ from rich.progress import Progress as Bar
 
 from service.config import ConfigError, Settings, load
 from service.core.ports import StoreUnavailableError
+from service.entrypoints.stopping import Interrupted
 
 FAILED: Final = 1
 MISUSED: Final = 2
@@ -64,6 +65,9 @@ def _one_line_errors() -> Iterator[None]:
     except (StoreUnavailableError, OSError) as error:
         complain(f"spendwatch: {error}")
         raise typer.Exit(FAILED) from None
+    except Interrupted as stopped:
+        complain("spendwatch: interrupted")
+        raise typer.Exit(stopped.exit_code) from None
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from service.core.secret import Secret
 from service.entrypoints.local_slack import build_app as build_slack
 from service.entrypoints.local_slack import serve as serve_slack
 from service.entrypoints.machine import Machine, Parts, utc_now
-from service.entrypoints.serve import stopped_by_signal
+from service.entrypoints.stopping import Stop
 from service.telemetry import Metrics, configure_logging
 
 SAMPLE: Final = Path(service.sample.__file__).parent
@@ -46,8 +46,11 @@ class Demo:
         self._until: datetime | None = None
 
     def run(self, *, once: bool) -> None:
-        """Replay the sample; return after it with `once`, else at SIGTERM or Ctrl-C."""
-        stop = stopped_by_signal()
+        """Replay the sample; return after it with `once`, else at SIGTERM or Ctrl-C.
+
+        Interrupted when the signal comes before the replay has ended.
+        """
+        stop = Stop()
         configure_logging("error")
         port = free_port() if self._port is None else self._port
         self._say("Spendwatch demo: 107 days of spend of one company, replayed in seconds.")
@@ -70,8 +73,8 @@ class Demo:
                     self._say(f"page and API  {address}")
                     self._say(f"local Slack   {slack}")
                     self._say("")
-                    self._replay(settings, machine)
-                    self._drain(store.next_due)
+                    self._replay(settings, machine, stop)
+                    self._drain(store.next_due, stop)
                     history.flush()
                     counts = store.delivery_counts()
                     self._say("")
@@ -99,26 +102,30 @@ class Demo:
             },
         )
 
-    def _replay(self, settings: Settings, machine: Machine) -> None:
+    def _replay(self, settings: Settings, machine: Machine, stop: Stop) -> None:
         """Replay month by month: a month's rows arrive before those of the next."""
         pipeline = build_pipeline(settings, {"focus": "effective"}, tells_history=True)
         done = 0
         with SnapshotBook.temporary() as book:
             for inputs in months():
                 spool = Spool()
-                for arrival in Reader(inputs, mode="replay", reject=_refuse, snapshots=book):
-                    spool.put(arrival)
+                with stop.interruptible():
+                    for arrival in Reader(inputs, mode="replay", reject=_refuse, snapshots=book):
+                        spool.put(arrival)
                 for now, batch in spool.batches():
                     done += len(batch)
                     self._until = now
-                    machine.save(pipeline.step(batch, now, done))
+                    with stop.interruptible():
+                        outcome = pipeline.step(batch, now, done)
+                    machine.save(outcome)
                 spool.close()
         self._say(f"{done:,} rows of {pipeline.series:,} series replayed.")
 
-    def _drain(self, next_due: Callable[[], datetime | None]) -> None:
+    def _drain(self, next_due: Callable[[], datetime | None], stop: Stop) -> None:
         deadline = time.monotonic() + DRAINS_WITHIN_SECONDS
         while next_due() is not None and time.monotonic() < deadline:
-            time.sleep(0.1)
+            stop.wait(0.1)
+            stop.check()
 
     def _now(self) -> datetime:
         """Return the demo's present: the time of the newest row, so that ages read right."""

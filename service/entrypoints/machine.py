@@ -1,13 +1,14 @@
 """One machine: the pipeline, the senders and the web server side by side in one process."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import structlog
@@ -20,6 +21,8 @@ from service.entrypoints.api.serve import serve
 from service.entrypoints.notifier import STORE_PAUSE_SECONDS, Sender
 from service.pipeline import Outcome
 from service.telemetry import Metrics
+
+CLOSES_WITHIN_SECONDS: Final = 0.2
 
 _log = structlog.get_logger("machine")
 
@@ -106,7 +109,7 @@ class Machine:
         loop = asyncio.new_event_loop()
         stop = asyncio.Event()
         thread = threading.Thread(
-            target=loop.run_until_complete, args=(self._send(stop),), name="sender"
+            target=loop.run_until_complete, args=(self._send(stop),), name="sender", daemon=True
         )
         thread.start()
         try:
@@ -120,8 +123,12 @@ class Machine:
         try:
             await self.sender.run(stop)
         finally:
-            for notifier in self._parts.notifiers.values():
-                await notifier.close()
+            # A signal asks for an end now; what only decorates a notice may then be left out.
+            patience = CLOSES_WITHIN_SECONDS if self.stop.is_set() else None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    for notifier in self._parts.notifiers.values():
+                        await notifier.close()
 
     def _note(self, changes: Changes) -> None:
         for finding in changes.findings:

@@ -32,6 +32,7 @@ SENDERS: Final = 4
 LOOKS_AFTER: Final = timedelta(seconds=15)
 POLL_SECONDS: Final = 0.2
 STORE_PAUSE_SECONDS: Final = 1.0
+ENDS_WITHIN_SECONDS: Final = 1.0
 
 Clock = Callable[[], datetime]
 _log = structlog.get_logger("notifier")
@@ -58,10 +59,16 @@ class Sender:
         self._clock = clock
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Send until told to stop; what is being sent then is still concluded."""
+        """Send until told to stop; what is being sent then has ENDS_WITHIN_SECONDS to end.
+
+        What has not ended by then comes back as unknown when its lease runs out.
+        """
         async with asyncio.TaskGroup() as group:
-            for _ in range(SENDERS):
-                group.create_task(self._serve(stop))
+            tasks = [group.create_task(self._serve(stop)) for _ in range(SENDERS)]
+            await stop.wait()
+            _, late = await asyncio.wait(tasks, timeout=ENDS_WITHIN_SECONDS)
+            for task in late:
+                task.cancel()
 
     async def drain(self) -> None:
         """Send all that is due now."""

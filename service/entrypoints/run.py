@@ -1,7 +1,7 @@
 """The service on one machine: watches folders, scores what comes, tells people, serves the page."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from itertools import groupby
@@ -19,7 +19,7 @@ from service.core.events import Arrival, CostEvent
 from service.core.ledger import Metric, metric_of
 from service.core.ports import Store
 from service.entrypoints.machine import Machine, Parts, utc_now
-from service.entrypoints.serve import stopped_by_signal
+from service.entrypoints.stopping import Interrupted, Stop
 from service.telemetry import Metrics, configure_logging
 
 POLL_SECONDS: Final = 2.0
@@ -59,9 +59,9 @@ class Service:
     def run(self) -> None:
         """Serve until told to stop."""
         settings, folder = self._settings, self._settings.data_dir
-        stop = stopped_by_signal()
+        stop = self._stop = Stop()
         configure_logging(settings.log_level)
-        with ExitStack() as stack:
+        with suppress(Interrupted), ExitStack() as stack:
             store = stack.enter_context(open_store(settings))
             log = Log(folder / "log.sqlite")
             stack.callback(log.close)
@@ -103,7 +103,8 @@ class Service:
     def _watch(self, name: str, book: SnapshotBook, log: Log) -> bool:
         """Take in what is new and complete of one feed; tell whether there was anything."""
         source = self._settings.sources[name]
-        new = _new_deliveries(source, book, self._clock())
+        with self._stop.interruptible():
+            new = _new_deliveries(source, book, self._clock())
         if not new and not book.has_untold:
             return False
         reader = Reader(
@@ -115,7 +116,9 @@ class Service:
             mode="live",
             now=self._clock,
         )
-        for rows in _in_order(reader):
+        with self._stop.interruptible():
+            arrivals = sorted(reader, key=_when)
+        for rows in _in_order(arrivals):
             self._take(log.append(self._clock(), rows))
         self._dead.flush()
         if reader.read and name not in self._summed:
@@ -142,9 +145,10 @@ class Service:
                     for a in batch.arrivals
                     if a.source == arrival.source and isinstance(a.event, CostEvent)
                 )
-        outcome = self._pipeline.step(
-            batch.arrivals, batch.now, batch.offset, ends_backfill=batch.ends_backfill
-        )
+        with self._stop.interruptible():
+            outcome = self._pipeline.step(
+                batch.arrivals, batch.now, batch.offset, ends_backfill=batch.ends_backfill
+            )
         if batch.ends_backfill is not None:
             self._summed.add(batch.ends_backfill)
         saved = self._machine.save(outcome)
@@ -162,13 +166,13 @@ def _left_alone(note: str) -> None:
     _log.debug("left alone", note=note)
 
 
-def _in_order(reader: Reader) -> Iterator[list[Arrival]]:
-    """Cut what was read into batches along time, so that a long history is learnt in order.
+def _in_order(arrivals: list[Arrival]) -> Iterator[list[Arrival]]:
+    """Cut what was read, sorted, into batches along time: a long history is learnt in order.
 
     Rows of one charge period stay together: half a period would look like a drop.
     """
     batch: list[Arrival] = []
-    for _, rows in groupby(sorted(reader, key=_when), key=lambda a: _when(a)[0]):
+    for _, rows in groupby(arrivals, key=lambda a: _when(a)[0]):
         if len(batch) >= BATCH_ROWS:
             yield batch
             batch = []

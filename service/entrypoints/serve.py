@@ -1,7 +1,5 @@
 """The status API and the page on their own, over a store that others write."""
 
-import signal
-import threading
 from collections.abc import Callable
 from importlib.metadata import version
 
@@ -11,6 +9,7 @@ from service.config import ConfigError, Settings
 from service.entrypoints.api.app import build_app
 from service.entrypoints.api.serve import serve
 from service.entrypoints.machine import utc_now
+from service.entrypoints.stopping import Stop
 from service.telemetry import Metrics, configure_logging
 
 
@@ -19,7 +18,7 @@ def serve_api(settings: Settings, say: Callable[[str], None]) -> None:
     if settings.store.url is None:
         raise ConfigError("api needs [store] url; on one machine `spendwatch run` serves the page")
     configure_logging(settings.log_level)
-    stop = stopped_by_signal()
+    stop = Stop()
     with open_store(settings) as store:
         app = build_app(
             store=store,
@@ -32,11 +31,3 @@ def serve_api(settings: Settings, say: Callable[[str], None]) -> None:
         with serve(app, settings.api.host, settings.api.port) as address:
             say(f"page and API: {address}")
             stop.wait()
-
-
-def stopped_by_signal() -> threading.Event:
-    """Return an event that SIGTERM or SIGINT sets."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop

@@ -1,5 +1,6 @@
 """The notifier's loop: claimed, sent, concluded; an ambiguous send is looked for, not repeated."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -176,3 +177,21 @@ def test_waits_double_up_to_five_minutes_and_leave_what_is_unknown_time_to_arriv
     assert wait_before_retry(1, Unknown("x")) == timedelta(seconds=15)
     assert wait_before_retry(1, Retry("x", after=timedelta(hours=1))) == timedelta(hours=1)
     assert wait_before_retry(1, Refused("x")) == timedelta(seconds=1)
+
+
+async def test_a_sender_that_is_told_to_stop_does_not_wait_for_a_slow_destination(
+    sender, store, workspace, clock
+):
+    workspace.faults.append(Fault("chat.postMessage", slow_seconds=1.9))
+    save(store, notice(0))
+    stop = asyncio.Event()
+    running = asyncio.create_task(sender.run(stop))
+    await asyncio.sleep(0.4)
+    assert store.delivery_counts()["sending"] == 1
+    stop.set()
+    async with asyncio.timeout(1.7):
+        await running
+    clock.now += LEASE + timedelta(seconds=1)
+    await sender.drain()
+    assert store.delivery_counts()["sent"] == 1
+    assert len(posts(workspace)) == 1

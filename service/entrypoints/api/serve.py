@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 LOCAL: Final = "127.0.0.1"
 STARTS_WITHIN_SECONDS: Final = 10.0
-ENDS_WITHIN_SECONDS: Final = 3
+ENDS_WITHIN_SECONDS: Final = 1
 
 
 @contextmanager

@@ -1,0 +1,61 @@
+"""Stopping: how a signal ends a command that owns servers and threads."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Interrupted(BaseException):
+    """A signal came in the middle of work. `exit_code` is what a shell expects of it.
+
+    Like KeyboardInterrupt, it is nothing that an `except Exception` may take.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+class Stop(threading.Event):
+    """Set by SIGTERM, Ctrl-C or a closed terminal; only the main thread may make one.
+
+    Inside `interruptible` the signal ends the work at once with `Interrupted`; elsewhere whoever
+    waits or loops looks at the event. A second signal ends whatever still waits, by `Interrupted`
+    too: what was opened is closed on the way out, without patience.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._number = 0
+        self._may_interrupt = False
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup: stay when it closes
+                signal.signal(number, self._hear)
+
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        again, self._number = self.is_set(), number
+        self.set()
+        if again or self._may_interrupt:
+            raise Interrupted(number)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Do work that may be cut off anywhere, since its result is then not used."""
+        self._may_interrupt = True
+        try:
+            self.check()
+            yield
+            # A signal that came while C code called back into Python was raised there and lost.
+            self.check()
+        finally:
+            self._may_interrupt = False
+
+    def check(self) -> None:
+        """Raise Interrupted when the signal has come."""
+        if self.is_set():
+            raise Interrupted(self._number)

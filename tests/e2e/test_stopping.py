@@ -1,0 +1,84 @@
+"""Ctrl-C and SIGTERM are heard in the middle of work, and leave nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+SPENDWATCH = Path(sys.executable).with_name("spendwatch")
+AT_ONCE = 6.0  # a second and a half on an idle machine; without a look at the signal some 20 s
+
+
+@contextmanager
+def started(tmp_path, *arguments, until):
+    """Start a command whose temporary files lie in a folder of the test's own."""
+    process = subprocess.Popen(
+        [SPENDWATCH, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert any(line.startswith(until) for line in process.stdout)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def servers(tmp_path):
+    """Return the command lines of the servers that run over a folder."""
+    lines = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(file.read_bytes())
+        except OSError:  # it has ended meanwhile
+            continue
+    return [line for line in lines if str(tmp_path).encode() in line]
+
+
+def ends(process):
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - began < AT_ONCE
+    assert "Traceback" not in errors, errors
+    return process.returncode
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_demo_that_is_interrupted_ends_at_once_and_leaves_nothing(tmp_path, number, code):
+    with started(tmp_path, "demo", "--port", "0", until="local Slack") as process:
+        time.sleep(3)  # it reads, or compiles, or replays
+        assert servers(tmp_path)
+        process.send_signal(number)
+        assert ends(process) == code
+    assert servers(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_ctrl_c_ends_what_still_waits(tmp_path):
+    with started(tmp_path, "demo", "--port", "0", until="local Slack") as process:
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert ends(process) == 130
+    assert servers(tmp_path) == []
+
+
+def test_a_run_that_takes_in_a_long_history_ends_at_once_and_goes_on_later(tmp_path):
+    feed = Path(__file__).parents[2] / "service" / "sample" / "export"
+    config = tmp_path / "c.toml"
+    config.write_text(f'data_dir = "{tmp_path}/var"\napi.port = 0\n[sources.a]\npath = "{feed}"')
+    for _ in range(2):
+        with started(tmp_path, "run", "--config", str(config), until="watching") as process:
+            time.sleep(4)
+            process.send_signal(signal.SIGTERM)
+            assert ends(process) == 0
+        assert servers(tmp_path) == []
