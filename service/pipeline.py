@@ -189,9 +189,9 @@ class Pipeline:
         members += parts.gpus.advance(now, parts.owners)
         incidents = parts.incidents.update(members, now)
         notices = [
-            self._notice(incident, decision, now)
+            notice
             for incident in incidents
-            for decision in parts.deliveries.decide(incident, now)
+            for notice in self._notices(incident, parts.deliveries.decide(incident, now), now)
         ]
         self._past |= {i.incident_id: i for i in incidents if i.backfill}
         if ends_backfill is not None:
@@ -199,10 +199,8 @@ class Pipeline:
             self._past.clear()
             if summary is not None:
                 incidents.append(summary)
-                notices += [
-                    self._notice(summary, decision, now)
-                    for decision in parts.deliveries.announce(summary, "backfill")
-                ]
+                decisions = parts.deliveries.announce(summary, "backfill")
+                notices += self._notices(summary, decisions, now)
         previous, self._offset = self._offset, offset
         return Changes(
             previous=previous,
@@ -261,25 +259,33 @@ class Pipeline:
             return scoring.reason(stretch)
         return purchase_reason(stretch)
 
-    def _notice(self, incident: Incident, decision: Decision, now: datetime) -> Notice:
+    def _notices(
+        self, incident: Incident, decisions: Sequence[Decision], now: datetime
+    ) -> list[Notice]:
+        if not decisions:
+            return []
         until = max(
             (s.last_period_end for s in self._statuses.values() if s.last_period_end), default=now
         )
-        return Notice(
-            delivery_id=delivery_id_of(incident.incident_id, decision.destination, decision.seq),
-            incident_id=incident.incident_id,
-            destination=decision.destination,
-            action=decision.action,
-            seq=decision.seq,
-            at=now,
-            reason=decision.reason,
-            text=text_of(incident, decision.action, decision.reason),
-            incident=incident,
-            chart=self._chart(incident),
-            why_here=decision.why_here,
-            data_until=until,
-            opened_after=_delay(incident),
-        )
+        chart, delay = self._chart(incident), _delay(incident)
+        return [
+            Notice(
+                delivery_id=delivery_id_of(incident.incident_id, one.destination, one.seq),
+                incident_id=incident.incident_id,
+                destination=one.destination,
+                action=one.action,
+                seq=one.seq,
+                at=now,
+                reason=one.reason,
+                text=text_of(incident, one.action, one.reason),
+                incident=incident,
+                chart=chart,
+                why_here=one.why_here,
+                data_until=until,
+                opened_after=delay,
+            )
+            for one in decisions
+        ]
 
     def _chart(self, incident: Incident) -> Chart | None:
         """Chart the series that drives an incident most."""

@@ -118,7 +118,7 @@ class Stretch:
         "kept_level",
         "kind",
         "odd",
-        "odd_excess",
+        "odd_sums",
         "over_step",
         "owner",
         "points",
@@ -149,7 +149,7 @@ class Stretch:
         self.points: dict[int, OddPoint] = {}
         self.sums = Sums()
         self.odd: set[int] = set()
-        self.odd_excess = money.ZERO
+        self.odd_sums = Sums()  # of the odd periods alone
         self.dirty: set[int] = set()
         self.ended_at: datetime | None = None
         self.backfill = False
@@ -173,10 +173,10 @@ class Stretch:
         self.dirty.add(step)
         if step in self.odd and old is not None:
             self.odd.discard(step)
-            self.odd_excess = money.subtract(self.odd_excess, old.excess)
+            self.odd_sums = self.odd_sums.replace(old, None)
         if point.surprise >= self.threshold:
             self.odd.add(step)
-            self.odd_excess = money.add(self.odd_excess, point.excess)
+            self.odd_sums = self.odd_sums.replace(None, point)
             self._last_odd = max(self._last_odd, step)
         elif step == self._last_odd:
             self._last_odd = max(self.odd, default=self.raised_step)
@@ -188,7 +188,7 @@ class Stretch:
 
     def goes_on_with(self, point: OddPoint) -> bool:
         """Tell whether a period is as far over, or under, as a stretch that goes on would be."""
-        usual = self.odd_excess / len(self.odd) if self.odd else money.ZERO
+        usual = self.odd_sums.excess / len(self.odd) if self.odd else money.ZERO
         return point.excess * usual > 0 and abs(point.excess) >= GOES_ON * abs(usual)
 
     def _in_a_row(self, last: int) -> int:
@@ -200,9 +200,8 @@ class Stretch:
     def note_quiet(self, actual: Decimal) -> None:
         """Note a period that is no longer odd: is the money back, or is it the new level?"""
         if self.odd:
-            odd = [self.points[step] for step in self.odd]
-            usual = money.total(point.actual for point in odd) / len(odd)
-            normal = usual - self.odd_excess / len(odd)
+            usual = self.odd_sums.actual / len(self.odd)
+            normal = self.odd_sums.expected / len(self.odd)
             stays = abs(actual - usual) < abs(actual - normal)
             self.kept_level += 1 if stays else -1
 

@@ -50,7 +50,6 @@ class Change(NamedTuple):
     taken: Taken
     series: SeriesKey
     step: int
-    period: tuple[datetime, datetime, str]
 
 
 class _Row(NamedTuple):
@@ -132,9 +131,8 @@ class Ledger:
         """Take in one row."""
         key = series_of(source, event)
         step = step_of(event.charge_period_start, STEP_HOURS[key.grain])
-        period = (event.charge_period_start, event.charge_period_end, event.charge_category)
         if step < self._forgotten_before.get(key.grain, 0):
-            return Change("too_late", key, step, period)
+            return Change("too_late", key, step)
         book = self._books.get(key)
         if book is None:
             book = self._books[key] = _Book()
@@ -151,7 +149,7 @@ class Ledger:
         row = _Row(cost_of(event, self._metrics.get(source, self._otherwise)), event.is_scored)
         taken = cell.take(event, row)
         book.describe(event)
-        return Change(taken, key, step, period)
+        return Change(taken, key, step)
 
     def point(self, series: SeriesKey, step: int) -> Decimal | None:
         """Return what plain usage costs in one step; None when the step has no such row."""

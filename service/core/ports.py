@@ -228,6 +228,3 @@ class Store(Protocol):
 
 class StoreUnavailableError(Exception):
     """The store does not answer, or refuses to write."""
-
-
-FileState = Literal["complete", "incomplete"]

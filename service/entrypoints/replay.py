@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -177,7 +177,7 @@ def _ordered(rows: dict[str, Finding] | dict[str, Incident]) -> list[Finding | I
 
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%dT%H:%M:%S}Z" if not value.microsecond else _precise(value)
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, Decimal):
         return money.text(value)
     if isinstance(value, Driver):
@@ -185,10 +185,6 @@ def _plain(value: object) -> object:
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return value
-
-
-def _precise(value: datetime) -> str:
-    return (value + timedelta(0)).isoformat().replace("+00:00", "Z")
 
 
 def _write_lines(path: Path, rows: Iterable[object], fields: Sequence[str]) -> None:

@@ -12,9 +12,9 @@ import structlog
 from service.adapters.dead_letters import DeadLetters, too_late
 from service.adapters.history import History
 from service.adapters.log import Batch, Log
-from service.adapters.sources import Delivery, Reader, SnapshotBook, deliveries
+from service.adapters.sources import Reader, SnapshotBook, deliveries
 from service.bootstrap import build_notifiers, build_pipeline, open_store
-from service.config import ConfigError, Settings, SourceSettings
+from service.config import ConfigError, Settings
 from service.core.events import Arrival, CostEvent
 from service.core.ledger import Metric, metric_of
 from service.core.ports import Store
@@ -104,7 +104,7 @@ class Service:
         """Take in what is new and complete of one feed; tell whether there was anything."""
         source = self._settings.sources[name]
         with self._stop.interruptible():
-            new = _new_deliveries(source, book, self._clock())
+            new = deliveries(source.path, book=book, now=self._clock(), note=_left_alone)
         if not new and not book.has_untold:
             return False
         reader = Reader(
@@ -156,10 +156,6 @@ class Service:
             for arrival in outcome.too_late:
                 self._dead.put(too_late(arrival))
             self._dead.flush()
-
-
-def _new_deliveries(source: SourceSettings, book: SnapshotBook, now: datetime) -> list[Delivery]:
-    return deliveries(source.path, book=book, now=now, note=_left_alone)
 
 
 def _left_alone(note: str) -> None:
