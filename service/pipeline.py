@@ -9,7 +9,7 @@ from service.core.backfill import summary_of
 from service.core.deliveries import Chart, Decision, Deliveries, Notice, delivery_id_of
 from service.core.drivers import Member
 from service.core.events import Arrival, CostEvent, SeriesKey
-from service.core.findings import Finding, Stretch, Stretches, run_rate_per_day
+from service.core.findings import Finding, Stretch, Stretches
 from service.core.gpu_findings import GpuFindings
 from service.core.incidents import Incident, Incidents
 from service.core.ledger import STEP_HOURS, Ledger, LedgerRow, Taken
@@ -242,9 +242,7 @@ class Pipeline:
             billing_currency=stretch.series.billing_currency,
             reason=self._reason(stretch),
             owner_source=owner.source,
-            run_rate_per_day=run_rate_per_day(
-                stretch.points, stretch.step_hours, stretch.last_step
-            ),
+            run_rate_per_day=stretch.run_rate_per_day,
             ended_at=stretch.ended_at,
             resource_name=about.resource_name,
             backfill=stretch.backfill,

@@ -146,6 +146,7 @@ def make_finding(**overrides) -> Finding:
         "billing_currency": "USD",
         "reason": "It costs $52.10 an hour since 9 Mar 18:00 UTC, where $7.51 is normal.",
         "owner_source": "tag team=payments",
+        "run_rate_per_day": Decimal("1070.25"),
     }
     return Finding(**(values | overrides))
 

@@ -76,7 +76,7 @@ class Pool:
         lead = lead_of(standing)
         live = any(member.finding.ended_at is None for member in standing)
         rate = lead.run_rate_per_day
-        if self._points:
+        if self._points and rate is not None:
             newest = max(member.last_step for member in standing)
             rate = run_rate_per_day(self._points, standing[0].step_hours, newest)
         return Driver(

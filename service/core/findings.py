@@ -210,6 +210,13 @@ class Stretch:
         """Tell whether a stretch that ended did so by getting used to it."""
         return self.ended_at is not None and self.kept_level > 0
 
+    @property
+    def run_rate_per_day(self) -> Decimal | None:
+        """Return its mean excess per day; None for what happens once."""
+        if self.stands_alone:
+            return None
+        return run_rate_per_day(self.points, self.step_hours, self.last_step)
+
     def period(self) -> tuple[datetime, datetime]:
         """Return from when to when the odd periods reach."""
         start = start_of(self.since_step, self.step_hours)
@@ -257,13 +264,17 @@ class Sums(NamedTuple):
 
 
 def run_rate_per_day(points: Mapping[int, OddPoint], step_hours: int, newest: int) -> Decimal:
-    """Return the mean excess of the newest day of a stretch, per day."""
-    per_day = 24 // step_hours
-    steps = range(newest - per_day + 1, newest + 1)
-    window = [points[step].excess for step in steps if step in points]
-    if not window:
+    """Return the mean excess per day over the newest 24 h of a stretch, or over all of a younger one.
+
+    Every hour of that window counts, odd or not: a job that runs four hours a day costs four hours
+    a day.
+    """
+    if not points:
         return money.ZERO
-    return money.cents(float(money.total(window)) / len(window) * per_day)
+    per_day = 24 // step_hours
+    steps = range(max(newest - per_day + 1, min(points)), newest + 1)
+    excess = money.total(points[step].excess for step in steps if step in points)
+    return money.cents(float(excess) * per_day / max(len(steps), 1))
 
 
 class Stretches:

@@ -24,6 +24,9 @@ CAUSES: Final[Mapping[str, str]] = {
     "drop": "less",
     "gone": "less",
 }
+# Kinds whose severity does not follow from a run rate; `gone` may be lost data and is not here.
+ONCE: Final = "purchase"
+SAVES: Final = ("drop",)
 SEVERITIES: Final[Sequence[Severity]] = ("low", "medium", "high")
 JOINS_WITHIN: Final = timedelta(hours=48)
 REOPENS_WITHIN: Final = timedelta(hours=24)
@@ -71,8 +74,16 @@ class SeverityLimits(NamedTuple):
     medium: Decimal
     high: Decimal
 
-    def of(self, run_rate: Decimal | None) -> Severity:
-        """Return the severity of a run rate; an unknown one is medium, for someone should look."""
+    def of(self, lead: Finding, run_rate: Decimal | None, impact: Decimal | None) -> Severity:
+        """Return the severity of a run rate; an unknown one is medium, for someone should look.
+
+        What was bought once is judged by its whole amount. Spending less is low: it costs nothing
+        to wait. That nothing is spent at all is not, as data may have been lost.
+        """
+        if lead.kind == ONCE:
+            run_rate = impact
+        elif lead.kind in SAVES:
+            return "low"
         if run_rate is None or self.medium <= abs(run_rate) < self.high:
             return "medium"
         return "high" if abs(run_rate) >= self.high else "low"
@@ -141,6 +152,7 @@ class Incidents:
         rates = [d.run_rate_per_day for d in drivers if d.run_rate_per_day is not None]
         run_rate = money.total(rates) if rates else None
         impacts = [d.impact for d in drivers if d.impact is not None]
+        impact = money.total(impacts) if impacts else None
         ends = [m.finding.ended_at for m in standing]
         over = all(end is not None for end in ends)
         retracted = all(m.finding.status == "retracted" for m in members)
@@ -151,10 +163,10 @@ class Incidents:
             owner=lead.owner,
             owner_source=lead.owner_source,
             state="resolved" if over or retracted else "firing",
-            severity=self._severity.of(run_rate),
+            severity=self._severity.of(lead, run_rate, impact),
             starts_at=min(m.finding.charge_period_start for m in standing),
             ends_at=max(end for end in ends if end is not None) if over else None,
-            impact=money.ZERO if retracted else money.total(impacts) if impacts else None,
+            impact=money.ZERO if retracted else impact,
             run_rate_per_day=money.ZERO if over or retracted else run_rate,
             billing_currency=lead.billing_currency,
             finding_ids=[m.finding.finding_id for m in members],
@@ -234,6 +246,8 @@ def _title(lead: Finding, drivers: int) -> str:
 
 def _confidence(members: list[Member]) -> str:
     """Say how sure it is, in words with the count behind them."""
+    if lead_of(members).kind == ONCE:
+        return ""
     if all(not m.points for m in members):
         hours = max(_hours(m.finding) for m in members)
         return f"High: nothing but idleness seen for {hours} h"

@@ -114,6 +114,12 @@ def test_the_run_rate_is_the_newest_days_mean_excess_per_day():
     assert run_rate_per_day({}, 1, STEP) == 0
 
 
+def test_the_run_rate_of_a_job_that_runs_part_of_the_day_is_that_part():
+    points = {STEP + day * 24 + hour: point(actual=12) for day in range(3) for hour in range(4)}
+    assert run_rate_per_day(points, 1, STEP + 51) == Decimal(4 * 10)
+    assert run_rate_per_day({STEP: point(12), STEP + 3: point(12)}, 1, STEP + 3) == Decimal(120)
+
+
 def test_a_stretch_that_ends_while_the_money_is_still_spent_is_the_new_level(stretches):
     stays, back = raise_at(stretches, STEP), raise_at(Stretches(lambda _s: HOUR), STEP)
     for _ in range(24):

@@ -110,6 +110,21 @@ def test_an_unknown_price_is_not_zero(incidents):
     assert incident.severity == "medium"
 
 
+def test_a_purchase_has_no_rate_and_no_odds_and_is_judged_by_its_amount(incidents):
+    bought = member(excess=5000, finding_id="p", kind="purchase", run_rate_per_day=None)
+    (incident,) = incidents.update([bought], T0)
+    assert incident.run_rate_per_day is None
+    assert incident.confidence == ""
+    assert incident.severity == "high"
+
+
+def test_to_spend_less_is_never_urgent_but_to_spend_nothing_may_be(incidents):
+    less = member(excess=-90, finding_id="a", kind="drop")
+    gone = member(excess=-90, finding_id="b", kind="gone", owner="else")
+    found = incidents.update([less, gone], T0)
+    assert [incident.severity for incident in found] == ["low", "high"]
+
+
 def test_its_name_depends_on_what_it_is_about_and_when_it_began(incidents):
     again = Incidents(SeverityLimits(Decimal(1), Decimal(2)))
     (one,) = incidents.update([member(finding_id="a")], T0)
