@@ -11,9 +11,12 @@ from service.adapters.sources.files import delimiter_of, lines, parquet, parquet
 from service.core.events import MAX_LINE_BYTES
 
 MAX_LINES_OF_A_ROW: Final = 100
-BATCH: Final = 2048
+BATCH: Final = 128
+# DuckDB copies 2048 rows at a time, and a small file's dictionary can make each of them wide.
+WIDEST_ROW: Final = 65_536
 # Real bills take tens of bytes a row: a Parquet file with more rows than bytes is a bomb.
 ROWS_PER_BYTE: Final = 1
+ROWS_FREE: Final = 2048
 
 Cells = tuple[int, Sequence[str | None]]
 
@@ -143,14 +146,16 @@ def _csv_rows(feed: _Feed, width: int) -> Iterator[Cells | Flaw]:
 
 def _parquet_rows(path: Path, chosen: dict[str, str]) -> Iterator[Cells | Flaw]:
     number = 0
-    columns = ", ".join(_as_text(name, kind) for name, kind in chosen.items()) or "1"
     try:
         with parquet(path) as db:
-            most = BATCH + ROWS_PER_BYTE * path.stat().st_size
-            rows = db.execute(f"SELECT {columns} FROM file")  # noqa: S608 - names are quoted
+            most = ROWS_FREE + ROWS_PER_BYTE * path.stat().st_size
+            rows = db.execute(_query(chosen))
             while batch := rows.fetchmany(BATCH):
-                for number, cells in enumerate(batch, number + 1):  # noqa: B020 - counts on
-                    yield number, cells
+                for number, (is_wide, *cells) in enumerate(batch, number + 1):  # noqa: B020 - counts on
+                    if is_wide:
+                        yield Flaw(number, "size", f"longer than {WIDEST_ROW} bytes")
+                    else:
+                        yield number, cells
                 if number > most:
                     _refuse_bomb(number)
     except BrokenFileError as error:
@@ -161,6 +166,18 @@ def _parquet_rows(path: Path, chosen: dict[str, str]) -> Iterator[Cells | Flaw]:
 
 def _refuse_bomb(number: int) -> NoReturn:
     raise BrokenFileError(number, "size", "Parquet with more rows than bytes is not read")
+
+
+def _query(chosen: dict[str, str]) -> str:
+    """Ask for whether a row is too wide, and for its cells: none of one that is."""
+    texts = [_as_text(name, kind) for name, kind in chosen.items()]
+    cells = ", ".join(f"{text} AS c{at}" for at, text in enumerate(texts))
+    width = " + ".join(f"coalesce(strlen(c{at}), 0)" for at in range(len(texts))) or "0"
+    fit = "".join(f", CASE WHEN width <= {WIDEST_ROW} THEN c{at} END" for at in range(len(texts)))
+    return (
+        f"SELECT width > {WIDEST_ROW}{fit} FROM "  # noqa: S608 - names are quoted
+        f"(SELECT *, {width} AS width FROM (SELECT {cells or '1'} FROM file))"
+    )
 
 
 def _as_text(name: str, kind: str) -> str:

@@ -1,4 +1,6 @@
 import gzip
+import subprocess
+import sys
 import zlib
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -345,3 +347,26 @@ def test_s18_a_parquet_bomb_is_stopped_early(tmp_path):
     ]
     assert result.reader.read < 20_000
     assert result.events == []
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from service.adapters.sources import SOURCES
+from service.adapters.sources.base import Flaw
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+flaws = [item for item in SOURCES["focus"].read(Path(sys.argv[1])) if isinstance(item, Flaw)]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, len(flaws), flaws[0].reason)
+"""
+
+
+def test_s18_wide_cells_of_a_small_parquet_file_take_no_memory_and_are_refused(tmp_path):
+    few = PARQUET_ROW.replace("'007'::BLOB AS ResourceId", "repeat('x', 1_000_000) AS ResourceId")
+    path = write_parquet(tmp_path / "a.parquet", few + "FROM range(1000)")
+    assert path.stat().st_size < 50_000
+    run = subprocess.run(
+        [sys.executable, "-c", MEASURED, path], capture_output=True, text=True, check=True
+    )
+    kibibytes, flaws, reason = run.stdout.strip().split(maxsplit=2)
+    assert (flaws, reason) == ("1000", "longer than 65536 bytes")
+    assert int(kibibytes) < 200_000
