@@ -5,6 +5,7 @@ function of content.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
@@ -28,11 +29,13 @@ from service.core.ports import (
     Sent,
     SourceStatus,
     StoreUnavailableError,
+    UnreadableDeliveryError,
 )
 
 PREFIX: Final = "spendwatch:"
 SCAN: Final = 500
 STATES: Final = ("ready", "sending", "unknown", "sent", "dead", "superseded")
+_UNREADABLE: Final = (msgspec.DecodeError, KeyError, ValueError, OverflowError)
 _LUA: Final = Path(__file__).with_name("lua")
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -174,8 +177,12 @@ class RedisStore:
             for id_, at in self._redis.zrevrange(key, 0, limit - 1, withscores=True):
                 found.append((at, id_))
         found.sort(reverse=True)
-        rows = [self._delivery(id_.decode()) for _, id_ in found[:limit]]
-        return [row for row in rows if row is not None]
+        rows: list[Delivery] = []
+        for _, id_ in found[:limit]:
+            with suppress(*_UNREADABLE):  # it is counted among the dead, or will be
+                row = self._delivery(id_.decode())
+                rows += [] if row is None else [row]
+        return rows
 
     @_guarded
     def delivery_counts(self) -> dict[str, int]:
@@ -193,7 +200,18 @@ class RedisStore:
         """Take the next due delivery so that no one else sends it while the lease lasts."""
         keys = _keys("outbox", "deliveries:", "delivery:")
         found = self._claim(keys=keys, args=[_score(now), _score(now + lease)])
-        return self._delivery(found.decode()) if found else None
+        if isinstance(found, list):
+            raise UnreadableDeliveryError(found[0].decode("utf-8", "replace"), "not a delivery")
+        if not found:
+            return None
+        delivery_id = found.decode("utf-8", "replace")
+        try:
+            return self._delivery(delivery_id)
+        except _UNREADABLE as error:
+            reason = f"cannot be read: {error}"
+            claim = self._redis.hget(f"{PREFIX}delivery:{delivery_id}", "claim")
+            self.conclude(delivery_id, int(claim), Refused(reason), now, now)
+            raise UnreadableDeliveryError(delivery_id, reason) from None
 
     @_guarded
     def conclude(

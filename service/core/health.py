@@ -1,6 +1,6 @@
 """Health: one word for the whole service, and the reasons for it in plain sentences."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
@@ -31,9 +31,13 @@ def health_of(
     now: datetime,
     *,
     rebuilding: bool,
+    faults: Sequence[str] = (),
 ) -> Health:
-    """Judge the service by what the store says of its sources and its outbox."""
-    reasons = [reason for source in sources for reason in _faults(source, now)]
+    """Judge the service by what the store says of its sources and its outbox.
+
+    `faults` are what the process knows of itself, in sentences.
+    """
+    reasons = [*faults, *(reason for source in sources for reason in _faults(source, now))]
     if dead := deliveries.get("dead"):
         reasons.append(f"{_count(dead, 'notice')} could not be delivered.")
     if unknown := deliveries.get("unknown"):

@@ -208,7 +208,8 @@ class Store(Protocol):
         """Take the next due delivery for `lease`, so that no one else sends it.
 
         Of one incident and destination only the oldest unsent is ever due. A delivery whose claim
-        ran out comes back with state `unknown`: it may have been sent.
+        ran out comes back with state `unknown`: it may have been sent. UnreadableDeliveryError when
+        its row is not one that `save` wrote: it is dead then, and the next one may be claimed.
         """
         ...
 
@@ -228,3 +229,11 @@ class Store(Protocol):
 
 class StoreUnavailableError(Exception):
     """The store does not answer, or refuses to write."""
+
+
+class UnreadableDeliveryError(Exception):
+    """A row of the outbox that someone else wrote or damaged; it has been made dead."""
+
+    def __init__(self, delivery_id: str, reason: str) -> None:
+        super().__init__(reason)
+        self.delivery_id = delivery_id

@@ -55,6 +55,7 @@ class Machine:
         self.stop = stop
         self._clock = clock
         self.rebuilding = False
+        self._faults: list[str] = []
         self._status: dict[str, str] = {}
         self._counted: dict[str, SourceStatus] = {}
         self.sender = Sender(parts.store, parts.notifiers, parts.metrics, utc_now)
@@ -95,6 +96,7 @@ class Machine:
             now=self._clock,
             settles_after=settings.settles_after,
             rebuilding=lambda: self.rebuilding,
+            faults=lambda: self._faults,
             hosts=_hosts(settings),
         )
         with ExitStack() as stack:
@@ -122,6 +124,10 @@ class Machine:
     async def _send(self, stop: asyncio.Event) -> None:
         try:
             await self.sender.run(stop)
+        except Exception:  # noqa: BLE001 - told by the log and by the status
+            # The page and the pipeline go on, and say that nothing is sent.
+            _log.exception("sender ended")
+            self._faults.append("The sender has ended: no notice is sent until a restart.")
         finally:
             # A signal asks for an end now; what only decorates a notice may then be left out.
             patience = CLOSES_WITHIN_SECONDS if self.stop.is_set() else None

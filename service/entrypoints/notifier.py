@@ -22,6 +22,7 @@ from service.core.ports import (
     Store,
     StoreUnavailableError,
     Unknown,
+    UnreadableDeliveryError,
 )
 from service.telemetry import Metrics
 
@@ -77,7 +78,12 @@ class Sender:
 
     async def send_next(self) -> bool:
         """Send the next due delivery; False when none is due."""
-        delivery = await asyncio.to_thread(self._store.claim, self._clock(), LEASE)
+        try:
+            delivery = await asyncio.to_thread(self._store.claim, self._clock(), LEASE)
+        except UnreadableDeliveryError as error:
+            _log.error("delivery unreadable", delivery_id=error.delivery_id, error=str(error))
+            self._metrics.notice("none", "unreadable")
+            return True
         if delivery is None:
             return False
         try:

@@ -195,3 +195,32 @@ async def test_a_sender_that_is_told_to_stop_does_not_wait_for_a_slow_destinatio
     await sender.drain()
     assert store.delivery_counts()["sent"] == 1
     assert len(posts(workspace)) == 1
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"notice": "{}"},
+        {"notice": "\xff"},
+        {"attempts": "many"},
+        {"state": ""},
+        None,
+    ],
+)
+async def test_a_row_that_no_one_can_read_is_dead_counted_and_stops_nothing(
+    sender, store, workspace, row
+):
+    save(store, notice(0), notice(1, incident_id="another"))
+    key = "spendwatch:delivery:d0"
+    if row is None:
+        store._redis.delete(key)
+    elif row.get("state") == "":
+        store._redis.hdel(key, "state")
+    else:
+        store._redis.hset(key, mapping=row)
+    await sender.drain()
+    counts = store.delivery_counts()
+    assert (counts["dead"], counts["sent"], counts["ready"]) == (1, 1, 0)
+    assert len(posts(workspace)) == 1
+    assert [d.notice.delivery_id for d in store.deliveries()] == ["d1"]
+    assert 'outcome="unreadable"} 1.0' in sender._metrics.render().decode()

@@ -60,3 +60,10 @@ def test_rebuilding_is_said_before_the_faults_that_come_with_it():
     health = judged(a_source(last_error="no manifest"), rebuilding=True)
     assert health.state == "rebuilding"
     assert health.reasons == ("The store is being rebuilt from the log.", "Source aws: no manifest")
+
+
+def test_what_is_wrong_with_the_process_itself_is_a_reason():
+    assert health_of([], {}, None, NOW, rebuilding=False, faults=["The sender has ended."]) == (
+        "degraded",
+        ("The sender has ended.",),
+    )

@@ -5,8 +5,19 @@ while true do
   local id = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, 1)[1]
   if not id then return false end
   local key = KEYS[3] .. id
-  local row = redis.call('HMGET', key, 'state', 'action', 'conversation')
+  local row = redis.pcall('HMGET', key, 'state', 'action', 'conversation', 'claim', 'attempts')
   local state, action, conversation = row[1], row[2], row[3]
+  -- What was put here by another hand must not stand in the way of all others.
+  if row.err or not (state and action and conversation)
+    or not tonumber(row[4]) or not tonumber(row[5])
+    or redis.call('TYPE', conversation).ok ~= 'zset' then
+    for _, name in ipairs({'ready', 'sending', 'unknown'}) do
+      redis.call('ZREM', KEYS[2] .. name, id)
+    end
+    redis.call('ZADD', KEYS[2] .. 'dead', ARGV[1], id)
+    redis.call('ZREM', KEYS[1], id)
+    return {id}
+  end
   local next_id = redis.call('ZRANGE', conversation, 1, 1)[1]
   local superseded = false
   if action == 'edit' and state == 'ready' and next_id then

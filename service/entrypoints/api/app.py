@@ -1,6 +1,6 @@
 """The application: routes, errors, headers and metrics put together."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Any, Final
@@ -42,18 +42,20 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     now: Callable[[], datetime],
     settles_after: Callable[[str], timedelta] = lambda _source: SETTLES_AFTER,
     rebuilding: Callable[[], bool] = lambda: False,
+    faults: Callable[[], Sequence[str]] = tuple,
     hosts: Collection[str] = (),
 ) -> FastAPI:
     """Build the API and the page over one store.
 
     `now` is what ages are told against: the clock, or the end of what a demo replays.
     `settles_after` says of a source how long its periods may change. `rebuilding` tells while the
-    store is filled again from the log. `hosts` are the names it may be asked under, none meaning
-    any: a page of a stranger could point a name of its own at an address that only you can reach.
+    store is filled again from the log, `faults` what is wrong with this process. `hosts` are the
+    names it may be asked under, none meaning any: a page of a stranger could point a name of its
+    own at an address that only you can reach.
     """
     release = version("spendwatch")
     routes = Routes(
-        Parts(store, history, metrics, started_at, now, release, settles_after, rebuilding)
+        Parts(store, history, metrics, started_at, now, release, settles_after, rebuilding, faults)
     )
     app = FastAPI(
         title="Spendwatch",

@@ -1,6 +1,6 @@
 """Every route of the API, and what it answers from the store and the history."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Final, NamedTuple
 from urllib.parse import unquote
@@ -36,6 +36,7 @@ class Parts(NamedTuple):
     version: str
     settles_after: Callable[[str], timedelta]
     rebuilding: Callable[[], bool]
+    faults: Callable[[], Sequence[str]]
 
 
 class Routes:
@@ -199,6 +200,7 @@ class Routes:
             store.next_due(),
             now,
             rebuilding=self._parts.rebuilding(),
+            faults=self._parts.faults(),
         )
 
     def _periods(
