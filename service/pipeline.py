@@ -14,6 +14,7 @@ from service.core.gpu_findings import GpuFindings
 from service.core.incidents import Incident, Incidents
 from service.core.ledger import STEP_HOURS, Ledger, LedgerRow, Taken
 from service.core.owners import Owner, Owners
+from service.core.phrases import duration
 from service.core.ports import Changes, SourceStatus
 from service.core.purchases import Purchases
 from service.core.purchases import reason as purchase_reason
@@ -185,7 +186,7 @@ class Pipeline:
     def _tell(self, now: datetime, offset: int, ends_backfill: str | None) -> Changes:
         parts = self._parts
         parts.stretches.advance(now)
-        members = [self._member(stretch) for stretch in parts.stretches.drain()]
+        members = [self._member(stretch, now) for stretch in parts.stretches.drain()]
         members += parts.gpus.advance(now, parts.owners)
         incidents = parts.incidents.update(members, now)
         notices = [
@@ -199,7 +200,7 @@ class Pipeline:
             self._past.clear()
             if summary is not None:
                 incidents.append(summary)
-                decisions = parts.deliveries.announce(summary, "backfill")
+                decisions = parts.deliveries.announce(summary, now)
                 notices += self._notices(summary, decisions, now)
         previous, self._offset = self._offset, offset
         return Changes(
@@ -211,7 +212,7 @@ class Pipeline:
             sources=list(self._statuses.values()),
         )
 
-    def _member(self, stretch: Stretch) -> Member:
+    def _member(self, stretch: Stretch, now: datetime) -> Member:
         sums = stretch.sums
         about = self._parts.ledger.about(stretch.series)
         # Frozen: whoever was told of it must not find another team's resources in it later.
@@ -243,6 +244,7 @@ class Pipeline:
             reason=self._reason(stretch),
             owner_source=owner.source,
             run_rate_per_day=stretch.run_rate_per_day,
+            settled_until=self._parts.stretches.settled_until(stretch, now),
             ended_at=stretch.ended_at,
             resource_name=about.resource_name,
             backfill=stretch.backfill,
@@ -265,7 +267,7 @@ class Pipeline:
         until = max(
             (s.last_period_end for s in self._statuses.values() if s.last_period_end), default=now
         )
-        chart, delay = self._chart(incident), _delay(incident)
+        chart = self._chart(incident)
         return [
             Notice(
                 delivery_id=delivery_id_of(incident.incident_id, one.destination, one.seq),
@@ -280,7 +282,7 @@ class Pipeline:
                 chart=chart,
                 why_here=one.why_here,
                 data_until=until,
-                opened_after=delay,
+                told_after=_delay(incident, one.told_at),
             )
             for one in decisions
         ]
@@ -302,10 +304,6 @@ class Pipeline:
         return scoring.chart(best[1]) if scoring and scoring.knows(best[1]) else None
 
 
-def _delay(incident: Incident) -> str:
-    """Say how long after the first odd period began the incident was told."""
-    minutes = int((incident.opened_at - incident.starts_at).total_seconds() // 60)
-    if minutes < 120:
-        return f"{minutes} min after it began"
-    hours = minutes // 60
-    return f"{hours} h after it began" if hours < 72 else f"{hours // 24} days after it began"
+def _delay(incident: Incident, told_at: datetime) -> str:
+    """Say how long after the first odd period began the destination first heard of it."""
+    return f"{duration(told_at - incident.starts_at)} after it began"

@@ -67,6 +67,7 @@ def make_incident(**overrides) -> Incident:
         "expected_low": Decimal("480.00"),
         "expected_high": Decimal("640.00"),
         "confidence": "High: 44 odd hours, at most one normal period in 1,000,000 looks like this",
+        "odd_until": NOW,
     }
     return Incident(**(values | overrides))
 
@@ -117,7 +118,7 @@ def make_notice(**overrides) -> Notice:
         "chart": make_chart(),
         "why_here": "route owner=payments",
         "data_until": NOW - timedelta(hours=1),
-        "opened_after": "50 min after it began",
+        "told_after": "50 min after it began",
     }
     return Notice(**(values | overrides))
 

@@ -48,9 +48,7 @@ def blocks_of(
             text=PlainTextObject(text=said.headline, emoji=False), block_id=f"headline:{mark}"
         ),
         RichTextBlock(elements=[_lead(said)], block_id=f"lead:{mark}"),
-        SectionBlock(
-            fields=[_field(field, notice) for field in said.fields], block_id=f"figures:{mark}"
-        ),
+        SectionBlock(fields=[_field(field) for field in said.fields], block_id=f"figures:{mark}"),
     ]
     if picture is not None:
         alt = clean(f"Cost over time. {said.lead}", 2000)
@@ -93,14 +91,13 @@ def _lead(said: Words) -> RichTextSectionElement:
     return RichTextSectionElement(elements=parts)
 
 
-def _field(field: Field, notice: Notice) -> MarkdownTextObject:
+def _field(field: Field) -> MarkdownTextObject:
     """Write a label over its value; a time is shown in each reader's own zone."""
     value = escape(field.value)
     if field.foreign:
         value = f"`{value.replace('`', chr(39))}`"
-    elif field.label == "Began":
-        at = int(notice.incident.starts_at.timestamp())
-        value = f"<!date^{at}^{{date_short_pretty}} {{time}}|{value}>"
+    elif field.at is not None:
+        value = f"<!date^{int(field.at.timestamp())}^{{date_short_pretty}} {{time}}|{value}>"
     return MarkdownTextObject(text=f"*{field.label}*\n{value}", verbatim=True)
 
 

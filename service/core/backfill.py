@@ -52,7 +52,8 @@ def summary_of(source: str, incidents: Iterable[Incident], now: datetime) -> Inc
         expected=money.total(i.expected for i in told),
         expected_low=money.total(i.expected_low for i in told),
         expected_high=money.total(i.expected_high for i in told),
-        confidence="these periods were over before anyone was told",
+        confidence="",
+        odd_until=max(i.odd_until for i in past),
         backfill=True,
     )
 

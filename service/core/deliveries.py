@@ -47,7 +47,8 @@ class Notice(msgspec.Struct, kw_only=True, frozen=True):
 
     `action` says how: `post` begins the conversation, `edit` replaces that post with the incident's
     present state, `thread` adds `text` beneath it. `text` is plain words, whole without the blocks.
-    `why_here` says which route chose the destination. A notice holds all that rendering needs.
+    `why_here` says which route chose the destination, `told_after` how long after it began that
+    first heard of it. A notice holds all that rendering needs.
     """
 
     delivery_id: str
@@ -62,7 +63,7 @@ class Notice(msgspec.Struct, kw_only=True, frozen=True):
     chart: Chart | None
     why_here: str
     data_until: datetime
-    opened_after: str
+    told_after: str
 
 
 class Delivery(msgspec.Struct, kw_only=True):
@@ -84,6 +85,7 @@ class _Told(msgspec.Struct):
 
     seq: int
     why: str
+    at: datetime
     incident: Incident
     drivers: set[str]
     run_rate: Decimal
@@ -119,22 +121,24 @@ class Deliveries:
                 told[destination] = _Told(
                     seq=0,
                     why=target.why,
+                    at=now,
                     incident=incident,
                     drivers={d.series for d in incident.drivers},
                     run_rate=incident.run_rate_per_day or ZERO,
                     thread_at=now,
                 )
-                decisions.append(Decision(destination, "post", "first", 0, target.why))
+                decisions.append(Decision(destination, "post", "first", 0, target.why, now))
         for destination, last in told.items():
             if last.incident is not incident:
                 decisions += self._follow_up(destination, last, incident, now)
         return decisions
 
-    def announce(self, incident: Incident, reason: Reason) -> list["Decision"]:
-        """Tell everyone who would hear, in one post, what needs no conversation."""
+    def announce(self, incident: Incident, now: datetime) -> list["Decision"]:
+        """Tell everyone who would hear, in one post, of a past that needs no conversation."""
         return [
-            Decision(destination, "post", reason, 0, target.why)
+            Decision(destination, "post", "backfill", 0, target.why, now)
             for destination, target in self._router.destinations(labels_of(incident)).items()
+            if abs(incident.impact or ZERO) >= target.min_impact
         ]
 
     def forget(self, incident_id: str) -> None:
@@ -170,23 +174,25 @@ class Deliveries:
         found = []
         for action in actions:
             last.seq += 1
-            found.append(Decision(destination, action, reason or "update", last.seq, last.why))
+            said = reason or "update"
+            found.append(Decision(destination, action, said, last.seq, last.why, last.at))
         last.incident = incident
         if reason is not None:
             last.drivers |= {d.series for d in incident.drivers}
-            last.run_rate = max(last.run_rate, incident.run_rate_per_day or ZERO)
+            last.run_rate = max(last.run_rate, incident.run_rate_per_day or ZERO, key=abs)
             last.thread_at = now
         return found
 
 
 class Decision(NamedTuple):
-    """One thing to say to one destination."""
+    """One thing to say to one destination, which first heard of it at `told_at`."""
 
     destination: str
     action: Action
     reason: Reason
     seq: int
     why_here: str
+    told_at: datetime
 
 
 def labels_of(incident: Incident) -> dict[str, str]:
@@ -252,5 +258,12 @@ def _moved(before: Incident, after: Incident) -> bool:
         len(after.finding_ids),
     ):
         return True
-    old, new = before.impact or ZERO, after.impact or ZERO
-    return abs(new - old) >= EDIT_SHARE * max(abs(old), abs(new)) and new != old
+    figures = (
+        (before.impact, after.impact),
+        (before.run_rate_per_day, after.run_rate_per_day),
+    )
+    return any(_differ(old or ZERO, new or ZERO) for old, new in figures)
+
+
+def _differ(old: Decimal, new: Decimal) -> bool:
+    return new != old and abs(new - old) >= EDIT_SHARE * max(abs(old), abs(new))

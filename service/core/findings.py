@@ -1,7 +1,7 @@
 """Findings: one odd stretch of one series by one detector, from first raise to the last word.
 
-A finding is provisional until the period that first raised it has settled, then confirmed. It is
-retracted only when rows changed so that none of its periods is odd any more.
+A finding is provisional until all its periods have settled, then confirmed. It is retracted
+only when rows changed so that none of its periods is odd any more.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from detectors.base import Evidence, Score, start_of
+from detectors.base import Evidence, Score, start_of, step_of
 from service.core import money
 from service.core.events import SeriesKey, content_hash
 
@@ -55,6 +55,7 @@ class Finding(msgspec.Struct, kw_only=True):
     # Not part of the contract of design.md §4, but needed by whoever handles the finding next.
     owner_source: str = ""
     run_rate_per_day: Decimal | None = None
+    settled_until: datetime | None = None
     ended_at: datetime | None = None
     resource_name: str | None = None
     backfill: bool = False
@@ -264,7 +265,7 @@ class Sums(NamedTuple):
 
 
 def run_rate_per_day(points: Mapping[int, OddPoint], step_hours: int, newest: int) -> Decimal:
-    """Return the mean excess per day over the newest 24 h of a stretch, or over all of a younger one.
+    """Return the mean excess per day of the newest 24 h of a stretch, or of all of a younger one.
 
     Every hour of that window counts, odd or not: a job that runs four hours a day costs four hours
     a day.
@@ -377,6 +378,11 @@ class Stretches:
         """Return when a period is taken as final."""
         return start_of(step + 1, step_hours) + self._settles_after(series.source)
 
+    def settled_until(self, stretch: Stretch, now: datetime) -> datetime:
+        """Return up to when the periods of a stretch are final."""
+        hours, settles_after = stretch.step_hours, self._settles_after(stretch.series.source)
+        return start_of(step_of(now - settles_after, hours), hours)
+
     def end(self, stretch: Stretch) -> None:
         """Close a stretch at the end of its last odd period."""
         if self._live.get((stretch.series, stretch.detector)) is stretch:
@@ -388,9 +394,10 @@ class Stretches:
         """Let time pass: confirm what has settled, end what has been quiet, forget what is both."""
         for stretch in list(self._known.values()):
             hours = stretch.step_hours
-            settled = self.settles_at(stretch.series, stretch.raised_step, hours)
-            if stretch.status == "provisional" and now >= settled:
-                stretch.status = "confirmed"
+            settled = self.settles_at(stretch.series, stretch.last_step, hours)
+            status: Status = "confirmed" if now >= settled else "provisional"
+            if stretch.status not in (status, "retracted"):
+                stretch.status = status
                 self._changed[stretch.finding_id] = stretch
             quiet = start_of(stretch.last_step + QUIET_STEPS[hours] + 2, hours)
             if stretch.stands_alone:

@@ -34,7 +34,10 @@ DRIVERS_TOLD: Final = 10
 
 
 class Incident(msgspec.Struct, kw_only=True):
-    """Findings of one owner, account and cause, told as one thing."""
+    """Findings of one owner, account and cause, told as one thing.
+
+    `odd_until` is the end of the newest odd period; up to `settled_until` the figures are final.
+    """
 
     incident_id: str
     fingerprint: str
@@ -63,6 +66,8 @@ class Incident(msgspec.Struct, kw_only=True):
     expected_low: Decimal
     expected_high: Decimal
     confidence: str
+    odd_until: datetime
+    settled_until: datetime | None = None
     backfill: bool = False
     is_new_level: bool = False
     is_inhibited: bool = False
@@ -184,6 +189,8 @@ class Incidents:
             expected_low=sums.low,
             expected_high=sums.high,
             confidence=_confidence(standing),
+            odd_until=max(m.finding.charge_period_end for m in standing),
+            settled_until=_settled_until(standing),
             backfill=all(m.finding.backfill for m in members),
             is_new_level=over and any(m.finding.is_new_level for m in standing),
         )
@@ -233,6 +240,11 @@ def _status(members: list[Member]) -> IncidentStatus:
     if states == {"retracted"}:
         return "retracted"
     return "provisional" if "provisional" in states else "confirmed"
+
+
+def _settled_until(members: list[Member]) -> datetime | None:
+    known = [m.finding.settled_until for m in members if m.finding.status == "provisional"]
+    return min((until for until in known if until is not None), default=None)
 
 
 def _title(lead: Finding, drivers: int) -> str:

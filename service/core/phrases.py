@@ -39,11 +39,11 @@ def moment(at: datetime) -> str:
 def duration(span: timedelta) -> str:
     """Write a length of time in its two largest useful units.
 
-    >>> [duration(timedelta(minutes=minutes)) for minutes in (50, 44 * 60, 78 * 60)]
-    ['50 min', '44 h', '3 d 6 h']
+    >>> [duration(timedelta(minutes=minutes)) for minutes in (50, 60, 90, 44 * 60, 78 * 60)]
+    ['50 min', '1 h', '90 min', '44 h', '3 d 6 h']
     """
     minutes = max(int(span.total_seconds() // 60), 0)
-    if minutes < 120:
+    if minutes < 120 and (minutes % 60 or not minutes):
         return f"{minutes} min"
     days, hours = divmod(minutes // 60, 24)
     if minutes < 72 * 60:

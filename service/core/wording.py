@@ -5,12 +5,14 @@ plain text of one line. Escaping for a medium's own markup is left to that mediu
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Final, NamedTuple
 
 from service.core.deliveries import Action, Notice, Reason
 from service.core.drivers import Driver
 from service.core.incidents import Incident
+from service.core.money import ZERO
 from service.core.phrases import clean, duration, moment, money, signed, units
 
 HEADLINE_LIMIT: Final = 150
@@ -34,36 +36,44 @@ _STATES: Final[Mapping[str, str]] = {
     "resolved": "Resolved.",
 }
 _STATUSES: Final[Mapping[str, str]] = {
-    "provisional": "Provisional: the provider may still change these hours.",
-    "confirmed": "Confirmed: the provider's figures for these hours have settled.",
-    "retracted": "Withdrawn: the provider restated these hours.",
+    "provisional": "Provisional: the provider may still change these figures.",
+    "confirmed": "Confirmed: the provider's figures have settled.",
+    "retracted": "Withdrawn: the provider restated these figures.",
 }
 _LINES: Final[Mapping[Reason, str]] = {
-    "first": "{now} now. {lead}",
-    "update": "{now} now. {lead}",
-    "growth": "{now} now: it grew. {lead}",
-    "severity_up": "{now} now: raised to {severity} severity. {lead}",
-    "new_driver": "{now} now, with more behind it: {drivers}.",
+    "first": "{now}. {lead}",
+    "update": "{now}. {lead}",
+    "growth": "{now}: it grew. {lead}",
+    "severity_up": "{now}: raised to {severity} severity. {lead}",
+    "new_driver": "{now}, with more behind it: {drivers}.",
     "reopened": "{now} again: it had stopped, and is back. {lead}",
-    "confirmed": "{now}, confirmed: the provider's figures for these hours have settled.",
-    "retracted": "Withdrawn: the provider restated these hours. {lead}",
+    "confirmed": "{now}, confirmed: the provider's figures have settled.",
+    "retracted": "Withdrawn: the provider restated these figures. {lead}",
     "resolved": "{lead}",
     "backfill": "Found in the history: {lead}",
 }
 # What a charge that was not used, or was bought once, ought to have cost is no figure to show.
 _WITHOUT_EXPECTATION: Final = ("idle_gpu", "purchase")
+# From here on it is not worth saying how many times normal it is.
+_TIMES_SHOWN: Final = 1000
+# A rate per day, and what a month of it would cost, are said of a day of data, not of an hour.
+_DAY: Final = timedelta(days=1)
 
 
 class Field(NamedTuple):
-    """One labelled value. `foreign` tells that it holds text which came with a row."""
+    """One labelled value. `foreign` tells that it holds text which came with a row.
+
+    `at` is the moment that the value is, for a medium that shows it in the reader's own zone.
+    """
 
     label: str
     value: str
     foreign: bool = False
+    at: datetime | None = None
 
 
 class DriverWords(NamedTuple):
-    """One driver: money per day (empty when unknown), what it is, and why it is odd."""
+    """One driver: money per time (empty when unknown), what it is, and why it is odd."""
 
     rate: str
     resource: str
@@ -84,14 +94,15 @@ class Words(NamedTuple):
 def words(incident: Incident) -> Words:
     """Say everything there is to say of an incident as it stands."""
     shown = [] if incident.status == "retracted" else incident.drivers[:DRIVERS_SHOWN]
-    explained = sum(driver.share for driver in shown)
-    title = f"What changed (explains {min(explained, 1):.0%})" if explained else "What changed"
+    explained = min(sum(driver.share for driver in shown), 1)
+    says_more = len(incident.drivers) > 1 and explained
+    title = f"What changed (explains {explained:.0%})" if says_more else "What changed"
     return Words(
         headline=headline(incident),
         lead=lead(incident),
         fields=fields(incident),
         drivers_title=title.replace("%", " %"),
-        drivers=tuple(_driver(driver, incident.billing_currency) for driver in shown),
+        drivers=tuple(_driver(driver, incident) for driver in shown),
         status=status(incident),
     )
 
@@ -123,10 +134,30 @@ def _amount_first(incident: Incident) -> str:
         return "Cost unknown" if impact is None else f"{signed(impact, currency)} so far"
     if incident.kind == "idle_gpu":
         return f"{money(rate, currency)}/day wasted"
+    return _per_time(rate, incident)
+
+
+def _per_time(rate: Decimal, incident: Incident) -> str:
+    """Write a rate by the hour until there is a day of data to speak of a day."""
+    currency = incident.billing_currency
+    if _is_young(incident):
+        return f"{signed(rate / 24, currency)}/h"
     return f"{signed(rate, currency)}/day"
 
 
-def lead(incident: Incident) -> str:
+def _is_young(incident: Incident) -> bool:
+    return incident.kind != "idle_gpu" and _length(incident) < _DAY
+
+
+def _now(incident: Incident) -> str:
+    """Say the newest figure, and over what it is a mean."""
+    figure = _amount_first(incident)
+    if incident.state == "resolved" or not incident.run_rate_per_day or incident.kind == "idle_gpu":
+        return figure
+    return f"{figure} {'on average' if _is_young(incident) else 'over the last 24 h'}"
+
+
+def lead(incident: Incident, *, with_mean: bool = True) -> str:
     """Say what it cost so far and what it will cost; what it cost in all once it is over."""
     if incident.status == "retracted":
         return "These hours are normal now: there is nothing to do."
@@ -139,10 +170,25 @@ def lead(incident: Incident) -> str:
         return f"{so_far}; back to normal."
     if not incident.run_rate_per_day:
         return f"{so_far}."
-    month = incident.run_rate_per_day * DAYS_IN_MONTH
+    return f"{so_far}{_mean(incident) if with_mean else ''}{_next_month(incident)}."
+
+
+def _mean(incident: Incident) -> str:
+    """Say what the rate is a mean of, where that is not all there is."""
+    rate, length = abs(incident.run_rate_per_day or ZERO), _length(incident)
+    if incident.kind == "idle_gpu" or length in (timedelta(hours=1), _DAY):
+        return ""
+    if length < _DAY:
+        return f", on average {money(rate / 24, incident.billing_currency)}/h"
+    return f", the last 24 h at {money(rate, incident.billing_currency)}/day"
+
+
+def _next_month(incident: Incident) -> str:
+    if _length(incident) < _DAY:
+        return ""
+    month = (incident.run_rate_per_day or ZERO) * DAYS_IN_MONTH
     less = " less" if month < 0 else ""
-    next_month = f"{money(abs(month), incident.billing_currency)}/month{less}"
-    return f"{so_far} · if it continues about {next_month}."
+    return f" · if it continues about {money(abs(month), incident.billing_currency)}/month{less}"
 
 
 def _so_far(incident: Incident) -> str:
@@ -173,8 +219,10 @@ def fields(incident: Incident) -> tuple[Field, ...]:
             Field("Actual", money(incident.actual, currency) + _compared(incident)),
             Field("Expected", money(incident.expected, currency) + spread),
         ]
-    found.append(Field("Began", moment(incident.starts_at)))
-    if stands:
+    found.append(_moment("Began", incident.starts_at))
+    if incident.state == "resolved" and incident.ends_at is not None:
+        found.append(_moment("Ended", incident.ends_at))
+    if stands and incident.confidence:
         found.append(Field("Confidence", clean(incident.confidence, 300)))
     owner = f"{clean(incident.owner, 100)} ({clean(incident.owner_source, 150)})"
     found.append(Field("Owner", owner, foreign=True))
@@ -183,21 +231,27 @@ def fields(incident: Incident) -> tuple[Field, ...]:
     return tuple(found)
 
 
+def _moment(label: str, at: datetime) -> Field:
+    return Field(label, moment(at), at=at)
+
+
 def _compared(incident: Incident) -> str:
     if incident.expected <= 0:
         return ""
     ratio = float(incident.actual / incident.expected)
+    if ratio > _TIMES_SHOWN:
+        return f" (over {_TIMES_SHOWN:,}x normal)"
     if ratio >= 2:
         return f" (about {ratio:.0f}x normal)"
     return f" ({ratio - 1:+.0%} against normal)".replace("%", " %")
 
 
-def _driver(driver: Driver, currency: str) -> DriverWords:
+def _driver(driver: Driver, incident: Incident) -> DriverWords:
     rate = driver.run_rate_per_day
-    if not rate or driver.kind == "purchase":
-        amount = "" if driver.impact is None else signed(driver.impact, currency)
+    if rate:
+        amount = _per_time(rate, incident)
     else:
-        amount = f"{signed(rate, currency)}/day"
+        amount = "" if driver.impact is None else signed(driver.impact, incident.billing_currency)
     return DriverWords(amount, clean(driver.resource, 120), clean(driver.reason, 300))
 
 
@@ -208,7 +262,14 @@ def status(incident: Incident) -> str:
     done = _STATES.get(incident.state, "")
     if incident.kind == "idle_gpu":
         return done
-    return " ".join(part for part in (_STATUSES[incident.status], done) if part)
+    return " ".join(part for part in (_settled(incident), done) if part)
+
+
+def _settled(incident: Incident) -> str:
+    until = incident.settled_until
+    if incident.status != "provisional" or until is None or until <= incident.starts_at:
+        return _STATUSES[incident.status]
+    return f"Settled up to {moment(until)}; the provider may still change what came after."
 
 
 def text_of(incident: Incident, action: Action, reason: Reason) -> str:
@@ -229,15 +290,15 @@ def _whole(incident: Incident, reason: Reason) -> str:
 def thread_line(incident: Incident, reason: Reason) -> str:
     """Say in one line what changed, the newest figure first."""
     return _LINES[reason].format(
-        now=_amount_first(incident),
-        lead=lead(incident),
+        now=_now(incident),
+        lead=lead(incident, with_mean=False),  # `now` says it
         severity=incident.severity,
         drivers=_named_drivers(incident),
     )
 
 
 def _named_drivers(incident: Incident) -> str:
-    said = [_driver(d, incident.billing_currency) for d in incident.drivers[:DRIVERS_SHOWN]]
+    said = [_driver(driver, incident) for driver in incident.drivers[:DRIVERS_SHOWN]]
     return ", ".join(f"{d.rate} {d.resource}".strip() for d in said)
 
 
@@ -246,7 +307,7 @@ def footer(notice: Notice) -> tuple[str, ...]:
     return (
         f"Data up to {moment(notice.data_until)}",
         f"Sent here by {clean(notice.why_here, 200)}",
-        f"Told {clean(notice.opened_after, 100)}",
+        f"Told {clean(notice.told_after, 100)}",
         f"Incident {clean(notice.incident_id, 40)[:12]}",
     )
 
@@ -258,4 +319,4 @@ def plain_text(notice: Notice) -> str:
 
 
 def _length(incident: Incident) -> timedelta:
-    return (incident.ends_at or incident.updated_at) - incident.starts_at
+    return (incident.ends_at or incident.odd_until) - incident.starts_at

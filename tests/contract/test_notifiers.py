@@ -369,7 +369,7 @@ async def test_text_that_came_with_a_row_stays_text(kind, text, action, tmp_path
         first = await rig.notifier.send(post, None)
         notice = make_notice(
             destination=rig.destination, action=action, reason="new_driver", seq=2, chart=None,
-            incident=incident, why_here=text, opened_after=text,
+            incident=incident, why_here=text, told_after=text,
         )  # fmt: skip
         ref = first.ref if action == "thread" else None
         assert isinstance(await rig.notifier.send(notice, ref), Sent)

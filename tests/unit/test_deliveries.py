@@ -31,6 +31,34 @@ def quiet(**values):
     return make_incident(severity="low", **values)
 
 
+def test_every_notice_says_when_its_destination_first_heard(deliveries):
+    assert deliveries.decide(quiet(impact=Decimal(1)), NOW) == []
+    (first,) = deliveries.decide(quiet(impact=Decimal(100)), NOW + HOUR)
+    later = deliveries.decide(quiet(impact=Decimal(200)), NOW + 9 * HOUR)
+    assert {d.told_at for d in (first, *later)} == {NOW + HOUR}
+
+
+def test_a_rate_that_moved_is_worth_an_edit(deliveries):
+    deliveries.decide(quiet(), NOW)
+    said = told(deliveries.decide(quiet(run_rate_per_day=Decimal(1100)), NOW + HOUR))
+    assert said == [("slack:#spend", "edit", "update", 1)]
+
+
+def test_a_drop_that_grew_is_told_once(deliveries):
+    deliveries.decide(quiet(run_rate_per_day=Decimal(-100)), NOW)
+    said = [
+        d.reason
+        for hours in (4, 8, 12)
+        for d in deliveries.decide(quiet(run_rate_per_day=Decimal(-160)), NOW + hours * HOUR)
+    ]
+    assert said == ["growth", "growth"]
+
+
+def test_a_past_is_summed_up_to_those_whose_floor_it_reaches(deliveries):
+    assert deliveries.announce(quiet(impact=Decimal(9)), NOW) == []
+    assert len(deliveries.announce(quiet(impact=Decimal(-90)), NOW)) == 1
+
+
 def test_the_first_post_waits_for_nothing(deliveries):
     assert told(deliveries.decide(quiet(), NOW)) == [("slack:#spend", "post", "first", 0)]
 
@@ -79,7 +107,7 @@ def test_what_a_person_must_notice_goes_beneath_the_post_too(deliveries, change,
 def test_growth_is_told_at_most_once_in_three_hours_but_an_end_at_once(deliveries):
     deliveries.decide(quiet(), NOW)
     soon = quiet(run_rate_per_day=Decimal(5000))
-    assert [d.action for d in deliveries.decide(soon, NOW + HOUR)] == []
+    assert [d.action for d in deliveries.decide(soon, NOW + HOUR)] == ["edit"]
     over = quiet(state="resolved", run_rate_per_day=Decimal(0))
     assert [d.reason for d in deliveries.decide(over, NOW + 2 * HOUR)] == ["resolved", "resolved"]
 

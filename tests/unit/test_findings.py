@@ -62,6 +62,16 @@ def test_time_alone_ends_and_confirms_but_never_retracts(stretches):
     assert stretch.status == "confirmed"
 
 
+def test_it_is_confirmed_when_the_last_of_its_periods_has_settled(stretches):
+    stretch = raise_at(stretches, STEP)
+    raise_at(stretches, STEP + 8)
+    stretches.advance(T0 + 80 * HOUR)
+    assert stretch.status == "provisional"
+    assert stretches.settled_until(stretch, T0 + 80 * HOUR) == T0 + 8 * HOUR
+    stretches.advance(T0 + 81 * HOUR)
+    assert stretch.status == "confirmed"
+
+
 def test_only_rows_that_changed_retract_and_the_same_rows_raise_it_again(stretches):
     stretch = raise_at(stretches, STEP)
     stretches.put(stretch, STEP, point(3, surprise=0.5))

@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from service.core.deliveries import Reason
 from service.core.incidents import Incident
@@ -57,7 +58,7 @@ def make_idle(**overrides):
         "title": "gpu-host-3",
         "impact": Decimal(192),
         "run_rate_per_day": Decimal(768),
-        "updated_at": STARTS_AT + timedelta(hours=6),
+        "odd_until": STARTS_AT + timedelta(hours=6),
         "drivers": [driver],
     }
     return make_incident(**(idle | overrides))
@@ -69,7 +70,8 @@ def test_a_headline_says_how_much_what_and_where():
 
 def test_the_lead_says_what_it_cost_so_far_and_what_it_will():
     assert words(make_incident()).lead == (
-        "So far $2,310 over expected in 44 h · if it continues about $37,200/month."
+        "So far $2,310 over expected in 44 h, the last 24 h at $1,240/day"
+        " · if it continues about $37,200/month."
     )
 
 
@@ -77,21 +79,56 @@ def test_a_drop_is_told_as_less():
     drop = make_incident(kind="drop", impact=Decimal(-900), run_rate_per_day=Decimal(-400))
     assert headline(drop).startswith("🔴 -$400/day · ")
     assert words(drop).lead == (
-        "So far $900 under expected in 44 h · if it continues about $12,000/month less."
+        "So far $900 under expected in 44 h, the last 24 h at $400/day"
+        " · if it continues about $12,000/month less."
     )
+
+
+def test_some_hours_are_told_by_the_hour_and_not_projected():
+    young = make_incident(odd_until=STARTS_AT + timedelta(hours=6), impact=Decimal(186))
+    young = replace(young, run_rate_per_day=Decimal(744))
+    assert headline(young).startswith("🔴 +$31/h · ")
+    assert words(young).lead == "So far $186 over expected in 6 h, on average $31/h."
+    assert words(young).drivers[0].rate == "+$44.59/h"
+    assert thread_line(young, "growth") == (
+        "+$31/h on average: it grew. So far $186 over expected in 6 h."
+    )
+
+
+def test_a_length_is_that_of_the_data_however_late_it_came():
+    late = make_incident(odd_until=STARTS_AT + timedelta(hours=1), impact=Decimal(31))
+    assert words(late).lead.startswith("So far $31 over expected in 1 h")
+
+
+def test_what_is_settled_in_part_says_up_to_when():
+    part = make_incident(settled_until=STARTS_AT + timedelta(hours=3))
+    assert words(part).status == (
+        "Settled up to 9 Mar 2026 21:00 UTC; the provider may still change what came after."
+    )
+
+
+def test_thousands_of_times_normal_is_no_figure_to_show():
+    huge = make_incident(actual=Decimal(10) ** 9, expected=Decimal("0.5"))
+    assert words(huge).fields[0].value == "$1,000,000,000 (over 1,000x normal)"
+
+
+def test_one_driver_explains_nothing_more_than_the_headline():
+    assert words(make_incident(drivers=[make_driver(share=1.0)])).drivers_title == "What changed"
 
 
 def test_an_end_states_the_total_and_how_long_it_took():
     assert headline(make_over()).startswith("✅ $4,120 in 3 d 6 h · ")
     assert words(make_over()).lead == "Total $4,120 over expected in 3 d 6 h; back to normal."
+    ended = [field for field in words(make_over()).fields if field.label == "Ended"]
+    assert [(f.value, f.at) for f in ended] == [("13 Mar 2026 00:00 UTC", make_over().ends_at)]
 
 
 def test_what_was_withdrawn_shows_no_figure_and_no_cause():
     said = words(make_withdrawn())
     assert said.headline.startswith("⚪ Withdrawn · ")
-    assert said.status == "Withdrawn: the provider restated these hours."
+    assert said.status == "Withdrawn: the provider restated these figures."
     assert said.drivers == ()
-    assert {field.label for field in said.fields} == {"Began", "Owner", "Account"}
+    assert {field.label for field in said.fields} == {"Began", "Ended", "Owner", "Account"}
     assert "$" not in text_of(make_withdrawn(), "edit", "retracted")
 
 
@@ -110,7 +147,7 @@ def test_a_small_difference_is_a_percentage():
 
 def test_a_provisional_incident_says_that_it_may_change():
     assert words(make_incident()).status == (
-        "Provisional: the provider may still change these hours."
+        "Provisional: the provider may still change these figures."
     )
 
 
@@ -127,9 +164,7 @@ def test_what_people_did_is_seen_in_headline_and_status(state):
 
 def test_idle_gpus_read_as_waste_by_the_hour():
     assert headline(make_idle()) == "🔴 $768/day wasted · gpu-host-3 (us-east-1)"
-    assert words(make_idle()).lead == (
-        "$32/h wasted · so far $192 in 6 h · if it continues about $23,040/month."
-    )
+    assert words(make_idle()).lead == ("$32/h wasted · so far $192 in 6 h.")
     assert "Expected" not in {field.label for field in words(make_idle()).fields}
 
 
@@ -145,9 +180,12 @@ def test_idle_gpus_without_a_price_are_told_without_money():
 
 
 def test_a_purchase_is_told_once_and_not_by_the_day():
-    bought = make_incident(kind="purchase", impact=Decimal(5000), billing_currency="EUR")
+    bought = make_incident(
+        kind="purchase", impact=Decimal(5000), billing_currency="EUR", confidence=""
+    )
     assert headline(bought).startswith("🔴 5,000 EUR once · ")
     assert words(bought).lead == "5,000 EUR was spent once."
+    assert "Confidence" not in {field.label for field in words(bought).fields}
 
 
 def test_a_kind_that_is_not_known_yet_is_told_like_any_other():

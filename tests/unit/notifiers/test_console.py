@@ -33,7 +33,7 @@ def test_an_edit_shows_the_state_that_it_brings(incident):
 
 def test_a_line_of_a_thread_names_its_incident():
     text = drawn(make_notice(action="thread", reason="growth"))
-    assert "Amazon EC2 · prod-payments: +$1,240/day now" in text
+    assert "Amazon EC2 · prod-payments: +$1,240/day over the last 24 h" in text
 
 
 def test_the_chart_shows_odd_hours_higher_and_gaps_empty():

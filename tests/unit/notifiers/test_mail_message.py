@@ -63,7 +63,7 @@ def test_the_text_is_the_whole_notice():
 def test_a_line_of_the_thread_comes_first_and_the_state_after_it():
     message = mail(make_notice(action="thread", reason="growth", seq=2))
     text = message.get_body(("plain",)).get_content()
-    assert text.startswith("+$1,240/day now: it grew.")
+    assert text.startswith("+$1,240/day over the last 24 h: it grew.")
     assert "What changed" in text
     assert "it grew" in message.get_body(("html",)).get_content()
 

@@ -124,7 +124,7 @@ def part_types(value):
 
 @given(st.text(max_size=5000))
 def test_any_text_whatever_gives_blocks_within_limits(text):
-    notice = make_notice(incident=hostile_incident(text), why_here=text, opened_after=text)
+    notice = make_notice(incident=hostile_incident(text), why_here=text, told_after=text)
     blocks = blocks_of(notice, picture="F0123456789", public_url="https://x.example")
     assert flaws(blocks) == []
     assert [schema_flaws(block) for block in blocks] == [[] for _ in blocks]
