@@ -68,7 +68,7 @@ def build_pipeline(
         scorings=scorings,
         stretches=stretches,
         purchases=Purchases(
-            detection.purchases_from.get, stretches, Ledger({}, otherwise="billed")
+            detection.purchases_from.get, stretches, Ledger({}, otherwise="billed"), contacts.get
         ),
         gpus=GpuFindings(IdleGpus(IdleGpuColumns(), _prices(settings))),
         owners=build_owners(settings),

@@ -8,7 +8,7 @@ import msgspec
 
 from service.core.drivers import Driver
 from service.core.events import SeriesKey, content_hash
-from service.core.incidents import CAUSES, SEVERITIES, Incident
+from service.core.incidents import CAUSES, ONCE, SEVERITIES, Incident
 from service.core.money import ZERO
 from service.core.routing import Router
 
@@ -228,7 +228,8 @@ def _material(last: _Told, incident: Incident, now: datetime) -> Reason | None:
     if incident.status == "retracted" and before.status != "retracted":
         return "retracted"
     if incident.state == "resolved":
-        return "resolved" if before.state != "resolved" else None
+        is_news = before.state != "resolved" and incident.kind != ONCE
+        return "resolved" if is_news else None
     if before.state == "resolved":
         return "reopened"
     if SEVERITIES.index(incident.severity) > SEVERITIES.index(before.severity):

@@ -22,6 +22,8 @@ QUIET_STEPS: Final = {1: 24, 24: 3}
 # It goes on while a period's excess is at least this share of what is usual for the stretch: a
 # detector with memory stays surprised long after the money has stopped.
 GOES_ON: Final = Decimal("0.25")
+# What ended this long before a source was first met is its history, learnt and not told.
+HISTORY_AGE: Final = timedelta(hours=48)
 
 
 class Finding(msgspec.Struct, kw_only=True):
@@ -65,6 +67,11 @@ class Finding(msgspec.Struct, kw_only=True):
 def finding_id_of(series: str, detector: str, first_period: datetime) -> str:
     """Name a finding: a pure function of what it is about, frozen at the first raise."""
     return content_hash({"series": series, "detector": detector, "first": first_period})
+
+
+def is_history(step: int, step_hours: int, contact: datetime | None) -> bool:
+    """Tell whether a period was over long before its source was first met, at `contact`."""
+    return contact is not None and start_of(step + 1, step_hours) <= contact - HISTORY_AGE
 
 
 class OddPoint(NamedTuple):

@@ -7,27 +7,35 @@ from typing import Final
 
 from service.core import money
 from service.core.events import CostEvent, SeriesKey
-from service.core.findings import OddPoint, Stretch, Stretches
+from service.core.findings import OddPoint, Stretch, Stretches, is_history
 from service.core.ledger import STEP_HOURS, Ledger
 
 DETECTOR: Final = "purchase"
 
 
 class Purchases:
-    """Watches one-time purchases by what was billed for them, whatever the usage metric is."""
+    """Watches one-time purchases by what was billed for them, whatever the usage metric is.
+
+    `first_contact` returns the time before which a purchase is history, not to be told.
+    """
 
     def __init__(
-        self, limit: Callable[[str], Decimal | None], stretches: Stretches, billed: Ledger
+        self,
+        limit: Callable[[str], Decimal | None],
+        stretches: Stretches,
+        billed: Ledger,
+        first_contact: Callable[[str], datetime | None],
     ) -> None:
         self._limit = limit
+        self._first_contact = first_contact
         self._stretches = stretches
         self._billed = billed
         self._changed: dict[tuple[SeriesKey, int], datetime] = {}
 
     def take(self, source: str, event: CostEvent, arrived_at: datetime) -> None:
-        """Note a row if it is a one-time purchase."""
+        """Note a row if it is a one-time purchase, or corrects one."""
         frequency = (event.charge_frequency or "").lower()
-        if event.charge_category != "Purchase" or frequency != "one-time" or event.is_correction:
+        if event.charge_category != "Purchase" or frequency != "one-time":
             return
         change = self._billed.take(source, event)
         if change.taken == "new":
@@ -49,6 +57,7 @@ class Purchases:
             else:
                 if is_odd:
                     fresh = Stretch(series, DETECTOR, DETECTOR, hours, 0.0)
+                    fresh.backfill = is_history(step, hours, self._first_contact(series.source))
                     self._stretches.raise_alone(fresh, step, arrived_at)
                     self._stretches.put(fresh, step, point)
 

@@ -6,7 +6,7 @@ the clock that is handed in.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -16,7 +16,7 @@ from detectors.base import F64, I64, Scores, as_columns, start_of, step_of
 from service.core import money
 from service.core.deliveries import Chart
 from service.core.events import SeriesKey
-from service.core.findings import QUIET_STEPS, OddPoint, Stretch, Stretches
+from service.core.findings import QUIET_STEPS, OddPoint, Stretch, Stretches, is_history
 from service.core.ledger import Ledger
 from service.core.ports import Fleet
 from service.core.presence import Presence
@@ -27,7 +27,6 @@ CLOSES_AFTER_STEPS: Final = 1
 REJUDGE_STEPS: Final = {1: 168, 24: 28}
 RECALLS_STEPS: Final = {1: 168, 24: 14}
 CHART_STEPS: Final = {1: 168, 24: 42}
-BACKFILL_AGE: Final = timedelta(hours=48)
 
 
 class Point(NamedTuple):
@@ -317,9 +316,7 @@ class Scoring:
         return point.arrived_at > settles_at
 
     def _is_backfill(self, point: Point) -> bool:
-        contact = self._first_contact(point.series.source)
-        end = start_of(point.step + 1, self._hours)
-        return contact is not None and end <= contact - BACKFILL_AGE
+        return is_history(point.step, self._hours, self._first_contact(point.series.source))
 
 
 def _or_none(values: F64) -> list[float | None]:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from service.core.deliveries import Action, Notice, Reason
 from service.core.drivers import Driver
-from service.core.incidents import Incident
+from service.core.incidents import ONCE, Incident
 from service.core.money import ZERO
 from service.core.phrases import clean, duration, moment, money, signed, units
 
@@ -53,7 +53,7 @@ _LINES: Final[Mapping[Reason, str]] = {
     "backfill": "Found in the history: {lead}",
 }
 # What a charge that was not used, or was bought once, ought to have cost is no figure to show.
-_WITHOUT_EXPECTATION: Final = ("idle_gpu", "purchase")
+_WITHOUT_EXPECTATION: Final = ("idle_gpu", ONCE)
 # From here on it is not worth saying how many times normal it is.
 _TIMES_SHOWN: Final = 1000
 # A rate per day, and what a month of it would cost, are said of a day of data, not of an hour.
@@ -125,7 +125,7 @@ def _amount_first(incident: Incident) -> str:
     currency = incident.billing_currency
     if incident.status == "retracted":
         return "Withdrawn"
-    if incident.kind == "purchase" and impact is not None:
+    if incident.kind == ONCE and impact is not None:
         return f"{money(impact, currency)} once"
     if incident.state == "resolved":
         span = duration(_length(incident))
@@ -160,9 +160,10 @@ def _now(incident: Incident) -> str:
 def lead(incident: Incident, *, with_mean: bool = True) -> str:
     """Say what it cost so far and what it will cost; what it cost in all once it is over."""
     if incident.status == "retracted":
-        return "These hours are normal now: there is nothing to do."
+        what = "It was taken back" if incident.kind == ONCE else "These hours are normal now"
+        return f"{what}: there is nothing to do."
     so_far = _so_far(incident)
-    if incident.kind == "purchase":
+    if incident.kind == ONCE:
         return f"{so_far}."
     if incident.state == "resolved":
         if incident.is_new_level:
@@ -198,7 +199,7 @@ def _so_far(incident: Incident) -> str:
     if impact is None:
         return f"{begin} {span}; no price is known, so no cost is shown"
     amount = money(abs(impact), currency)
-    if incident.kind == "purchase":
+    if incident.kind == ONCE:
         return f"{amount} was spent once"
     if incident.kind == "idle_gpu":
         rate = incident.run_rate_per_day
@@ -220,7 +221,7 @@ def fields(incident: Incident) -> tuple[Field, ...]:
             Field("Expected", money(incident.expected, currency) + spread),
         ]
     found.append(_moment("Began", incident.starts_at))
-    if incident.state == "resolved" and incident.ends_at is not None:
+    if incident.state == "resolved" and incident.ends_at is not None and incident.kind != ONCE:
         found.append(_moment("Ended", incident.ends_at))
     if stands and incident.confidence:
         found.append(Field("Confidence", clean(incident.confidence, 300)))
@@ -259,7 +260,8 @@ def status(incident: Incident) -> str:
     """Say how far the figures can be relied on, and what people have done about it."""
     if incident.status == "retracted":
         return _STATUSES["retracted"]
-    done = _STATES.get(incident.state, "")
+    over = incident.state == "resolved" and incident.kind == ONCE  # what happens once has no end
+    done = "" if over else _STATES.get(incident.state, "")
     if incident.kind == "idle_gpu":
         return done
     return " ".join(part for part in (_settled(incident), done) if part)

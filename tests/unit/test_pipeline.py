@@ -146,6 +146,40 @@ def test_a_one_time_purchase_is_a_finding_and_a_monthly_fee_is_none():
     assert [n.action for n in notices] == ["post"]
 
 
+def bought(cost=8760, **values):
+    start = T0 + timedelta(days=10)
+    whole = {
+        "charge_category": "Purchase", "charge_frequency": "One-Time", "resource_id": "ri-1",
+        "billed_cost": Decimal(cost), "effective_cost": Decimal(0), "x_event_id": "buy",
+        "charge_period_start": start, "charge_period_end": start + timedelta(hours=1),
+    }  # fmt: skip
+    return make_event(**(whole | values))
+
+
+@pytest.mark.parametrize(("hours", "is_past"), [(40, False), (400, True)])
+def test_a_purchase_found_in_a_history_is_of_the_past(hours, is_past):
+    at = T0 + timedelta(days=10, hours=hours)
+    findings, incidents, notices = run([(at, arrivals([bought()], at=at))], tells_history=False)
+    assert [f.backfill for f in findings.values()] == [is_past]
+    assert len(notices) == (0 if is_past else 1)
+    assert all(i.run_rate_per_day is None for i in incidents.values())
+
+
+def test_a_purchase_that_is_refunded_is_withdrawn_and_one_that_is_over_is_no_news():
+    start = T0 + timedelta(days=10)
+    back = bought(-8760, charge_class="Correction", x_event_id="refund")
+    batches = [(start + hours * HOUR, []) for hours in (30, 90)]
+    first = (start + HOUR, arrivals([bought()]))
+    _, _, notices = run([first, *batches])
+    assert [n.action for n in notices] == ["post", "edit"]
+    assert "normal" not in notices[-1].text
+    at = start + 100 * HOUR
+    findings, _, notices = run([first, *batches, (at, arrivals([back], at=at))])
+    assert [f.status for f in findings.values()] == ["retracted"]
+    assert notices[-1].reason == "retracted"
+    assert "taken back" in notices[-1].text
+
+
 def test_rows_after_their_period_settled_count_as_late_and_still_as_money():
     pipeline = build_pipeline(Settings(), {"events": "effective"}, tells_history=True)
     event = make_event()
