@@ -19,7 +19,8 @@ class Owners:
     """The chain: resource tag, then the sub-account's owner, then `unowned`.
 
     Tag keys are compared without case, blanks and a provider's prefix (`user:Team`, `aws:…/Owner`
-    are `team` and `owner`); the first key of `tag_keys` that has a value wins.
+    are `team` and `owner`); the first key of `tag_keys` that has a value wins. A number is a value,
+    such as a cost centre's; true and false, which FOCUS gives a tag without one, are not.
     """
 
     def __init__(self, tag_keys: Sequence[str], sub_accounts: Mapping[str, str]) -> None:
@@ -31,13 +32,20 @@ class Owners:
         by_key = {_plain(key): (key, value) for key, value in sorted((tags or {}).items())}
         for wanted in self._tag_keys:
             key, value = by_key.get(wanted, ("", None))
-            if isinstance(value, str) and value.strip():
-                name = " ".join(value.split())
+            name = _text(value)
+            if name:
                 return Owner(name, f"tag {' '.join(key.split())}={name}")
         account = self._sub_accounts.get(sub_account_id or "")
         if account:
             return Owner(account, f"owner of sub-account {sub_account_id}")
         return Owner(UNOWNED, "no owner tag, and the sub-account has no owner")
+
+
+def _text(value: TagValue) -> str:
+    if value is None or isinstance(value, bool):
+        return ""
+    whole = isinstance(value, float) and value.is_integer()
+    return " ".join(str(int(value) if whole else value).split())
 
 
 def _plain(key: str) -> str:

@@ -92,17 +92,22 @@ class Router:
             self._prepare(child)
 
     def targets(self, labels: Mapping[str, str]) -> list[Target]:
-        """Return every receiver that hears, each once, in the order of the tree."""
+        """Return every receiver that hears, each once, in the order of the tree.
+
+        Where several routes lead to one, the lowest floor holds.
+        """
         first = Target(self._root.receiver or "", Decimal(0), "the default route")
-        found = self._descend(self._root, labels, first)
-        return list({target.receiver: target for target in reversed(found)}.values())[::-1]
+        chosen: dict[str, Target] = {}
+        for target in self._descend(self._root, labels, first):
+            _choose(chosen, target.receiver, target)
+        return list(chosen.values())
 
     def destinations(self, labels: Mapping[str, str]) -> dict[str, Target]:
-        """Return every destination that hears, each once, with the target that chose it."""
+        """Return every destination that hears, each once, with the target of the lowest floor."""
         chosen: dict[str, Target] = {}
         for target in self.targets(labels):
             for destination in self._receivers[target.receiver]:
-                chosen.setdefault(destination, target)
+                _choose(chosen, destination, target)
         return chosen
 
     def _descend(self, route: Route, labels: Mapping[str, str], above: Target) -> list[Target]:
@@ -118,3 +123,9 @@ class Router:
                 if not child.continue_:
                     break
         return found or [here]
+
+
+def _choose(chosen: dict[str, Target], name: str, target: Target) -> None:
+    known = chosen.get(name)
+    if known is None or target.min_impact < known.min_impact:
+        chosen[name] = target

@@ -15,6 +15,8 @@ OWNERS = Owners(["owner", "team"], {"000123": "platform"})
         ({"user:Owner": "ml"}, None, "ml", "tag user:Owner=ml"),
         ({"team": "b", "owner": "a"}, None, "a", "tag owner=a"),
         ({"owner": "  ", "team": "b"}, None, "b", "tag team=b"),
+        ({"owner": 4711}, "000123", "4711", "tag owner=4711"),
+        ({"owner": 4711.0}, "000123", "4711", "tag owner=4711"),
         ({"owner": True}, "000123", "platform", "owner of sub-account 000123"),
         (None, "000123", "platform", "owner of sub-account 000123"),
         ({}, "999", UNOWNED, "no owner tag, and the sub-account has no owner"),

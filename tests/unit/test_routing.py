@@ -49,6 +49,21 @@ def test_a_destination_hears_once_and_the_path_says_why():
     assert router().destinations({})["slack:#spend"].why == "the default route"
 
 
+def test_of_two_routes_to_one_destination_the_lower_floor_holds():
+    routes = [
+        {"matchers": ["owner=a"], "receiver": "all", "min_impact": "500", "continue": True},
+        {"receiver": "night", "min_impact": "20", "continue": True},
+        {"matchers": ["owner=~a"], "receiver": "all", "min_impact": "90"},
+    ]
+    found = router(TREE | {"routes": routes}).destinations({"owner": "a"})
+    assert {name: (t.min_impact, t.receiver) for name, t in found.items()} == {
+        "slack:#spend": (20, "night"),
+        "email:night@example.com": (20, "night"),
+    }
+    targets = router(TREE | {"routes": routes}).targets({"owner": "a"})
+    assert [(t.receiver, t.min_impact) for t in targets] == [("all", 90), ("night", 20)]
+
+
 @pytest.mark.parametrize(
     ("text", "labels", "passes"),
     [
