@@ -144,7 +144,7 @@ class Pipeline:
             return change.taken
         key = (change.series, change.step)
         touched.add(key)
-        if event.is_scored:
+        if change.scored:
             known = points.get(key)
             if known is None or known.arrived_at < at:
                 points[key] = Point(change.series, change.step, at)

@@ -110,8 +110,9 @@ class OddPoint(NamedTuple):
 class Stretch:
     """The life of one finding.
 
-    `points` holds its periods by step, changed by `set_point` alone, which keeps the sums; a step
-    may be less odd than the threshold when it lies between the onset and the raise.
+    A step is a whole hour or day of UTC; charge periods begin `offset` after it. `points` holds its
+    periods by step, changed by `set_point` alone, which keeps the sums; a step may be less odd than
+    the threshold when it lies between the onset and the raise.
     """
 
     __slots__ = (
@@ -127,6 +128,7 @@ class Stretch:
         "kind",
         "odd",
         "odd_sums",
+        "offset",
         "over_step",
         "owner",
         "points",
@@ -162,6 +164,7 @@ class Stretch:
         self.ended_at: datetime | None = None
         self.backfill = False
         self.stands_alone = False
+        self.offset = timedelta(0)
         self.kept_level = 0
         self.owner: tuple[str, str] | None = None  # its name, and what decided it
 
@@ -188,6 +191,13 @@ class Stretch:
             self._last_odd = max(self._last_odd, step)
         elif step == self._last_odd:
             self._last_odd = max(self.odd, default=self.raised_step)
+        if step == self.over_step and step not in self.odd and not self.goes_on_with(point):
+            still = (s for s, known in self.points.items() if self.goes_on_with(known))
+            self.over_step = max(still, default=self._last_odd)
+
+    def at(self, step: int) -> datetime:
+        """Return when the charge periods of a step begin."""
+        return start_of(step, self.step_hours) + self.offset
 
     @property
     def last_step(self) -> int:
@@ -227,22 +237,21 @@ class Stretch:
 
     def period(self) -> tuple[datetime, datetime]:
         """Return from when to when the odd periods reach."""
-        start = start_of(self.since_step, self.step_hours)
-        return start, start_of(self.last_step + 1, self.step_hours)
+        return self.at(self.since_step), self.at(self.last_step + 1)
 
     def evidence(self) -> Evidence:
         """Return what a sentence about this stretch may speak of."""
         last = self.last_step
         point = self.points.get(last) or self.points[max(self.points)]
         return Evidence(
-            start=start_of(last, self.step_hours),
+            start=self.at(last),
             step_hours=self.step_hours,
             actual=float(point.actual),
             expected=float(point.expected),
             low=float(point.low),
             high=float(point.high),
             periods=self._in_a_row(last),
-            since=start_of(self.since_step, self.step_hours),
+            since=self.at(self.since_step),
             impact=float(self.sums.excess),
             currency=self.series.billing_currency,
         )
@@ -365,6 +374,8 @@ class Stretches:
             return
         stretch.set_point(step, point)
         self._changed[stretch.finding_id] = stretch
+        if stretch.ended_at is not None:
+            stretch.ended_at = stretch.at(stretch.last_step + 1)
         if stretch.odd:
             if stretch.status == "retracted":
                 stretch.status = "provisional"
@@ -388,13 +399,13 @@ class Stretches:
     def settled_until(self, stretch: Stretch, now: datetime) -> datetime:
         """Return up to when the periods of a stretch are final."""
         hours, settles_after = stretch.step_hours, self._settles_after(stretch.series.source)
-        return start_of(step_of(now - settles_after, hours), hours)
+        return stretch.at(step_of(now - settles_after - stretch.offset, hours))
 
     def end(self, stretch: Stretch) -> None:
         """Close a stretch at the end of its last odd period."""
         if self._live.get((stretch.series, stretch.detector)) is stretch:
             del self._live[stretch.series, stretch.detector]
-        stretch.ended_at = start_of(stretch.last_step + 1, stretch.step_hours)
+        stretch.ended_at = stretch.at(stretch.last_step + 1)
         self._changed[stretch.finding_id] = stretch
 
     def advance(self, now: datetime) -> None:

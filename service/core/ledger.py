@@ -6,7 +6,7 @@ same identity counts once, and corrections always add, outside revision.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple, TypeVar
 
@@ -45,11 +45,12 @@ class LedgerRow(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What taking in one row did."""
+    """What taking in one row did; `scored` tells that plain usage is, or was, part of the cell."""
 
     taken: Taken
     series: SeriesKey
     step: int
+    scored: bool = False
 
 
 class _Row(NamedTuple):
@@ -147,9 +148,10 @@ class Ledger:
         if cell is None:
             cell = cells[cell_key] = _Cell()
         row = _Row(cost_of(event, self._metrics.get(source, self._otherwise)), event.is_scored)
+        scored = row.scored or any(known.scored for known in cell.rows.values())
         taken = cell.take(event, row)
         book.describe(event)
-        return Change(taken, key, step)
+        return Change(taken, key, step, scored and not event.is_correction)
 
     def point(self, series: SeriesKey, step: int) -> Decimal | None:
         """Return what plain usage costs in one step; None when the step has no such row."""
@@ -163,6 +165,13 @@ class Ledger:
                 if row.scored:
                     total = row.cost if total is None else money.add(total, row.cost)
         return total
+
+    def offset(self, series: SeriesKey, step: int) -> timedelta:
+        """Return how long after a step begins its charge periods do: a local day is not UTC's."""
+        cells = self._books[series].steps.get(step)
+        start = min(key[0] for key in cells) if cells else self.about(series).charge_period_start
+        hours = STEP_HOURS[series.grain]
+        return start - start_of(step_of(start, hours), hours)
 
     def about(self, series: SeriesKey) -> CostEvent:
         """Return the newest row of a series: its names, owner tags and place."""

@@ -57,6 +57,7 @@ class Purchases:
             else:
                 if is_odd:
                     fresh = Stretch(series, DETECTOR, DETECTOR, hours, 0.0)
+                    fresh.offset = self._billed.offset(series, step)
                     fresh.backfill = is_history(step, hours, self._first_contact(series.source))
                     self._stretches.raise_alone(fresh, step, arrived_at)
                     self._stretches.put(fresh, step, point)

@@ -60,7 +60,7 @@ class Scoring:
         self._key_of: list[SeriesKey] = []
         self._newest: list[int] = []
         self._learnt: list[int] = []
-        self._open: dict[int, dict[int, float]] = {}
+        self._open: dict[int, dict[int, tuple[float, datetime]]] = {}
         self._presence = Presence(24 // step_hours)
 
     def __len__(self) -> int:
@@ -101,7 +101,7 @@ class Scoring:
             series=str(stretch.series),
             currency=stretch.series.billing_currency,
             step_hours=hours,
-            starts=[start_of(int(step), hours) for step in steps],
+            starts=[stretch.at(int(step)) for step in steps],
             actual=_or_none(costs),
             expected=_or_none(scores.expected),
             low=_or_none(scores.low),
@@ -132,7 +132,7 @@ class Scoring:
             or any(step in stretch.points for stretch in self._stretches.of(points[index].series))
         ]
         before = {index: self._rescore(points[index].series, step) for index in restated}
-        self._record(step, rows, steps, costs)
+        self._record(step, points, rows, costs)
         for index in restated:
             self._rejudge(points[index].series, step, actuals[index], before[index])
         too_late = {index for index in restated if self._is_settled(points[index])}
@@ -169,13 +169,13 @@ class Scoring:
             else:
                 stretch.note_quiet(actual)
 
-    def _record(self, step: int, rows: I64, steps: I64, costs: F64) -> None:
-        self._fleet.record(rows, steps, costs)
+    def _record(self, step: int, points: Sequence[Point], rows: I64, costs: F64) -> None:
+        self._fleet.record(rows, np.full_like(rows, step), costs)
         due = self._open.setdefault(step, {})
-        for row, cost in zip(rows.tolist(), costs.tolist(), strict=True):
+        for row, cost, point in zip(rows.tolist(), costs.tolist(), points, strict=True):
             self._newest[row] = max(self._newest[row], step)
             if step > self._learnt[row]:
-                due[row] = cost
+                due[row] = cost, point.arrived_at
 
     def _raise(self, name: str, point: Point, actual: Decimal, scores: Scores, index: int) -> None:
         series, step = point.series, point.step
@@ -183,6 +183,8 @@ class Scoring:
         found = OddPoint.of(actual, score)
         if (found.excess >= 0) == detector.on_close or not found.excess:
             return
+        if detector.on_close and found.expected <= 0:
+            return  # a credit that grew is no spending that fell
         steps = RECALLS_STEPS if detector.remembers else QUIET_STEPS
         recent = self._stretches.recent(series, name, step, steps[self._hours])
         if recent is not None and step not in recent.points and not recent.goes_on_with(found):
@@ -190,6 +192,7 @@ class Scoring:
             return  # the detector remembers what is over: nothing of it costs now
         fresh = Stretch(series, name, detector.kind, self._hours, self._fleet.threshold(name))
         fresh.backfill = self._is_backfill(point)
+        fresh.offset = self._ledger.offset(series, step)
         stretch = self._stretches.raise_or_extend(fresh, step, score, point.arrived_at)
         # What began in a past that is not told, and still goes on, is of the present.
         stretch.backfill = stretch.backfill and fresh.backfill
@@ -268,24 +271,30 @@ class Scoring:
         for step in sorted(self._open):
             if step >= due or (before is not None and step >= before):
                 return
+            opened = self._open.pop(step)
             points = [
                 (row, step, cost)
-                for row, cost in sorted(self._open.pop(step).items())
+                for row, (cost, _) in sorted(opened.items())
                 if step > self._learnt[row] and not np.isnan(cost)
             ]
             if points:
                 rows, steps, costs = as_columns(points)
-                self._judge_closed(step, rows, costs)
+                self._judge_closed(step, rows, costs, {row: at for row, (_, at) in opened.items()})
                 self._fleet.learn(rows, steps, costs)
                 for row, _, _ in points:
                     self._learnt[row] = step
 
-    def _judge_closed(self, step: int, rows: I64, costs: F64) -> None:
+    def _judge_closed(
+        self, step: int, rows: I64, costs: F64, arrived: Mapping[int, datetime]
+    ) -> None:
         """Let the detectors judge that may only speak of a closed period.
 
-        A series without a row spent nothing, if its source is complete; else nobody knows.
+        A series without a row spent nothing, if its source is complete; else nobody knows. It is
+        known when the period closed, or when its row `arrived` after that: the last of all rows,
+        for a series that has none.
         """
-        at = start_of(step + 1 + CLOSES_AFTER_STEPS, self._hours)
+        closed_at = start_of(step + 1 + CLOSES_AFTER_STEPS, self._hours)
+        last = max(arrived.values())
         absent = self._presence.close(step, rows)
         rows = np.concatenate([rows, absent])
         costs = np.concatenate([costs, np.full(len(absent), np.nan)])
@@ -294,10 +303,11 @@ class Scoring:
             series = self._key_of[row]
             if self._stretches.of(series):
                 actual = self._ledger.point(series, step) or money.ZERO
-                self._go_on(Point(series, step, at), actual, found, index)
+                self._go_on(Point(series, step, closed_at), actual, found, index)
         for name, scores in found.items():
             for index in np.flatnonzero(scores.surprise >= self._fleet.threshold(name)).tolist():
-                series = self._key_of[int(rows[index])]
+                row = int(rows[index])
+                series, at = self._key_of[row], max(closed_at, arrived.get(row, last))
                 actual = self._ledger.point(series, step) or money.ZERO
                 self._raise(name, Point(series, step, at), actual, scores, index)
 

@@ -91,6 +91,20 @@ def test_one_period_less_does_not_retract_what_still_stands(stretches):
     assert stretch.odd == {STEP + 1}
 
 
+def test_what_is_restated_at_its_end_ends_where_it_is_odd_still(stretches):
+    stretch = raise_at(stretches, STEP)
+    raise_at(stretches, STEP + 1)
+    stretches.put_over(stretch, STEP + 2, point(9, surprise=1.0))
+    assert stretch.period() == (T0, T0 + 3 * HOUR)
+    stretches.put(stretch, STEP + 2, point(3, surprise=0.5))
+    assert stretch.period() == (T0, T0 + 2 * HOUR)
+    stretches.advance(T0 + 40 * HOUR)
+    assert stretch.ended_at == T0 + 2 * HOUR
+    stretches.put(stretch, STEP + 1, point(3, surprise=0.5))
+    assert stretch.period() == (T0, T0 + HOUR)
+    assert stretch.ended_at == T0 + HOUR
+
+
 def test_its_name_depends_on_series_detector_and_first_period_alone(stretches):
     one = raise_at(stretches, STEP + 2, since=STEP)
     other = Stretches(lambda _source: timedelta(0))

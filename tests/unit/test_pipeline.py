@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from service.bootstrap import build_pipeline
 from service.config import Settings
@@ -144,6 +145,59 @@ def test_a_one_time_purchase_is_a_finding_and_a_monthly_fee_is_none():
     ]
     assert "8,760.00 USD" in next(iter(findings.values())).reason
     assert [n.action for n in notices] == ["post"]
+
+
+def daily(cost, day, resource="i-0", starts_at=0, **values):
+    start = T0 + timedelta(days=day, hours=starts_at)
+    whole = {
+        "charge_period_start": start, "charge_period_end": start + timedelta(days=1),
+        "effective_cost": Decimal(f"{cost:.4f}"), "resource_id": resource,
+        "x_event_id": f"{resource}-{day}",
+    }  # fmt: skip
+    return make_event(**(whole | values))
+
+
+def test_a_day_that_begins_at_eight_is_told_from_eight_to_eight():
+    random = np.random.default_rng(3)
+    costs = [100 + random.normal(0, 1) + (200 if day == 40 else 0) for day in range(42)]
+    found, _, notices = run(
+        by_arrival(arrivals([daily(cost, day, starts_at=8) for day, cost in enumerate(costs)]))
+    )
+    (odd,) = [f for f in found.values() if f.kind == "spike"]
+    start = T0 + timedelta(days=40, hours=8)
+    assert (odd.charge_period_start, odd.charge_period_end) == (start, start + 24 * HOUR)
+    assert notices[0].chart.starts[-1] == start
+
+
+def test_usage_that_is_restated_as_a_fee_is_judged_again():
+    events = rows()
+    fees = [
+        replace(e, charge_frequency="Recurring", x_revision=1)
+        for e in events
+        if e.resource_id == "i-1" and SPIKE <= (e.charge_period_start - T0) / HOUR < SPIKE + 3
+    ]
+    at = T0 + (SPIKE + 30) * HOUR
+    findings, _, _ = run(by_arrival(arrivals(events) + arrivals(fees, at=at)))
+    assert {f.status for f in findings.values() if f.kind == "spike"} == {"retracted"}
+
+
+def test_a_drop_is_detected_when_the_row_that_shows_it_came():
+    random = np.random.default_rng(5)
+    late = timedelta(hours=30)
+    events = [daily(100 + random.normal(0, 1) - 60 * (day >= 50), day) for day in range(53)]
+    found, _, _ = run([(e.charge_period_end + late, arrivals([e], at=e.charge_period_end + late))
+                       for e in events])  # fmt: skip
+    (drop,) = [f for f in found.values() if f.kind == "drop"]
+    assert drop.detected_at in {e.charge_period_end + late for e in events}
+
+
+@pytest.mark.parametrize("paused", [(), (20,)])
+def test_a_credit_that_grows_is_neither_a_drop_nor_gone(paused):
+    random = np.random.default_rng(5)
+    credit = {day: -100 - day + random.normal(0, 1) for day in range(60)} | dict.fromkeys(paused, 0)
+    events = [daily(cost, day) for day, cost in credit.items()]
+    found, _, _ = run(by_arrival(arrivals(events)))
+    assert [f.kind for f in found.values() if f.kind in ("drop", "gone")] == []
 
 
 def bought(cost=8760, **values):
