@@ -16,6 +16,9 @@ import redis
 from service.core.ports import StoreUnavailableError
 
 STARTS_WITHIN_SECONDS: Final = 20.0
+ENDS_WITHIN_SECONDS: Final = 10.0
+SOCKET: Final = "valkey.sock"
+PREFIX: Final = "spendwatch-"
 MAX_SOCKET_PATH: Final = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
 
 
@@ -24,7 +27,8 @@ class EmbeddedStore:
 
     Entering starts it (StoreUnavailableError says in one line why it could not); `url` is where it
     listens. A server that a killed run left behind is shut down first: its data is the same folder,
-    so nothing it acknowledged is lost.
+    so nothing it acknowledged is lost. Each server holds a lock of the folder for as long as it
+    lives, so that never two of them have one folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,7 +36,8 @@ class EmbeddedStore:
         self._folder = folder
         self._lock: IO[str] | None = None
         self._server: subprocess.Popen[bytes] | None = None
-        self._socket = folder / "valkey.sock"
+        self._socket = folder / SOCKET
+        self._elsewhere = folder / "socket"
         self._short: Path | None = None
 
     @property
@@ -44,16 +49,14 @@ class EmbeddedStore:
         program = find_program()
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._take_lock()
-        if len(str(self._socket)) > MAX_SOCKET_PATH:
-            self._short = Path(tempfile.mkdtemp(prefix="spendwatch-"))
-            self._socket = self._short / "valkey.sock"
-        self._end_orphan()
-        with (self._folder / "valkey.log").open("ab") as log:
-            self._server = subprocess.Popen(  # noqa: S603 - our own program and folder
-                [program, *self._options()], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,  # Ctrl-C is for us; the server ends when we end it
-            )  # fmt: skip
-        self._wait()
+        try:
+            self._end_orphan()
+            self._choose_socket()
+            self._start(program)
+            self._wait()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -72,6 +75,7 @@ class EmbeddedStore:
             self._server = None
         if self._short is not None:
             shutil.rmtree(self._short, ignore_errors=True)
+            self._elsewhere.unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -96,19 +100,60 @@ class EmbeddedStore:
             message = f"{self._folder} is in use by another spendwatch; stop it or set data_dir"
             raise StoreUnavailableError(message) from None
 
+    def _choose_socket(self) -> None:
+        """Listen in the folder, or where its path is too long for that, elsewhere; note where."""
+        if len(os.fsencode(self._socket)) > MAX_SOCKET_PATH:
+            self._short = Path(tempfile.mkdtemp(prefix=PREFIX))
+            self._socket = self._short / SOCKET
+            self._elsewhere.write_text(str(self._socket), "utf-8")
+
+    def _start(self, program: str) -> None:
+        with (self._folder / "valkey.log").open("ab") as log, self._free() as held:
+            self._server = subprocess.Popen(  # noqa: S603 - our own program and folder
+                [program, *self._options()], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,  # Ctrl-C is for us; the server ends when we end it
+                pass_fds=[held.fileno()],  # never read: it keeps the lock while it lives
+            )  # fmt: skip
+
+    def _free(self) -> IO[str]:
+        """Return a file that no server has locked, locked."""
+        held = (self._folder / "server.lock").open("a+")
+        deadline = time.monotonic() + ENDS_WITHIN_SECONDS
+        while True:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() < deadline:
+                    time.sleep(0.05)
+                    continue
+                held.close()
+                message = f"a server of a run that was killed still has {self._folder}; end it"
+                raise StoreUnavailableError(message) from None
+            return held
+
     def _end_orphan(self) -> None:
-        if not self._socket.exists():
+        """Shut down what a killed run left here or, as it noted, elsewhere."""
+        with contextlib.suppress(FileNotFoundError):
+            self._end(Path(self._elsewhere.read_text("utf-8")))
+            self._elsewhere.unlink()
+        self._end(self._folder / SOCKET)
+
+    def _end(self, socket: Path) -> None:
+        if not os.path.exists(socket):  # noqa: PTH110 - Path.exists raises for some names
             return
-        with contextlib.suppress(redis.RedisError):
-            self._client().shutdown(nosave=True)
-        deadline = time.monotonic() + STARTS_WITHIN_SECONDS
+        with contextlib.suppress(redis.RedisError), _client(socket) as client:
+            client.shutdown(nosave=True)
+        deadline = time.monotonic() + ENDS_WITHIN_SECONDS
         while time.monotonic() < deadline:
             try:
-                self._client().ping()
+                with _client(socket) as client:
+                    client.ping()
             except redis.RedisError:
                 break
             time.sleep(0.05)
-        self._socket.unlink(missing_ok=True)
+        socket.unlink(missing_ok=True)
+        if socket.parent.name.startswith(PREFIX):
+            shutil.rmtree(socket.parent, ignore_errors=True)
 
     def _wait(self) -> None:
         deadline = time.monotonic() + STARTS_WITHIN_SECONDS
@@ -116,18 +161,19 @@ class EmbeddedStore:
             if self._server is None or self._server.poll() is not None:
                 break
             try:
-                self._client().ping()
+                with _client(self._socket) as client:
+                    client.ping()
             except redis.RedisError:
                 time.sleep(0.02)
             else:
                 return
-        self.__exit__(None, None, None)
         last = (self._folder / "valkey.log").read_text("utf-8", "replace").strip().splitlines()[-1:]
         message = f"the embedded store did not start: {''.join(last)}"
         raise StoreUnavailableError(message)
 
-    def _client(self) -> "redis.Redis":
-        return redis.Redis(unix_socket_path=str(self._socket), socket_timeout=5)
+
+def _client(socket: Path) -> "redis.Redis":
+    return redis.Redis(unix_socket_path=str(socket), socket_timeout=5)
 
 
 def find_program() -> str:

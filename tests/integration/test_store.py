@@ -1,6 +1,7 @@
 """The store's promises, on a real Valkey server."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -163,26 +164,57 @@ def test_a_folder_has_one_holder(tmp_path):
         pass
 
 
-def test_a_killed_run_leaves_its_data_to_the_next(tmp_path):
+@pytest.mark.parametrize("name", ["s", "long" * 40])
+def test_a_killed_run_leaves_its_data_to_the_next(tmp_path, name):
+    orphan = kill_a_run(tmp_path / name)
+    os.kill(orphan, 0)
+    with EmbeddedStore(tmp_path / name) as server:
+        store = RedisStore.connect(server.url)
+        assert store.offset() == 7
+        store.close()
+        assert not is_alive(orphan)
+
+
+def test_two_servers_never_have_one_folder(tmp_path, monkeypatch):
+    folder = tmp_path / ("long" * 40)
+    orphan = kill_a_run(folder)
+    place = Path((folder / "socket").read_text()).parent
+    (folder / "socket").unlink()  # nothing says any more where the orphan listens
+    monkeypatch.setattr("service.adapters.embedded_store.ENDS_WITHIN_SECONDS", 0.2)
+    with pytest.raises(StoreUnavailableError, match="still has"), EmbeddedStore(folder):
+        pass
+    os.kill(orphan, signal.SIGKILL)
+    shutil.rmtree(place)
+    monkeypatch.undo()
+    with EmbeddedStore(folder):
+        pass
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # Who has ended and is waited for by nobody is a zombie.
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def kill_a_run(folder):
+    """Kill a process that holds a folder's store; return the server's pid."""
     program = f"""
 import os, signal
 from pathlib import Path
 from service.adapters.embedded_store import EmbeddedStore
 from service.adapters.redis_store import RedisStore
 from service.core.ports import Changes
-server = EmbeddedStore(Path({str(tmp_path / "s")!r})).__enter__()
+server = EmbeddedStore(Path({str(folder)!r})).__enter__()
 RedisStore.connect(server.url).save(Changes(previous=0, offset=7))
 print(server._server.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert run.returncode == -signal.SIGKILL
-    orphan = int(run.stdout)
-    os.kill(orphan, 0)
-    with EmbeddedStore(tmp_path / "s") as server:
-        store = RedisStore.connect(server.url)
-        assert store.offset() == 7
-        store.close()
+    return int(run.stdout)
 
 
 def test_a_folder_may_be_named_from_where_one_stands(tmp_path, monkeypatch):
