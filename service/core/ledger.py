@@ -123,7 +123,7 @@ class Ledger:
         self._metrics = metrics
         self._otherwise = otherwise
         self._books: dict[SeriesKey, _Book] = {}
-        self._forgotten_before: dict[Grain, int] = {}
+        self._forgotten_before: dict[tuple[str, Grain], int] = {}
 
     def __len__(self) -> int:
         return len(self._books)
@@ -132,7 +132,7 @@ class Ledger:
         """Take in one row."""
         key = series_of(source, event)
         step = step_of(event.charge_period_start, STEP_HOURS[key.grain])
-        if step < self._forgotten_before.get(key.grain, 0):
+        if step < self._forgotten_before.get((source, key.grain), 0):
             return Change("too_late", key, step)
         book = self._books.get(key)
         if book is None:
@@ -199,6 +199,7 @@ class Ledger:
     def forget(self, before: datetime) -> None:
         """Let go of periods that began before a time; rows for them are too late from then on.
 
+        Only for sources that had such periods: one that is added later may bring its whole past.
         Periods longer than a day are few, and their rows come long after they began: they stay.
         """
         for key, book in self._books.items():
@@ -208,8 +209,9 @@ class Ledger:
             old = [step for step in book.steps if step < edge]
             for step in old:
                 del book.steps[step]
-            known = self._forgotten_before.get(key.grain, 0)
-            self._forgotten_before[key.grain] = max([known, *(step + 1 for step in old)])
+            feed = (key.source, key.grain)
+            known = self._forgotten_before.get(feed, 0)
+            self._forgotten_before[feed] = max([known, *(step + 1 for step in old)])
 
     def digest(self) -> list[tuple[str, datetime, datetime, str, Decimal]]:
         """Return the whole ledger in a fixed order: equal ledgers have equal digests."""

@@ -118,3 +118,10 @@ def test_what_is_older_than_the_ledger_remembers_is_too_late():
 def test_a_series_reads_back_from_its_name(source, account, resource):
     key = SeriesKey(source, account, resource, "USD", "hour")
     assert SeriesKey.parse(str(key)) == key
+
+
+def test_what_one_source_forgot_is_not_too_late_for_another():
+    ledger = ledger_of([make_event()])
+    ledger.forget(T0 + timedelta(hours=1))
+    assert ledger.take("added later", make_event(x_event_id="past")).taken == "new"
+    assert ledger.take("events", make_event(x_event_id="late")).taken == "too_late"
