@@ -1,5 +1,6 @@
 """Bootstrap: settings in, wired objects out. The only file that names concrete adapters."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -87,7 +88,7 @@ def _fleet(settings: Settings, step_hours: int) -> Fleet:
     known = settings.detection
     try:
         return Fleet(step_hours, known.detectors, known.false_findings_per_1000_resource_months)
-    except ValueError as error:
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise ConfigError(f"detection: {error}") from None
 
 
@@ -102,7 +103,7 @@ def _prices(settings: Settings) -> PriceBook:
 def open_store(settings: Settings, folder: Path | None = None) -> Iterator[RedisStore]:
     """Open the store: the URL's, else the embedded one in `folder` or the data directory."""
     if settings.store.url is not None:
-        store = RedisStore.connect(settings.store.url)
+        store = _client(settings.store.url)
         try:
             store.ping()
             yield store
@@ -117,19 +118,60 @@ def open_store(settings: Settings, folder: Path | None = None) -> Iterator[Redis
             store.close()
 
 
+def _client(url: str) -> RedisStore:
+    try:
+        return RedisStore.connect(url)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"store.url: {error}") from None
+
+
+def check(settings: Settings) -> None:
+    """Build all that a run would build, short of connecting; ConfigError says what is wrong."""
+    check_paths(settings)
+    build_pipeline(settings, {}, tells_history=False)
+    build_notifiers(settings)
+    if settings.store.url is not None:
+        _client(settings.store.url).close()
+
+
+def check_paths(settings: Settings) -> None:
+    """Check that each feed is there and that the data directory can be; ConfigError otherwise."""
+    for name, source in settings.sources.items():
+        if not os.access(source.path, os.R_OK):
+            raise ConfigError(f"sources.{name}.path: {source.path} is not there")
+    place = settings.data_dir.absolute()
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if not os.path.isdir(place) or not os.access(place, os.W_OK | os.X_OK):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
+        raise ConfigError(f"data_dir: {place} is not a folder that can be written to")
+
+
 def build_notifiers(settings: Settings) -> dict[str, Notifier]:
     """Build one notifier for every kind of destination that a receiver names."""
-    kinds = sorted({d.split(":", 1)[0] for known in settings.receivers.values() for d in known})
+    kinds = {_kind_of(d, name) for name, known in settings.receivers.items() for d in known}
+    if unknown := settings.notifiers.keys() - NOTIFIERS.keys():
+        raise ConfigError(f"notifiers: {min(unknown)!r} is not one of {', '.join(NOTIFIERS)}")
     found: dict[str, Notifier] = {}
-    for kind in kinds:
-        if kind not in NOTIFIERS:
-            known = ", ".join(sorted(NOTIFIERS))
-            raise ConfigError(
-                f"receivers: {kind!r} is not a kind of destination; there are {known}"
-            )
+    for kind in sorted(kinds):
         notifier = NOTIFIERS[kind]
         table = dict(settings.notifiers.get(kind, {}))
         if "public_url" in notifier.Settings.__struct_fields__ and settings.api.public_url:
             table.setdefault("public_url", settings.api.public_url)
-        found[kind] = notifier(checked(table, notifier.Settings, f"notifiers.{kind}"))
+        known = checked(table, notifier.Settings, f"notifiers.{kind}")
+        try:
+            found[kind] = notifier(known)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"notifiers.{kind}: {error}") from None
     return found
+
+
+def _kind_of(destination: str, receiver: str) -> str:
+    kind, colon, target = destination.partition(":")
+    if kind not in NOTIFIERS:
+        known = ", ".join(NOTIFIERS)
+        raise ConfigError(
+            f"receivers.{receiver}: {kind!r} is not a kind of destination; there are {known}"
+        )
+    if not colon or not NOTIFIERS[kind].reaches(target):
+        raise ConfigError(f"receivers.{receiver}: {destination!r} names no one to tell")
+    return kind

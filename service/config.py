@@ -4,7 +4,9 @@ An unknown key, a wrong type or a half-given secret is a start-up error in one l
 """
 
 import difflib
+import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
@@ -14,6 +16,8 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
+from service.core import money
+from service.core.phrases import is_host, is_web_address
 from service.core.routing import Route
 from service.core.secret import Secret
 
@@ -24,11 +28,19 @@ ENVIRONMENT: Final[Mapping[str, tuple[str, ...]]] = {
 }
 SECRETS: Final = frozenset({"token", "password"})
 DEFAULT_DETECTORS: Final = ("spike", "shift", "creep", "drop", "gone")
+LONGEST_SECRET: Final = 10_000
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,80}")
 _T = TypeVar("_T")
 
 
 class ConfigError(Exception):
     """What is wrong with the settings, in one line."""
+
+
+def _check_path(name: str, path: Path) -> None:
+    if "\0" in str(path):
+        message = f"{name} holds a NUL byte"
+        raise ValueError(message)
 
 
 class _Section(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -43,17 +55,32 @@ class SourceSettings(_Section, frozen=True):
     metric: Literal["effective", "billed"] | None = None
     settles_after_hours: Annotated[float, msgspec.Meta(ge=0, le=8760)] = 72
 
+    def __post_init__(self) -> None:
+        """Refuse what no clock can add."""
+        _check_path("path", self.path)
+        if math.isnan(self.settles_after_hours):
+            raise ValueError("settles_after_hours is not a number")
+
 
 class DetectionSettings(_Section, frozen=True):
     """The one knob, and which detectors run. A detector's table holds its parameters."""
 
-    false_findings_per_1000_resource_months: float = 100
+    false_findings_per_1000_resource_months: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 100
     detectors: dict[str, dict[str, Any]] = msgspec.field(
         default_factory=lambda: {name: {} for name in DEFAULT_DETECTORS}
     )
     purchases_from: dict[str, Decimal] = msgspec.field(
         default_factory=lambda: {"USD": Decimal(1000), "EUR": Decimal(1000)}
     )
+
+    def __post_init__(self) -> None:
+        """Refuse what is no amount of money, and nothing to detect with."""
+        if math.isnan(self.false_findings_per_1000_resource_months):
+            raise ValueError("false_findings_per_1000_resource_months is not a number")
+        for currency, amount in self.purchases_from.items():
+            money.check(f"purchases_from.{currency}", amount)
+        if not self.detectors:
+            raise ValueError("detectors is empty: nothing would be found")
 
 
 class OwnerSettings(_Section, frozen=True):
@@ -71,6 +98,13 @@ class IncidentSettings(_Section, frozen=True):
     medium_per_day: Decimal = Decimal(100)
     high_per_day: Decimal = Decimal(1000)
 
+    def __post_init__(self) -> None:
+        """Refuse limits that are no amounts, or the wrong way round."""
+        money.check("medium_per_day", self.medium_per_day)
+        money.check("high_per_day", self.high_per_day)
+        if self.medium_per_day > self.high_per_day:
+            raise ValueError("medium_per_day is above high_per_day")
+
 
 class StoreSettings(_Section, frozen=True):
     """Where state lives; without a URL, an embedded server in `data_dir`."""
@@ -84,6 +118,13 @@ class ApiSettings(_Section, frozen=True):
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8321
     public_url: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what can be neither listened on nor linked to."""
+        if not is_host(self.host):
+            raise ValueError("host is neither a name nor an address")
+        if self.public_url is not None and not is_web_address(self.public_url):
+            raise ValueError("public_url is not an http or https address")
 
 
 class Settings(_Section, frozen=True):
@@ -105,6 +146,18 @@ class Settings(_Section, frozen=True):
     store: StoreSettings = StoreSettings()
     api: ApiSettings = ApiSettings()
 
+    def __post_init__(self) -> None:
+        """Refuse names that cannot be a folder's, and receivers that reach nobody."""
+        _check_path("data_dir", self.data_dir)
+        for name in self.sources:
+            if _NAME.fullmatch(name) is None or name in (".", ".."):
+                message = f"sources: {name[:80]!r} is not a name of letters, digits, '.', '-', '_'"
+                raise ValueError(message)
+        for name, destinations in self.receivers.items():
+            if not destinations:
+                message = f"receivers: {name[:80]!r} is empty: it would reach nobody"
+                raise ValueError(message)
+
     def settles_after(self, source: str) -> timedelta:
         """Return how long after a period's end a source may still change it."""
         known = self.sources.get(source)
@@ -119,16 +172,17 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
             data = tomllib.loads(path.read_text("utf-8"))
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: not TOML: {error}") from None
     for name, where in ENVIRONMENT.items():
         value = (os.environ if environment is None else environment).get(name)
         if value:
             _put(data, where, value)
     base = path.parent if path is not None else Path()
+    notifiers = _table(data.get("notifiers", {}), "notifiers")
     data["notifiers"] = {
-        kind: _with_secrets(f"notifiers.{kind}", table, base)
-        for kind, table in data.get("notifiers", {}).items()
+        kind: _with_secrets(f"notifiers.{kind}", _table(table, f"notifiers.{kind}"), base)
+        for kind, table in notifiers.items()
     }
     return checked(data, Settings, "the config" if path is None else str(path))
 
@@ -138,7 +192,10 @@ def checked(data: Any, kind: type[_T], where: str) -> _T:
     try:
         return msgspec.convert(data, kind, dec_hook=_secret, strict=True)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(str(error), kind)}") from None
+        text, name = str(error), _table_named(str(error), data, kind)
+        raise ConfigError(f"{where}: {_explain(text, kind).replace('[...]', name, 1)}") from None
+    except (OverflowError, RecursionError) as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _secret(kind: type[Any], value: Any) -> Any:
@@ -150,30 +207,67 @@ def _secret(kind: type[Any], value: Any) -> Any:
     raise msgspec.ValidationError(message)
 
 
-def _with_secrets(where: str, table: Any, base: Path) -> dict[str, Any]:
-    """Read each secret from its key or its `_file` twin; both is an error."""
-    if not isinstance(table, dict):
+def _table(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
         raise ConfigError(f"{where} must be a table")
+    return value
+
+
+def _with_secrets(where: str, table: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Read each secret from its key or its `_file` twin; both is an error."""
     found = dict(table)
     for name in SECRETS:
         file = found.pop(f"{name}_file", None)
         if file is not None and name in found:
             raise ConfigError(f"{where}: {name} and {name}_file are both given")
         if file is not None:
-            try:
-                found[name] = (base / str(file)).read_text("utf-8").strip()
-            except OSError as error:
-                raise ConfigError(f"{where}.{name}_file: {error.strerror}") from None
+            found[name] = _read_secret(f"{where}.{name}_file", base / str(file))
         if isinstance(found.get(name), str):
             found[name] = Secret(found[name])
     return found
 
 
+def _read_secret(where: str, path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LONGEST_SECRET + 1)
+    except OSError as error:
+        raise ConfigError(f"{where}: {error.strerror}") from None
+    except ValueError:  # bytes that are no text, or a path that is none
+        raise ConfigError(f"{where}: not a text file") from None
+    if len(text) > LONGEST_SECRET:
+        raise ConfigError(f"{where}: longer than a secret can be")
+    return text.strip()
+
+
 def _put(data: dict[str, Any], where: tuple[str, ...], value: str) -> None:
-    for key in where[:-1]:
-        data = data.setdefault(key, {})
+    for depth, key in enumerate(where[:-1], 1):
+        data = _table(data.setdefault(key, {}), ".".join(where[:depth]))
     data.pop(f"{where[-1]}_file", None)
     data[where[-1]] = value
+
+
+def _table_named(text: str, data: Any, kind: type[Any]) -> str:
+    """Return the table, as `.name`, that msgspec means by its first `[...]`, if one alone."""
+    path, found, _ = text.rpartition(" - at ")[2].partition("[...]")
+    table = data
+    for key in path.strip("`$").strip(".").split("."):
+        table = table.get(key) if isinstance(table, dict) else None
+    if not found or not isinstance(table, dict):
+        return "[...]"
+    for name, value in list(table.items()):
+        del table[name]
+        try:
+            msgspec.convert(data, kind, dec_hook=_secret, strict=True)
+        except msgspec.ValidationError as error:
+            if str(error) == text:
+                continue
+        except (OverflowError, RecursionError):
+            continue
+        finally:
+            table[name] = value
+        return f".{name}"
+    return "[...]"
 
 
 def _explain(text: str, kind: type[Any]) -> str:

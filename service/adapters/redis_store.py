@@ -67,15 +67,21 @@ class RedisStore:
 
     @classmethod
     def connect(cls, url: str) -> "RedisStore":
-        """Connect to `redis://`, `rediss://` or `unix://`; commands are never repeated unasked."""
-        return cls(
-            redis.Redis.from_url(
-                url,
-                socket_timeout=10,
-                socket_connect_timeout=5,
-                retry=RedisRetry(NoBackoff(), 0),
-            )
+        """Connect to `redis://`, `rediss://` or `unix://`; commands are never repeated unasked.
+
+        ValueError or TypeError when the URL or one of its options is none. Nothing is sent yet.
+        """
+        client = redis.Redis.from_url(
+            url,
+            socket_timeout=10,
+            socket_connect_timeout=5,
+            retry=RedisRetry(NoBackoff(), 0),
         )
+        try:
+            client.connection_pool.make_connection()
+        except redis.RedisError as error:
+            raise ValueError(str(error)) from None
+        return cls(client)
 
     @_guarded
     def ping(self) -> None:

@@ -28,6 +28,14 @@ def flaw(amount: Decimal) -> str | None:
     return None
 
 
+def check(name: str, amount: Decimal) -> None:
+    """Raise ValueError, which names the key, unless an amount is one of 0 or more."""
+    why = flaw(amount) or ("is below 0" if amount < 0 else None)
+    if why is not None:
+        message = f"{name} {why}"
+        raise ValueError(message)
+
+
 def add(left: Decimal, right: Decimal) -> Decimal:
     """Add exactly."""
     return EXACT.add(left, right)

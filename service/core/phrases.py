@@ -1,8 +1,14 @@
 """How amounts, times and foreign text are written for people, in every medium alike."""
 
+import re
 import unicodedata
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Final
+from urllib.parse import urlsplit
+
+_VISIBLE: Final = re.compile(r"[!#-;=?-\[\]-_a-~]+")  # nothing that HTML or a header would obey
+_HOST: Final = re.compile(r"[\w.:%-]{1,253}")
 
 
 def money(amount: Decimal, currency: str) -> str:
@@ -72,6 +78,37 @@ def clean(text: str, limit: int) -> str:
     while units(line) > limit - 1:
         line = line[: limit - 1] if len(line) >= limit else line[:-1]
     return line.rstrip() + "…"
+
+
+def is_web_address(text: str) -> bool:
+    """Tell whether a text is an http or https address that can be called and linked.
+
+    >>> is_web_address("https://spend.example.com/x"), is_web_address("http://[")
+    (True, False)
+    """
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and _VISIBLE.fullmatch(text) is not None
+    )
+
+
+def is_host(text: str) -> bool:
+    """Tell whether a text can be a host: a name that the domain system can hold, or an address.
+
+    >>> is_host("localhost"), is_host("::1"), is_host("a..b"), is_host("")
+    (True, True, False, False)
+    """
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return _HOST.fullmatch(text) is not None
 
 
 def units(text: str) -> int:

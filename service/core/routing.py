@@ -7,6 +7,8 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from service.core import money
+
 LABELS: Final = ("owner", "sub_account_id", "service_name", "region_id", "kind", "severity")
 Operator = Literal["=", "!=", "=~", "!~"]
 _MATCHER: Final = re.compile(r"\s*([a-z_]+)\s*(=~|!~|!=|=)\s*\"?(.*?)\"?\s*\Z", re.DOTALL)
@@ -61,6 +63,11 @@ class Route(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     continue_: bool = msgspec.field(default=False, name="continue")
     min_impact: Decimal | None = None
     routes: list["Route"] = []
+
+    def __post_init__(self) -> None:
+        """Refuse a floor that is no amount of money."""
+        if self.min_impact is not None:
+            money.check("min_impact", self.min_impact)
 
 
 class Target(NamedTuple):

@@ -129,7 +129,10 @@ def replay(
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the replay.")] = False,
     port: Annotated[
-        int | None, typer.Option("--port", help="Port of the page and the API; 8321 if free.")
+        int | None,
+        typer.Option(
+            "--port", min=0, max=65535, help="Port of the page and the API; 8321 if free."
+        ),
     ] = None,
 ) -> None:
     """Show the whole product on this machine, with real sample data and nothing installed."""
@@ -160,7 +163,7 @@ def api(config: ConfigOption = None) -> None:
 @app.command("check-config", epilog="Example: spendwatch check-config deploy/config.toml")
 def check_config(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> None:
     """Say what a config means, or in one line what is wrong with it."""
-    from service.bootstrap import build_notifiers, build_router  # noqa: PLC0415
+    from service.bootstrap import check  # noqa: PLC0415 - loads the detectors
     from service.core.routing import Route  # noqa: PLC0415
 
     def show(route: Route, depth: int) -> None:
@@ -174,8 +177,7 @@ def check_config(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> 
 
     with _one_line_errors():
         settings: Settings = load(file)
-        build_router(settings)
-        build_notifiers(settings)
+        check(settings)
         for name, known in settings.sources.items():
             kind = known.kind or "kind read from the files"
             metric = known.metric or "effective (billed, if the feed has no other)"

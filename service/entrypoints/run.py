@@ -13,7 +13,7 @@ from service.adapters.dead_letters import DeadLetters, too_late
 from service.adapters.history import History
 from service.adapters.log import Batch, Log
 from service.adapters.sources import Reader, SnapshotBook, deliveries
-from service.bootstrap import build_notifiers, build_pipeline, open_store
+from service.bootstrap import build_notifiers, build_pipeline, check_paths, open_store
 from service.config import ConfigError, Settings
 from service.core.events import Arrival, CostEvent
 from service.core.ledger import Metric, metric_of
@@ -44,9 +44,7 @@ class Service:
     ) -> None:
         if not settings.sources:
             raise ConfigError("nothing to watch: name at least one feed under [sources]")
-        for name, source in settings.sources.items():
-            if not source.path.exists():
-                raise ConfigError(f"sources.{name}.path: {source.path} is not there")
+        check_paths(settings)
         self._settings = settings
         self._say = say
         self._clock = clock

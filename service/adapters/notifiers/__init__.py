@@ -19,6 +19,10 @@ class Kind(Protocol):
         """What the config gives this notifier."""
         ...
 
+    def reaches(self, target: str, /) -> bool:
+        """Tell whether what follows the colon of a destination can name someone to tell."""
+        ...
+
     def __call__(self, settings: Any, /) -> Notifier:
         """Return a notifier."""
         ...

@@ -36,6 +36,11 @@ class Console:
     def __init__(self, settings: ConsoleSettings) -> None:  # noqa: ARG002  as every notifier
         self._terminal = Terminal(soft_wrap=not sys.stdout.isatty(), highlight=False)
 
+    @staticmethod
+    def reaches(target: str) -> bool:
+        """Take any name that can be shown."""
+        return target == clean(target, 80)
+
     async def send(self, notice: Notice, ref: Mapping[str, str] | None) -> Outcome:
         """Print a notice; an edit says that it is one."""
         try:

@@ -6,12 +6,13 @@ show such a mail once, but a mail may be seen twice where no other notice may.
 """
 
 import asyncio
+import math
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.errors import MessageError
 from email.headerregistry import Address
-from typing import ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import aiosmtplib
 import msgspec
@@ -19,6 +20,7 @@ import msgspec
 from service.adapters.charts import picture_of
 from service.adapters.mail_message import message_of
 from service.core.deliveries import Notice
+from service.core.phrases import is_host, is_web_address
 from service.core.ports import Outcome, Refused, Retry, Sent, Unknown
 from service.core.secret import Secret
 
@@ -34,12 +36,12 @@ class EmailSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     host: str
     sender: str
     tls: Literal["starttls", "tls", "none"] = "starttls"
-    port: int | None = None
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
     username: str | None = None
     password: Secret | None = None
     ca_file: str | None = None
     public_url: str | None = None
-    timeout_seconds: float = 20
+    timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=600)] = 20
 
     def __post_init__(self) -> None:
         """Refuse what could only fail later, or give a password away."""
@@ -50,6 +52,12 @@ class EmailSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError("username and password go together")
         if self.tls == "none" and self.password is not None:
             raise ValueError('a password is not sent in the clear: set tls to "starttls" or "tls"')
+        if not is_host(self.host):
+            raise ValueError("host is neither a name nor an address")
+        if math.isnan(self.timeout_seconds):
+            raise ValueError("timeout_seconds is not a number")
+        if self.public_url is not None and not is_web_address(self.public_url):
+            raise ValueError("public_url is not an http or https address")
 
 
 class Email:
@@ -62,6 +70,11 @@ class Email:
         self._tls = None if settings.tls == "none" else ssl.create_default_context()
         if self._tls is not None and settings.ca_file is not None:
             self._tls.load_verify_locations(settings.ca_file)
+
+    @staticmethod
+    def reaches(target: str) -> bool:
+        """Take an address in ASCII."""
+        return _address(target) is not None
 
     async def send(self, notice: Notice, ref: Mapping[str, str] | None) -> Outcome:
         """Mail a post or a line of the thread. An edit is not mailed, and its `ref` says so."""

@@ -8,7 +8,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 import structlog
@@ -27,7 +27,7 @@ from service.adapters.slack_api import (
 from service.adapters.slack_blocks import blocks_of, escape, fallback
 from service.adapters.slack_limits import flaws
 from service.core.deliveries import Notice
-from service.core.phrases import clean
+from service.core.phrases import clean, is_web_address
 from service.core.ports import Outcome, Refused, Retry, Sent, Unknown
 from service.core.secret import Secret
 
@@ -36,6 +36,7 @@ UPLOAD_WITHIN_SECONDS: Final = 10
 # Slack's clock and ours may differ: a post is looked for from a little before it was due.
 CLOCKS_DIFFER: Final = timedelta(minutes=5)
 
+_CHANNEL: Final = re.compile(r"#?[^\s#@<>&|,:]{1,80}")
 _CHANNEL_ID: Final = re.compile(r"[CGD][A-Z0-9]{6,}")
 _WORTH_WAITING: Final = timedelta(seconds=5)
 _SEVERE: Final = frozenset({"growth", "severity_up", "reopened"})
@@ -51,12 +52,17 @@ class SlackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     token: Secret
     base_url: str = WebClient.BASE_URL
     public_url: str | None = None
-    timeout_seconds: int = 10
+    timeout_seconds: Annotated[int, msgspec.Meta(ge=1, le=600)] = 10
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sent as a header, and would be quoted by the error it causes."""
         if re.fullmatch(r"[!-~]+", self.token.reveal().strip()) is None:
             raise ValueError("token is empty or has characters that no Slack token has")
+        for name in ("base_url", "public_url"):
+            address = getattr(self, name)
+            if address is not None and not is_web_address(address):
+                message = f"{name} is not an http or https address"
+                raise ValueError(message)
 
 
 class Slack:
@@ -71,6 +77,11 @@ class Slack:
         self._channels: dict[str, str] = {}
         # Pictures share the threads with posts, which must not wait behind a burst of them.
         self._drawing = asyncio.Semaphore(3)
+
+    @staticmethod
+    def reaches(target: str) -> bool:
+        """Take a channel's name, with or without #, or its id."""
+        return _CHANNEL.fullmatch(target) is not None
 
     async def send(self, notice: Notice, ref: Mapping[str, str] | None) -> Outcome:
         """Post, edit or write in the thread; without `ref` everything is a post.

@@ -28,7 +28,10 @@ def serve(
     Port 0 takes any free one. OSError when the port is taken, before anything is served. On the
     way out, requests under way have `ENDS_WITHIN_SECONDS` to end. `http` is uvicorn's protocol.
     """
-    listener = socket.create_server((host, port), family=_family(host))
+    try:
+        listener = socket.create_server((host, port), family=_family(host))
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
     # asyncio sets this only on sockets that name their protocol; without it a keep-alive answer
     # waits 40 ms for the client's acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
