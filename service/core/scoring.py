@@ -183,8 +183,6 @@ class Scoring:
         found = OddPoint.of(actual, score)
         if (found.excess >= 0) == detector.on_close or not found.excess:
             return
-        if detector.on_close and found.expected <= 0:
-            return  # a credit that grew is no spending that fell
         steps = RECALLS_STEPS if detector.remembers else QUIET_STEPS
         recent = self._stretches.recent(series, name, step, steps[self._hours])
         if recent is not None and step not in recent.points and not recent.goes_on_with(found):
