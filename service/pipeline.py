@@ -172,7 +172,8 @@ class Pipeline:
             if series.grain == "hour":
                 about, cost = parts.ledger.about(series), parts.ledger.point(series, step)
                 if cost is not None and parts.gpus.wants_cost(series, about):
-                    parts.gpus.observe_cost(series, step, cost, about)
+                    kept = parts.ledger.kept(series, step)
+                    parts.gpus.observe_cost(series, step, cost, kept, about)
 
     def _status(self, source: str, arrived_at: datetime, until: datetime) -> SourceStatus:
         status = self._statuses.get(source)

@@ -62,6 +62,8 @@ class Finding(msgspec.Struct, kw_only=True):
     resource_name: str | None = None
     backfill: bool = False
     is_new_level: bool = False
+    ending: str = ""
+    avoidable_per_day: Decimal | None = None
 
 
 def finding_id_of(series: str, detector: str, first_period: datetime) -> str:

@@ -36,14 +36,17 @@ class GpuFindings:
         """Tell whether a bill prices idleness: of a GPU that is sampled, or of capacity kept."""
         return series.resource in self._sampled or about.capacity_reservation_status is not None
 
-    def observe_cost(self, series: SeriesKey, step: int, cost: Decimal, about: CostEvent) -> None:
-        """Take in what an instance cost in one hour, all its rows added up."""
+    def observe_cost(
+        self, series: SeriesKey, step: int, cost: Decimal, kept: Decimal, about: CostEvent
+    ) -> None:
+        """Take in what an instance cost in one hour, and what of it stopping would not save."""
         self._idle.observe_cost(
             HourCost(
                 resource_id=series.resource,
                 hour_start=start_of(step, 1),
                 effective_cost=cost,
                 currency=series.billing_currency,
+                kept_cost=kept,
                 commitment_status=about.commitment_discount_status,
                 capacity_reservation_status=about.capacity_reservation_status,
                 instance_type=self._idle.rates.book.find_type(about.charge_description),
@@ -65,7 +68,7 @@ def _finding(verdict: IdleVerdict, owners: Owners) -> Finding:
     owner = owners.of(verdict.tags, verdict.sub_account_id)
     waste = verdict.waste
     paid = money.ZERO if waste is None else waste
-    rate = verdict.wasted_per_hour
+    rate, saves = verdict.wasted_per_hour, verdict.saves_per_hour
     return Finding(
         finding_id=finding_id_of(
             str(series),
@@ -81,8 +84,8 @@ def _finding(verdict: IdleVerdict, owners: Owners) -> Finding:
         service_name=verdict.instance_type or verdict.model,
         region_id=verdict.region_id,
         owner=owner.name,
-        charge_period_start=verdict.since,
-        charge_period_end=max(verdict.until, verdict.since + timedelta(hours=1)),
+        charge_period_start=verdict.started_at,
+        charge_period_end=max(verdict.until, verdict.started_at),
         detected_at=verdict.detected_at,
         score=round(verdict.score, 6),
         actual=paid,
@@ -96,6 +99,8 @@ def _finding(verdict: IdleVerdict, owners: Owners) -> Finding:
         run_rate_per_day=None if rate is None else rate * 24,
         ended_at=verdict.until if verdict.ended else None,
         resource_name=verdict.key,
+        ending=verdict.ending,
+        avoidable_per_day=None if saves is None else saves * 24,
     )
 
 

@@ -19,6 +19,7 @@ _DIVIDE: Final = Context(prec=40)
 class HourCost(NamedTuple):
     """What one resource cost in one hour, all rows of it added up, and how it was paid for.
 
+    `kept_cost` is the part of it that is paid on when the resource is stopped, as for its disks.
     `commitment_status` and `capacity_reservation_status` are FOCUS' Used and Unused.
     """
 
@@ -33,6 +34,7 @@ class HourCost(NamedTuple):
     region_id: str | None = None
     sub_account_id: str | None = None
     tags: Mapping[str, TagValue] | None = None
+    kept_cost: Decimal = ZERO
 
 
 class Instance(NamedTuple):
@@ -53,6 +55,7 @@ class Rate(NamedTuple):
     currency: str
     source: str
     reserved: bool
+    kept_per_hour: Decimal = ZERO
 
     @property
     def per_gpu_hour(self) -> Decimal:
@@ -105,10 +108,10 @@ class Rates:
         bills = self._bills.get(instance.resource_id or "")
         if bills:
             billed = max((known for known in bills if known <= step), default=min(bills))
-            when = "" if billed == step else f" of {_hour(billed)}"
-            bill = bills[billed]
+            bill, source = bills[billed], f"as billed{_when(billed, step)}"
             reserved = (bill.commitment_status or "").casefold() == "used"
-            return Rate(bill.effective_cost, gpus, bill.currency, f"billed cost{when}", reserved)
+            cost, kept = bill.effective_cost, min(bill.kept_cost, bill.effective_cost)
+            return Rate(cost, gpus, bill.currency, source, reserved, kept)
         if listed is None:
             return None
         return Rate(listed.usd_per_hour, gpus, "USD", listed.source, reserved=False)
@@ -125,6 +128,10 @@ class Rates:
         return total.quantize(_MILLIONTH)
 
 
-def _hour(step: int) -> str:
-    at = start_of(step, 1)
-    return f"{at.day} {at:%b %H:%M} UTC"
+def _when(billed: int, step: int) -> str:
+    """Say how far the bill reaches that prices an hour which is not in it."""
+    if billed == step:
+        return ""
+    at = start_of(billed + 1 if billed < step else billed, 1)
+    moment = f"{at.day} {at:%b %H:%M} UTC"
+    return f" up to {moment}" if billed < step else f" from {moment} on"

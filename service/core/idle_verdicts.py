@@ -163,7 +163,8 @@ def _money(verdict: IdleVerdict) -> str:
     rate = _amount(verdict.wasted_per_hour, verdict.currency)
     saves = "an unknown amount"
     if verdict.saves_per_hour is not None:
-        saves = f"{_amount(verdict.saves_per_hour, verdict.currency)}/h"
+        saved = verdict.saves_per_hour
+        saves = f"{_amount(saved, verdict.currency)}/h" if saved else "nothing"
     verb = "releasing" if verdict.cause == "reserved_unused" else "stopping"
     why = f", {verdict.saves_why}" if verdict.saves_why else ""
     begin = f"{rate}/h {word}, {total} so far ({verdict.price_source})"
@@ -181,7 +182,7 @@ def _end(verdict: IdleVerdict) -> str:
         case "withdrawn":
             return "Withdrawn: samples that came late show work."
         case "silent":
-            return f"Over: no sample has come since {at}."
+            return f"No longer seen: no sample has come since {at}. Whether it idles on is unknown."
         case "pod":
             return f"Over at {at}: given to a new pod."
         case "used":

@@ -11,6 +11,7 @@ from service.core import money
 from service.core.drivers import Driver, Member, Pool, lead_of, rank
 from service.core.events import content_hash
 from service.core.findings import Finding, Sums
+from service.core.phrases import duration
 
 State = Literal["firing", "acknowledged", "snoozed", "expected", "resolved"]
 Severity = Literal["low", "medium", "high"]
@@ -37,6 +38,8 @@ class Incident(msgspec.Struct, kw_only=True):
     """Findings of one owner, account and cause, told as one thing.
 
     `odd_until` is the end of the newest odd period; up to `settled_until` the figures are final.
+    `ending` says how it ended, where more is known than that it did, `avoidable_per_day` what can
+    be saved of the run rate, where that is another figure.
     """
 
     incident_id: str
@@ -71,6 +74,8 @@ class Incident(msgspec.Struct, kw_only=True):
     backfill: bool = False
     is_new_level: bool = False
     is_inhibited: bool = False
+    ending: str = ""
+    avoidable_per_day: Decimal | None = None
 
 
 class SeverityLimits(NamedTuple):
@@ -192,6 +197,8 @@ class Incidents:
             odd_until=max(m.finding.charge_period_end for m in standing),
             settled_until=_settled_until(standing),
             backfill=all(m.finding.backfill for m in members),
+            ending=_ending(standing) if over else "",
+            avoidable_per_day=_avoidable(standing),
             is_new_level=over and any(m.finding.is_new_level for m in standing),
         )
         if known is not None:
@@ -242,6 +249,18 @@ def _status(members: list[Member]) -> IncidentStatus:
     return "provisional" if "provisional" in states else "confirmed"
 
 
+def _ending(members: list[Member]) -> str:
+    """Say how it ended: of several ways the one that leaves a doubt, else the last."""
+    endings = [m.finding.ending for m in members]
+    return "silent" if "silent" in endings else endings[-1]
+
+
+def _avoidable(members: list[Member]) -> Decimal | None:
+    going_on = [m.finding.avoidable_per_day for m in members if m.finding.ended_at is None]
+    known = [amount for amount in going_on if amount is not None]
+    return money.total(known) if known and len(known) == len(going_on) else None
+
+
 def _settled_until(members: list[Member]) -> datetime | None:
     known = [m.finding.settled_until for m in members if m.finding.status == "provisional"]
     return min((until for until in known if until is not None), default=None)
@@ -261,18 +280,14 @@ def _confidence(members: list[Member]) -> str:
     if lead_of(members).kind == ONCE:
         return ""
     if all(not m.points for m in members):
-        hours = max(_hours(m.finding) for m in members)
-        return f"High: nothing but idleness seen for {hours} h"
+        longest = max(m.finding.charge_period_end - m.finding.charge_period_start for m in members)
+        return f"High: nothing but idleness seen for {duration(longest)}"
     odd = max((len(m.points) for m in members), default=0)
     score = max(m.finding.score for m in members)
     word = "High" if score >= 6 or odd >= 6 else "Medium" if odd >= 2 or score >= 4.5 else "Low"
     unit = "hours" if members[0].step_hours == 1 else "days"
     periods = f"{odd} odd {unit}" if odd > 1 else f"one odd {unit[:-1]}"
     return f"{word}: {periods}, at most one normal period in {_one_in(score)} looks like this"
-
-
-def _hours(finding: Finding) -> int:
-    return int((finding.charge_period_end - finding.charge_period_start).total_seconds() // 3600)
 
 
 def _one_in(score: float) -> str:

@@ -100,10 +100,11 @@ def _put(rows: dict[_Key, _Row], key: _Key, row: _Row) -> Taken:
 class _Book:
     """One series: its cells by step, and the newest row, which describes the series."""
 
-    __slots__ = ("about", "about_rank", "steps")
+    __slots__ = ("about", "about_rank", "kept", "steps")
 
     def __init__(self) -> None:
         self.steps: dict[int, dict[_CellKey, _Cell]] = {}
+        self.kept: set[str] = set()  # SKUs that are paid by the month, such as disks
         self.about: CostEvent | None = None
         self.about_rank: tuple[bool, datetime, int, str] | None = None
 
@@ -151,6 +152,8 @@ class Ledger:
         scored = row.scored or any(known.scored for known in cell.rows.values())
         taken = cell.take(event, row)
         book.describe(event)
+        if "month" in (event.pricing_unit or event.consumed_unit or "").lower():
+            book.kept.add(event.sku_id or "")
         return Change(taken, key, step, scored and not event.is_correction)
 
     def point(self, series: SeriesKey, step: int) -> Decimal | None:
@@ -165,6 +168,12 @@ class Ledger:
                 if row.scored:
                     total = row.cost if total is None else money.add(total, row.cost)
         return total
+
+    def kept(self, series: SeriesKey, step: int) -> Decimal:
+        """Return what of a step's plain usage is priced by the month: stopping does not save it."""
+        book = self._books[series]
+        cells = [cell for key, cell in book.steps.get(step, {}).items() if key[2] in book.kept]
+        return money.total(row.cost for cell in cells for row in cell.rows.values() if row.scored)
 
     def offset(self, series: SeriesKey, step: int) -> timedelta:
         """Return how long after a step begins its charge periods do: a local day is not UTC's."""

@@ -101,7 +101,7 @@ def _going_on(
         gpus_of_instance=0,
         score=CERTAIN,
         hostname="",
-        price_source="billed cost",
+        price_source="as billed",
         wasted_per_hour=last.effective_cost,
         waste=total(cost.effective_cost for cost in unused),
         saves_per_hour=ZERO if reserved else last.effective_cost,

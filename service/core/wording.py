@@ -52,6 +52,12 @@ _LINES: Final[Mapping[Reason, str]] = {
     "resolved": "{lead}",
     "backfill": "Found in the history: {lead}",
 }
+_ENDINGS: Final[Mapping[str, str]] = {
+    "worked": "at work again",
+    "pod": "given to a new pod",
+    "used": "in use again",
+    "silent": "no longer seen, so that nobody knows whether it idles on",
+}
 # What a charge that was not used, or was bought once, ought to have cost is no figure to show.
 _WITHOUT_EXPECTATION: Final = ("idle_gpu", ONCE)
 # From here on it is not worth saying how many times normal it is.
@@ -114,7 +120,8 @@ def headline(incident: Incident) -> str:
     """
     retracted = incident.status == "retracted"
     state = incident.severity if incident.state == "firing" else incident.state
-    sign = _SIGNS["retracted" if retracted else state]
+    unknown = incident.state == "resolved" and incident.ending == "silent"
+    sign = _SIGNS["retracted" if retracted or unknown else state]
     where = f" ({clean(incident.region_id, 40)})" if incident.region_id else ""
     begin = f"{sign} {_amount_first(incident)} · "
     return begin + clean(incident.title, HEADLINE_LIMIT - units(begin) - units(where)) + where
@@ -168,7 +175,7 @@ def lead(incident: Incident, *, with_mean: bool = True) -> str:
     if incident.state == "resolved":
         if incident.is_new_level:
             return f"{so_far}; it stays at this level, taken as normal from now on."
-        return f"{so_far}; back to normal."
+        return f"{so_far}; {_ENDINGS.get(incident.ending, 'back to normal')}."
     if not incident.run_rate_per_day:
         return f"{so_far}."
     return f"{so_far}{_mean(incident) if with_mean else ''}{_next_month(incident)}."
@@ -204,8 +211,18 @@ def _so_far(incident: Incident) -> str:
     if incident.kind == "idle_gpu":
         rate = incident.run_rate_per_day
         hourly = f"{money(rate / 24, currency)}/h wasted · " if rate else ""
-        return f"{hourly}{begin.lower() if hourly else begin} {amount} in {span}"
+        return f"{hourly}{begin.lower() if hourly else begin} {amount} in {span}{_saves(incident)}"
     return f"{begin} {amount} {'under' if impact < 0 else 'over'} expected in {span}"
+
+
+def _saves(incident: Incident) -> str:
+    """Say what stopping idle GPUs would save, which may be less than they cost."""
+    saves, currency = incident.avoidable_per_day, incident.billing_currency
+    if incident.state == "resolved" or saves is None:
+        return ""
+    if not saves:
+        return " · stopping saves nothing"
+    return f" · stopping saves {money(saves / 24, currency)}/h"
 
 
 def fields(incident: Incident) -> tuple[Field, ...]:
@@ -253,7 +270,7 @@ def _driver(driver: Driver, incident: Incident) -> DriverWords:
         amount = _per_time(rate, incident)
     else:
         amount = "" if driver.impact is None else signed(driver.impact, incident.billing_currency)
-    return DriverWords(amount, clean(driver.resource, 120), clean(driver.reason, 300))
+    return DriverWords(amount, clean(driver.resource, 120), clean(driver.reason, 500))
 
 
 def status(incident: Incident) -> str:

@@ -371,7 +371,7 @@ def test_the_bill_goes_before_the_list():
     costs = [HourCost("i-1", at(h), Decimal(f"4.{h}")) for h in range(5)]
     verdict = told(finished(2.0), costs=costs)[0]
     assert verdict.price_per_gpu_hour == Decimal("4.4")
-    assert verdict.price_source == "billed cost"
+    assert verdict.price_source == "as billed"
     expected = 60 * Decimal("4.2") / 3600 + Decimal("4.3") + Decimal("4.4") * (50 * 60) / 3600
     assert verdict.waste == pytest.approx(expected, abs=Decimal("0.08"))
 
@@ -379,7 +379,7 @@ def test_the_bill_goes_before_the_list():
 def test_an_hour_that_is_not_billed_yet_costs_what_the_last_one_did():
     verdict = told(finished(), costs=[HourCost("i-1", at(1), Decimal(3))])[-1]
     assert verdict.price_per_gpu_hour == 3
-    assert verdict.price_source == "billed cost of 23 Jun 09:00 UTC"
+    assert verdict.price_source == "as billed up to 23 Jun 10:00 UTC"
 
 
 def test_a_bill_of_nothing_is_no_price():
@@ -391,7 +391,21 @@ def test_a_reserved_instance_saves_nothing_when_stopped():
     costs = [HourCost("i-1", at(1), Decimal(3), commitment_status="Used")]
     verdict = told(finished(), costs=costs)[-1]
     assert (verdict.wasted_per_hour, verdict.saves_per_hour) == (3, 0)
-    assert "stopping it saves $0/h, as a commitment pays for it either way" in verdict.reason
+    assert "stopping it saves nothing, as a commitment pays for it either way" in verdict.reason
+
+
+def test_stopping_does_not_save_what_is_priced_by_the_month():
+    costs = [HourCost("i-1", at(1), Decimal(3), kept_cost=Decimal("0.25"))]
+    verdict = told(finished(), costs=costs)[-1]
+    assert (verdict.wasted_per_hour, verdict.saves_per_hour) == (3, Decimal("2.75"))
+    assert "saves $2.75/h, as what is priced by the month is paid on" in verdict.reason
+
+
+def test_samples_that_end_say_nothing_about_the_gpu():
+    verdict = told(finished(), until=at(10))[-1]
+    assert verdict.ending == "silent"
+    assert verdict.reason.endswith("Whether it idles on is unknown.")
+    assert "Over" not in verdict.reason
 
 
 def test_without_any_price_there_is_no_money():
@@ -469,7 +483,7 @@ def test_a_reservation_unused_for_two_hours_is_told():
     assert (verdict.waste, verdict.saves_per_hour) == (Decimal("110.08"), Decimal("55.04"))
     assert verdict.reason == (
         "Reserved capacity cr-1 (p5.48xlarge) is unused since 23 Jun 09:00 UTC. $55.04/h wasted, "
-        "$110.08 so far (billed cost); releasing it saves $55.04/h."
+        "$110.08 so far (as billed); releasing it saves $55.04/h."
     )
 
 

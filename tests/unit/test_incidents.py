@@ -125,6 +125,20 @@ def test_to_spend_less_is_never_urgent_but_to_spend_nothing_may_be(incidents):
     assert [incident.severity for incident in found] == ["low", "high"]
 
 
+def test_of_several_idle_gpus_the_one_that_leaves_a_doubt_says_how_it_ended(incidents):
+    def idle(name, **values):
+        values = {"kind": "idle_gpu", "series": name, "ended_at": T0} | values
+        return Member(make_finding(finding_id=name, **values), {}, 1)
+
+    going_on = idle("c", ended_at=None, avoidable_per_day=Decimal(24))
+    (incident,) = incidents.update(
+        [idle("a", ending="silent"), idle("b", ending="worked"), going_on], T0
+    )
+    assert (incident.ending, incident.avoidable_per_day) == ("", 24)
+    (incident,) = incidents.update([idle("c", ending="worked")], T0)
+    assert (incident.ending, incident.avoidable_per_day) == ("silent", None)
+
+
 def test_its_name_depends_on_what_it_is_about_and_when_it_began(incidents):
     again = Incidents(SeverityLimits(Decimal(1), Decimal(2)))
     (one,) = incidents.update([member(finding_id="a")], T0)

@@ -41,6 +41,15 @@ def ledger_of(rows) -> Ledger:
     return ledger
 
 
+def test_what_is_priced_by_the_month_is_told_apart():
+    disk = make_event(sku_id="disk", x_event_id="d", pricing_unit="GB-Months")
+    rows = [make_event(effective_cost=Decimal(3), pricing_unit="Hours"), disk]
+    for order in (rows, rows[::-1]):
+        ledger = ledger_of(order)
+        assert ledger.point(series_of("events", disk), STEP) == 4
+        assert ledger.kept(series_of("events", disk), STEP) == 1
+
+
 @given(st.lists(events(), max_size=25), st.randoms(use_true_random=False))
 def test_any_order_duplication_and_split_give_the_same_ledger(rows, random):
     again = rows + [row for row in rows if random.random() < 0.5]

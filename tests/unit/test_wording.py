@@ -168,6 +168,22 @@ def test_idle_gpus_read_as_waste_by_the_hour():
     assert "Expected" not in {field.label for field in words(make_idle()).fields}
 
 
+@pytest.mark.parametrize(
+    ("saves", "said"),
+    [(Decimal(0), "stopping saves nothing."), (Decimal(480), "stopping saves $20/h.")],
+)
+def test_what_stopping_idle_gpus_saves_is_said_beside_what_they_cost(saves, said):
+    assert words(make_idle(avoidable_per_day=saves)).lead.endswith(said)
+
+
+def test_idle_gpus_whose_samples_end_are_not_back_at_work():
+    over = {"state": "resolved", "ends_at": STARTS_AT + timedelta(hours=9)}
+    silent = make_idle(**over, ending="silent")
+    assert headline(silent).startswith("⚪ ")
+    assert "nobody knows whether it idles on" in words(silent).lead
+    assert words(make_idle(**over, ending="worked")).lead.endswith("; at work again.")
+
+
 def test_idle_gpus_without_a_price_are_told_without_money():
     free = make_idle(
         impact=None,
