@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from service.core.backfill import summary_of
-from service.core.deliveries import Chart, Decision, Deliveries, Notice, delivery_id_of
+from service.core.deliveries import IDLE, Chart, Decision, Deliveries, Notice, delivery_id_of
 from service.core.drivers import Member
 from service.core.events import Arrival, CostEvent, SeriesKey
 from service.core.findings import Finding, Stretch, Stretches
@@ -290,6 +290,8 @@ class Pipeline:
 
     def _chart(self, incident: Incident) -> Chart | None:
         """Chart the series that drives an incident most."""
+        if incident.kind == IDLE:
+            return self._parts.gpus.chart(incident)
         lead = incident.drivers[0].series
         best: tuple[Decimal, Stretch] | None = None
         for finding_id in incident.finding_ids:

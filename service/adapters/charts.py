@@ -7,7 +7,7 @@ import numpy as np
 import structlog
 
 from detectors.base import F64
-from service.core.deliveries import Chart, Notice
+from service.core.deliveries import IDLE, Chart, Notice
 from service.core.phrases import clean
 
 if TYPE_CHECKING:
@@ -28,11 +28,12 @@ _DATES: Final = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%S.%f"]
 _FIRST_DATES: Final = ["", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
 
 
-def png(chart: Chart, *, title: str) -> bytes:
+def png(chart: Chart, *, title: str, odd: str = "Odd") -> bytes:
     """Draw actual, expected and the expected range in UTC, with the odd periods marked.
 
-    A gap stays a gap. The same chart gives the same bytes with the same version of matplotlib.
-    Safe to call from several threads. The first call takes a second or two to load matplotlib.
+    `odd` names what is marked; what nothing is known of is not in the legend. A gap stays a gap.
+    The same chart gives the same bytes with the same version of matplotlib. Safe to call from
+    several threads. The first call takes a second or two to load matplotlib.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  slow to load
     from matplotlib.figure import Figure  # noqa: PLC0415  slow to load
@@ -40,7 +41,7 @@ def png(chart: Chart, *, title: str) -> bytes:
     figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.1, 0.14, 0.87, 0.66))
-    _draw(axes, chart)
+    _draw(axes, chart, odd)
     _dress(axes, chart)
     figure.text(
         0.012, 0.93, _drawable(title, 68), fontsize=10.5, color=_INK, weight="bold",
@@ -60,27 +61,33 @@ def picture_of(notice: Notice) -> bytes | None:
         return None
     title = notice.incident.drivers[0].resource if notice.incident.drivers else ""
     try:
-        return png(notice.chart, title=title)
+        odd = "Idle" if notice.incident.kind == IDLE else "Odd"
+        return png(notice.chart, title=title, odd=odd)
     except (ValueError, ArithmeticError, LookupError, RuntimeError, OSError) as error:
         _log.warning("chart_failed", delivery_id=notice.delivery_id, error=type(error).__name__)
         return None
 
 
-def _draw(axes: "Axes", chart: Chart) -> None:
+def _draw(axes: "Axes", chart: Chart, odd_name: str) -> None:
     at = _times(chart)
     actual, expected = _floats(chart.actual), _floats(chart.expected)
     low, high = _floats(chart.low), _floats(chart.high)
     odd = np.array(chart.odd, dtype=bool) & np.isfinite(actual)
     known = np.isfinite(low) & np.isfinite(high)
-    axes.fill_between(
-        at, low, high, where=list(known), color=_BAND, alpha=0.7, linewidth=0, label="Normal range"
-    )
-    axes.plot(at, expected, color=_EXPECTED, linewidth=1.3, linestyle=(0, (4, 2)), label="Expected")
+    if known.any():
+        axes.fill_between(
+            at, low, high, where=list(known), color=_BAND, alpha=0.7, linewidth=0,
+            label="Normal range",
+        )  # fmt: skip
+    if np.isfinite(expected).any():
+        axes.plot(
+            at, expected, color=_EXPECTED, linewidth=1.3, linestyle=(0, (4, 2)), label="Expected"
+        )
     marker = "." if len(at) <= MARKED_UP_TO else ""
     axes.plot(at, actual, color=_ACTUAL, linewidth=1.7, marker=marker, label="Actual")
     axes.plot(
         at, np.where(odd, actual, np.nan), color=_ODD, linewidth=1.7, marker="o", markersize=3.4,
-        label="Odd",
+        label=odd_name,
     )  # fmt: skip
 
 

@@ -7,15 +7,19 @@ from typing import Final
 
 from detectors.base import start_of
 from service.core import money
+from service.core.deliveries import Chart
 from service.core.drivers import Member
 from service.core.events import CostEvent, GpuSample, SeriesKey
 from service.core.findings import Finding, Status, finding_id_of
 from service.core.gpu_rates import HourCost
 from service.core.idle import IdleGpus
 from service.core.idle_verdicts import IdleVerdict
+from service.core.incidents import Incident
 from service.core.owners import Owners
 
 DETECTOR: Final = "idle_gpu"
+CHART_HOURS: Final = 168
+HOUR: Final = timedelta(hours=1)
 SETTLES_AFTER: Final = timedelta(hours=48)  # how late a sample may be
 
 
@@ -54,6 +58,28 @@ class GpuFindings:
                 sub_account_id=about.sub_account_id,
                 tags=about.tags,
             )
+        )
+
+    def chart(self, incident: Incident) -> Chart | None:
+        """Chart what the lead's hours were billed at, with those marked that were told as idle."""
+        resource = SeriesKey.parse(incident.drivers[0].series).resource
+        bills = self._idle.rates.bills(resource)
+        if not bills:
+            return None
+        last = max(bills)
+        steps = range(last - CHART_HOURS + 1, last + 1)
+        starts = [start_of(step, 1) for step in steps]
+        unknown: list[float | None] = [None] * CHART_HOURS
+        return Chart(
+            series=incident.drivers[0].series,
+            currency=bills[last].currency,
+            step_hours=1,
+            starts=starts,
+            actual=[float(bills[s].effective_cost) if s in bills else None for s in steps],
+            expected=unknown,
+            low=unknown,
+            high=unknown,
+            odd=[incident.starts_at < at + HOUR and at < incident.odd_until for at in starts],
         )
 
     def advance(self, now: datetime, owners: Owners) -> Iterable[Member]:

@@ -89,6 +89,10 @@ class Rates:
         if len(bills) > REMEMBERED:
             del bills[min(bills)]
 
+    def bills(self, resource_id: str) -> Mapping[int, HourCost]:
+        """Return the hours of a resource that were billed, by step."""
+        return self._bills.get(resource_id, {})
+
     def lists(self, cost: HourCost) -> bool:
         """Tell whether a cost is of a GPU instance type that has a list price."""
         return self.book.find_type(cost.instance_type) is not None

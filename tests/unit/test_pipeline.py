@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from service.bootstrap import build_pipeline
 from service.config import Settings
-from service.core.events import Arrival
+from service.core.events import Arrival, GpuSample
 from tests.factories import make_event
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
@@ -198,6 +198,31 @@ def test_a_credit_that_grows_is_neither_a_drop_nor_gone(paused):
     events = [daily(cost, day) for day, cost in credit.items()]
     found, _, _ = run(by_arrival(arrivals(events)))
     assert [f.kind for f in found.values() if f.kind in ("drop", "gone")] == []
+
+
+def test_idle_gpus_are_charted_by_what_their_instance_was_billed():
+    bills = [
+        make_event(
+            charge_period_start=T0 + hour * HOUR, charge_period_end=T0 + (hour + 1) * HOUR,
+            effective_cost=Decimal(4), resource_id="i-gpu", x_event_id=str(hour),
+        )
+        for hour in range(12)
+    ]  # fmt: skip
+    samples = [
+        Arrival(
+            at, "gpu_samples",
+            GpuSample(timestamp=at, gpu_uuid="GPU-0", hostname="n", resource_id="i-gpu",
+                      utilization=0.9 if at < T0 + 4 * HOUR else 0.0),
+        )
+        for minutes in range(0, 12 * 60, 5)
+        for at in (T0 + timedelta(minutes=minutes),)
+    ]  # fmt: skip
+    _, _, notices = run(by_arrival(arrivals(bills) + samples))
+    (first, *_, last) = [n for n in notices if n.incident.kind == "idle_gpu"]
+    assert first.incident.starts_at == T0 + timedelta(hours=3, minutes=55)
+    marked = [at for at, odd in zip(last.chart.starts, last.chart.odd, strict=True) if odd]
+    assert marked[0] == T0 + 3 * HOUR
+    assert set(last.chart.actual) == {None, 4.0}
 
 
 def bought(cost=8760, **values):

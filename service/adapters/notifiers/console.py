@@ -134,6 +134,8 @@ def _chart(chart: Chart) -> Group:
     for column in columns:
         bar = _bar([chart.actual[at] for at in column], top)
         actual.append(bar, style="red" if any(chart.odd[at] for at in column) else "blue")
+    if all(value is None for value in chart.expected):
+        return Group(actual)
     expected = Text.assemble(("expected ", "dim"))
     for column in columns:
         expected.append(_bar([chart.expected[at] for at in column], top), style="white")

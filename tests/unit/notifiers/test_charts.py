@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.adapters.charts import picture_of, png
-from tests.factories import STARTS_AT, make_chart, make_notice
+from tests.factories import STARTS_AT, make_chart, make_incident, make_notice
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -39,6 +39,13 @@ def test_a_gap_is_a_gap():
 
 def test_odd_hours_are_marked():
     assert png(make_chart(), title="x") != png(make_chart(odd=[False] * 120), title="x")
+
+
+def test_what_is_not_expected_is_not_in_the_legend():
+    gaps = [None] * 120
+    bare = make_chart(expected=gaps, low=gaps, high=gaps)
+    notice = make_notice(chart=bare, incident=make_incident(kind="idle_gpu", drivers=[]))
+    assert png(bare, title="", odd="Idle") == picture_of(notice) != png(bare, title="")
 
 
 def test_a_title_is_never_read_as_a_formula_nor_missed_by_the_font():
