@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Final, NamedTuple
 
 from service.core.backfill import summary_of
@@ -293,18 +292,15 @@ class Pipeline:
         if incident.kind == IDLE:
             return self._parts.gpus.chart(incident)
         lead = incident.drivers[0].series
-        best: tuple[Decimal, Stretch] | None = None
-        for finding_id in incident.finding_ids:
-            stretch = self._parts.stretches.get(finding_id)
-            if stretch is None or str(stretch.series) != lead:
-                continue
-            impact = abs(stretch.sums.excess)
-            if best is None or impact > best[0]:
-                best = (impact, stretch)
-        if best is None:
+        known = (self._parts.stretches.get(finding_id) for finding_id in incident.finding_ids)
+        mine = [s for s in known if s is not None and str(s.series) == lead]
+        if not mine:
             return None
-        scoring = self._parts.scorings.get(best[1].step_hours)
-        return scoring.chart(best[1]) if scoring and scoring.knows(best[1]) else None
+        most = max(mine, key=lambda stretch: abs(stretch.sums.excess))
+        scoring = self._parts.scorings.get(most.step_hours)
+        if scoring is None or not scoring.knows(most):
+            return None
+        return scoring.chart(most, set().union(*(stretch.odd for stretch in mine)))
 
 
 def _delay(incident: Incident, told_at: datetime) -> str:

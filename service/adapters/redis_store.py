@@ -114,9 +114,11 @@ class RedisStore:
             args += [incident.incident_id, at, incident.state, _json(incident)]
         for status in sources:
             args += [status.source, _json(status)]
-        for notice in notices:
+        for place, notice in enumerate(notices):
             args += [notice.delivery_id, notice.incident_id, notice.destination]
             args += [notice.seq, notice.action, _json(notice)]
+            # Those of one batch are due in its order: a tie would be broken by their names.
+            args += [_score(now) - (len(notices) - place) * 1e-6]
         keys = _keys(
             "offset", "findings", "findings:time", "incidents", "incidents:time",
             "incidents:firing", "sources", "notices", "outbox", "deliveries:", "delivery:",

@@ -2,14 +2,11 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final
 
 from service.core import money
 from service.core.drivers import Driver, rank
 from service.core.events import content_hash
-from service.core.incidents import DRIVERS_TOLD, Incident
-
-KIND: Final = "backfill"
+from service.core.incidents import DRIVERS_TOLD, HISTORY, Incident
 
 
 def summary_of(source: str, incidents: Iterable[Incident], now: datetime) -> Incident | None:
@@ -27,8 +24,8 @@ def summary_of(source: str, incidents: Iterable[Incident], now: datetime) -> Inc
     impact = money.total(i.impact for i in told if i.impact is not None)
     count = f"{len(past)} incidents" if len(past) > 1 else "one incident"
     return Incident(
-        incident_id=content_hash({KIND: source}),
-        fingerprint=content_hash({KIND: source}),
+        incident_id=content_hash({HISTORY: source}),
+        fingerprint=content_hash({HISTORY: source}),
         owner="unowned",
         owner_source="this sums up many owners",
         state="resolved",
@@ -43,7 +40,7 @@ def summary_of(source: str, incidents: Iterable[Incident], now: datetime) -> Inc
         opened_at=now,
         updated_at=now,
         title=f"{count} in the history of {source}",
-        kind=KIND,
+        kind=HISTORY,
         status="confirmed",
         sub_account_id="",
         service_name=None,

@@ -28,6 +28,8 @@ CAUSES: Final[Mapping[str, str]] = {
 # Kinds whose severity does not follow from a run rate; `gone` may be lost data and is not here.
 ONCE: Final = "purchase"
 SAVES: Final = ("drop",)
+# What sums up the past of a source.
+HISTORY: Final = "backfill"
 SEVERITIES: Final[Sequence[Severity]] = ("low", "medium", "high")
 JOINS_WITHIN: Final = timedelta(hours=48)
 REOPENS_WITHIN: Final = timedelta(hours=24)
@@ -285,10 +287,13 @@ def _confidence(members: list[Member]) -> str:
     odd = max((len(m.points) for m in members), default=0)
     score = max(m.finding.score for m in members)
     word = "High" if score >= 6 or odd >= 6 else "Medium" if odd >= 2 or score >= 4.5 else "Low"
-    unit = "hours" if members[0].step_hours == 1 else "days"
-    periods = f"{odd} odd {unit}" if odd > 1 else f"one odd {unit[:-1]}"
-    return f"{word}: {periods}, at most one normal period in {_one_in(score)} looks like this"
+    unit = "hour" if members[0].step_hours == 1 else "day"
+    periods = f"{odd} odd {unit}s" if odd > 1 else f"one odd {unit}"
+    return f"{word}: {periods}, at most one normal {unit} in {_one_in(score)} looks like this"
 
 
 def _one_in(score: float) -> str:
-    return f"{10 ** min(score, 9):,.0f}"
+    """Write the odds with two figures, as far as they can be believed."""
+    if score >= 6:
+        return "a million"
+    return f"{float(f'{10**score:.2g}'):,.0f}"

@@ -5,7 +5,7 @@ put into history again when restated. Everything here is a function of the serie
 the clock that is handed in.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -87,8 +87,8 @@ class Scoring:
         """Say in one sentence why a stretch is odd."""
         return self._fleet.detectors[stretch.detector].reason(stretch.evidence())
 
-    def chart(self, stretch: Stretch) -> Chart:
-        """Return the series around a stretch, with what its detector expected of each step."""
+    def chart(self, stretch: Stretch, odd: Collection[int]) -> Chart:
+        """Return a stretch's series with what its detector expected; `odd` steps are marked."""
         hours, row = self._hours, self._row_of[stretch.series]
         last = self._newest[row]
         steps = np.arange(last - CHART_STEPS[hours] + 1, last + 1, dtype=np.int64)
@@ -96,7 +96,6 @@ class Scoring:
         rows = np.full(len(steps), row, dtype=np.int64)
         known = np.where(np.isnan(costs), 0.0, costs)
         scores = self._fleet.detectors[stretch.detector].score(rows, steps, known)
-        odd = stretch.odd
         return Chart(
             series=str(stretch.series),
             currency=stretch.series.billing_currency,
@@ -106,12 +105,7 @@ class Scoring:
             expected=_or_none(scores.expected),
             low=_or_none(scores.low),
             high=_or_none(scores.high),
-            odd=[
-                step in odd and not low <= cost <= high
-                for step, cost, low, high in zip(
-                    steps.tolist(), costs, scores.low, scores.high, strict=True
-                )
-            ],
+            odd=[step in odd for step in steps.tolist()],
         )
 
     def _judge_step(self, step: int, points: Sequence[Point]) -> None:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from service.core.deliveries import Action, Notice, Reason
 from service.core.drivers import Driver
-from service.core.incidents import ONCE, Incident
+from service.core.incidents import HISTORY, ONCE, Incident
 from service.core.money import ZERO
 from service.core.phrases import clean, duration, moment, money, signed, units
 
@@ -122,6 +122,8 @@ def headline(incident: Incident) -> str:
     state = incident.severity if incident.state == "firing" else incident.state
     unknown = incident.state == "resolved" and incident.ending == "silent"
     sign = _SIGNS["retracted" if retracted or unknown else state]
+    if incident.kind == HISTORY:
+        sign = _SIGNS["low"]
     where = f" ({clean(incident.region_id, 40)})" if incident.region_id else ""
     begin = f"{sign} {_amount_first(incident)} · "
     return begin + clean(incident.title, HEADLINE_LIMIT - units(begin) - units(where)) + where
@@ -134,6 +136,8 @@ def _amount_first(incident: Incident) -> str:
         return "Withdrawn"
     if incident.kind == ONCE and impact is not None:
         return f"{money(impact, currency)} once"
+    if incident.kind == HISTORY:
+        return f"{signed(impact or ZERO, currency)} in all"
     if incident.state == "resolved":
         span = duration(_length(incident))
         return f"Over after {span}" if impact is None else f"{money(impact, currency)} in {span}"
@@ -169,6 +173,11 @@ def lead(incident: Incident, *, with_mean: bool = True) -> str:
     if incident.status == "retracted":
         what = "It was taken back" if incident.kind == ONCE else "These hours are normal now"
         return f"{what}: there is nothing to do."
+    if incident.kind == HISTORY:
+        return (
+            "It was over before this source was first read, and is told once, here; "
+            "what goes on is told on its own."
+        )
     so_far = _so_far(incident)
     if incident.kind == ONCE:
         return f"{so_far}."
@@ -240,6 +249,8 @@ def fields(incident: Incident) -> tuple[Field, ...]:
     found.append(_moment("Began", incident.starts_at))
     if incident.state == "resolved" and incident.ends_at is not None and incident.kind != ONCE:
         found.append(_moment("Ended", incident.ends_at))
+    if incident.kind == HISTORY:
+        return tuple(found)
     if stands and incident.confidence:
         found.append(Field("Confidence", clean(incident.confidence, 300)))
     owner = f"{clean(incident.owner, 100)} ({clean(incident.owner_source, 150)})"
@@ -277,6 +288,8 @@ def status(incident: Incident) -> str:
     """Say how far the figures can be relied on, and what people have done about it."""
     if incident.status == "retracted":
         return _STATUSES["retracted"]
+    if incident.kind == HISTORY:
+        return ""
     over = incident.state == "resolved" and incident.kind == ONCE  # what happens once has no end
     done = "" if over else _STATES.get(incident.state, "")
     if incident.kind == "idle_gpu":
@@ -293,13 +306,12 @@ def _settled(incident: Incident) -> str:
 
 def text_of(incident: Incident, action: Action, reason: Reason) -> str:
     """Say a transition in plain words: all of it for a post or an edit, one line for a thread."""
-    return thread_line(incident, reason) if action == "thread" else _whole(incident, reason)
+    return thread_line(incident, reason) if action == "thread" else _whole(incident)
 
 
-def _whole(incident: Incident, reason: Reason) -> str:
+def _whole(incident: Incident) -> str:
     said = words(incident)
-    lines = ["Found in the history:"] if reason == "backfill" else []
-    lines += [said.headline, said.lead, *(f"{field.label}: {field.value}" for field in said.fields)]
+    lines = [said.headline, said.lead, *(f"{field.label}: {field.value}" for field in said.fields)]
     if said.drivers:
         lines.append(f"{said.drivers_title}:")
         lines += [f"- {' '.join(d[:2]).strip()}: {d.reason}" for d in said.drivers]

@@ -277,6 +277,7 @@ async def test_only_what_is_severe_is_shown_in_the_channel_too(desk, severity, r
     line = make_notice(seq=2, action="thread", reason=reason, incident=incident)
     await notifier.send(line, sent.ref)
     assert ("subtype" in desk.channel.messages[1]) is is_shown
+    assert desk.channel.messages[1]["text"].startswith(incident.title) is is_shown
 
 
 async def test_slack_is_told_not_to_read_anything_into_text(desk):

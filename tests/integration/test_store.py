@@ -69,6 +69,18 @@ def test_a_notice_saved_twice_is_sent_once(store):
     assert store.claim(NOW + timedelta(days=1), LEASE) is None
 
 
+def test_posts_of_one_batch_are_claimed_in_its_order_and_before_those_of_the_next(store):
+    names = ["d9", "d3", "d7", "d1"]
+    posts = [make_notice(delivery_id=n, incident=make_incident(incident_id=n), at=NOW)
+             for n in names]  # fmt: skip
+    later = make_notice(delivery_id="a", incident=make_incident(incident_id="a"),
+                        at=NOW + timedelta(seconds=1))  # fmt: skip
+    store.save(changes(0, 1, notices=posts))
+    store.save(changes(1, 2, notices=[later]))
+    claimed = [store.claim(NOW + timedelta(seconds=1), LEASE) for _ in range(5)]
+    assert [delivery.notice.delivery_id for delivery in claimed] == [*names, "a"]
+
+
 def test_of_one_conversation_only_the_oldest_unsent_is_due(store):
     store.save(changes(0, 1, notices=[notice(0), notice(1, "thread"), notice(2, "thread")]))
     first = store.claim(NOW, LEASE)

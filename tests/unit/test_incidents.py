@@ -139,6 +139,14 @@ def test_of_several_idle_gpus_the_one_that_leaves_a_doubt_says_how_it_ended(inci
     assert (incident.ending, incident.avoidable_per_day) == ("silent", None)
 
 
+@pytest.mark.parametrize(
+    ("score", "odds"), [(3.12345, "1,300"), (5.6, "400,000"), (9.0, "a million")]
+)
+def test_odds_are_told_as_far_as_they_can_be_believed(incidents, score, odds):
+    (incident,) = incidents.update([member(finding_id="a", score=score)], T0)
+    assert f"at most one normal hour in {odds} looks like this" in incident.confidence
+
+
 def test_its_name_depends_on_what_it_is_about_and_when_it_began(incidents):
     again = Incidents(SeverityLimits(Decimal(1), Decimal(2)))
     (one,) = incidents.update([member(finding_id="a")], T0)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from service.bootstrap import build_pipeline
 from service.config import Settings
-from service.core.events import Arrival, GpuSample
+from service.core.events import Arrival, GpuSample, series_of
 from tests.factories import make_event
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
@@ -124,6 +124,33 @@ def test_a_first_contact_with_history_is_learnt_and_not_told():
     assert all(f.backfill for f in findings.values())
     assert all(i.backfill for i in incidents.values())
     assert notices == []
+
+
+def test_a_history_is_summed_up_once_with_its_money_and_no_one_to_blame():
+    now = T0 + timedelta(days=DAYS)
+    pipeline = build_pipeline(Settings(), {"events": "effective"}, tells_history=False)
+    pipeline.step(arrivals(rows(), at=now), now, 1)
+    (said,) = pipeline.step([], now, 2, ends_backfill="events").changes.notices
+    lines = said.text.splitlines()
+    assert lines[0].endswith(" in all · one incident in the history of events")
+    assert lines[0].startswith("🔵 +$1")
+    assert lines[1].startswith("It was over before this source was first read")
+    assert not [line for line in lines if line.startswith(("Owner", "Confidence", "Resolved"))]
+    assert "back to normal" not in said.text
+
+
+def test_what_two_detectors_found_of_one_series_is_marked_in_one_chart():
+    pipeline = build_pipeline(Settings(), {"events": "effective"}, tells_history=True)
+    notices = []
+    for number, row in enumerate(rows(spike=0, series=1), 1):
+        more = Decimal(0 if number <= SPIKE else 40 if number == SPIKE + 1 else 6)
+        event = replace(row, effective_cost=row.effective_cost + more)
+        notices += pipeline.step(arrivals([event]), event.charge_period_end, number).changes.notices
+    stretches = pipeline._parts.stretches.of(series_of("events", event))
+    chart = notices[-1].chart
+    odd = {stretch.at(step) for stretch in stretches for step in stretch.odd} & {*chart.starts}
+    assert {stretch.kind for stretch in stretches} >= {"spike", "shift"}
+    assert {at for at, is_odd in zip(chart.starts, chart.odd, strict=True) if is_odd} == odd
 
 
 def test_a_one_time_purchase_is_a_finding_and_a_monthly_fee_is_none():

@@ -146,14 +146,17 @@ class Slack:
         return Retry(outcome.reason) if isinstance(outcome, Unknown) else outcome
 
     async def _reply(self, notice: Notice, channel: str, ts: str) -> Outcome:
+        broadcast = notice.incident.severity == "high" and notice.reason in _SEVERE
+        # In the channel it stands without its thread, and must say what it is about.
+        about = f"{clean(notice.incident.title, 100)}: " if broadcast else ""
         answer = await self._say(
             self._client.chat_postMessage,
             [],
             channel=channel,
             thread_ts=ts,
-            text=escape(notice.text),
+            text=escape(about + notice.text),
             metadata=_metadata(notice),
-            reply_broadcast=notice.incident.severity == "high" and notice.reason in _SEVERE,
+            reply_broadcast=broadcast,
             **_QUIET,
         )
         return _sent(answer)
