@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from service.core.deliveries import Action, Notice, Reason
+from service.core.deliveries import IDLE, Action, Notice, Reason
 from service.core.drivers import Driver
 from service.core.incidents import HISTORY, ONCE, Incident
 from service.core.money import ZERO
@@ -59,7 +59,7 @@ _ENDINGS: Final[Mapping[str, str]] = {
     "silent": "no longer seen, so that nobody knows whether it idles on",
 }
 # What a charge that was not used, or was bought once, ought to have cost is no figure to show.
-_WITHOUT_EXPECTATION: Final = ("idle_gpu", ONCE)
+_WITHOUT_EXPECTATION: Final = (IDLE, ONCE)
 # From here on it is not worth saying how many times normal it is.
 _TIMES_SHOWN: Final = 1000
 # A rate per day, and what a month of it would cost, are said of a day of data, not of an hour.
@@ -138,13 +138,16 @@ def _amount_first(incident: Incident) -> str:
         return f"{money(impact, currency)} once"
     if incident.kind == HISTORY:
         return f"{signed(impact or ZERO, currency)} in all"
+    idle = " for idle GPUs" if incident.kind == IDLE else ""
     if incident.state == "resolved":
         span = duration(_length(incident))
-        return f"Over after {span}" if impact is None else f"{money(impact, currency)} in {span}"
+        if impact is None:
+            return f"Over after {span}{' of idle GPUs' if idle else ''}"
+        return f"{money(impact, currency)}{idle} in {span}"
     if rate is None:
-        return "Cost unknown" if impact is None else f"{signed(impact, currency)} so far"
-    if incident.kind == "idle_gpu":
-        return f"{money(rate, currency)}/day wasted"
+        return f"Cost unknown{idle}" if impact is None else f"{signed(impact, currency)} so far"
+    if idle:
+        return f"{money(rate, currency)}/day{idle}"
     return _per_time(rate, incident)
 
 
@@ -157,13 +160,13 @@ def _per_time(rate: Decimal, incident: Incident) -> str:
 
 
 def _is_young(incident: Incident) -> bool:
-    return incident.kind != "idle_gpu" and _length(incident) < _DAY
+    return incident.kind != IDLE and _length(incident) < _DAY
 
 
 def _now(incident: Incident) -> str:
     """Say the newest figure, and over what it is a mean."""
     figure = _amount_first(incident)
-    if incident.state == "resolved" or not incident.run_rate_per_day or incident.kind == "idle_gpu":
+    if incident.state == "resolved" or not incident.run_rate_per_day or incident.kind == IDLE:
         return figure
     return f"{figure} {'on average' if _is_young(incident) else 'over the last 24 h'}"
 
@@ -193,7 +196,7 @@ def lead(incident: Incident, *, with_mean: bool = True) -> str:
 def _mean(incident: Incident) -> str:
     """Say what the rate is a mean of, where that is not all there is."""
     rate, length = abs(incident.run_rate_per_day or ZERO), _length(incident)
-    if incident.kind == "idle_gpu" or length in (timedelta(hours=1), _DAY):
+    if incident.kind == IDLE or length in (timedelta(hours=1), _DAY):
         return ""
     if length < _DAY:
         return f", on average {money(rate / 24, incident.billing_currency)}/h"
@@ -217,7 +220,7 @@ def _so_far(incident: Incident) -> str:
     amount = money(abs(impact), currency)
     if incident.kind == ONCE:
         return f"{amount} was spent once"
-    if incident.kind == "idle_gpu":
+    if incident.kind == IDLE:
         rate = incident.run_rate_per_day
         hourly = f"{money(rate / 24, currency)}/h wasted · " if rate else ""
         return f"{hourly}{begin.lower() if hourly else begin} {amount} in {span}{_saves(incident)}"
@@ -292,7 +295,7 @@ def status(incident: Incident) -> str:
         return ""
     over = incident.state == "resolved" and incident.kind == ONCE  # what happens once has no end
     done = "" if over else _STATES.get(incident.state, "")
-    if incident.kind == "idle_gpu":
+    if incident.kind == IDLE:
         return done
     return " ".join(part for part in (_settled(incident), done) if part)
 

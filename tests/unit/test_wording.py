@@ -163,7 +163,7 @@ def test_what_people_did_is_seen_in_headline_and_status(state):
 
 
 def test_idle_gpus_read_as_waste_by_the_hour():
-    assert headline(make_idle()) == "🔴 $768/day wasted · gpu-host-3 (us-east-1)"
+    assert headline(make_idle()) == "🔴 $768/day for idle GPUs · gpu-host-3 (us-east-1)"
     assert words(make_idle()).lead == ("$32/h wasted · so far $192 in 6 h.")
     assert "Expected" not in {field.label for field in words(make_idle()).fields}
 
@@ -179,7 +179,7 @@ def test_what_stopping_idle_gpus_saves_is_said_beside_what_they_cost(saves, said
 def test_idle_gpus_whose_samples_end_are_not_back_at_work():
     over = {"state": "resolved", "ends_at": STARTS_AT + timedelta(hours=9)}
     silent = make_idle(**over, ending="silent")
-    assert headline(silent).startswith("⚪ ")
+    assert headline(silent).startswith("⚪ $192 for idle GPUs in 9 h · ")
     assert "nobody knows whether it idles on" in words(silent).lead
     assert words(make_idle(**over, ending="worked")).lead.endswith("; at work again.")
 
@@ -190,7 +190,7 @@ def test_idle_gpus_without_a_price_are_told_without_money():
         run_rate_per_day=None,
         drivers=[make_driver(impact=None, run_rate_per_day=None, share=0.0)],
     )
-    assert headline(free).startswith("🔴 Cost unknown · ")
+    assert headline(free).startswith("🔴 Cost unknown for idle GPUs · ")
     assert words(free).lead == "So far 6 h; no price is known, so no cost is shown."
     assert words(free).drivers[0].rate == ""
 
