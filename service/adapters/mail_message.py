@@ -14,13 +14,20 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from service.core.deliveries import Notice
-from service.core.incidents import Incident
+from service.core.deliveries import IDLE, Notice
+from service.core.incidents import CAUSES, HISTORY, ONCE, Incident
 from service.core.phrases import clean
 from service.core.wording import footer, plain_text, text_of, words
 
 # Seven bits, so that no server need offer 8BITMIME.
 _POLICY: Final = SMTP.clone(cte_type="7bit")
+# By cause, which an incident keeps for ever.
+_SUBJECTS: Final = {
+    "less": "Less spend than usual",
+    IDLE: "Idle GPUs",
+    ONCE: "One-time purchase",
+    HISTORY: "Spend of the past",
+}
 _TEMPLATES: Final = Environment(
     loader=PackageLoader("service.web"),
     autoescape=True,
@@ -75,8 +82,11 @@ def message_of(
 def subject(incident: Incident) -> str:
     """Name an incident by what never changes about it; the money is the first line of the text."""
     parts = (incident.service_name, incident.owner, incident.sub_account_id)
+    if incident.kind == HISTORY:
+        parts = (incident.title, "", "")
     about = ", ".join(clean(part, 60) for part in parts if part)
-    return f"Unusual spend: {about} [{clean(incident.incident_id, 64)[:8]}]"
+    what = _SUBJECTS.get(CAUSES.get(incident.kind, incident.kind), "Unusual spend")
+    return f"{what}: {about} [{clean(incident.incident_id, 64)[:8]}]"
 
 
 def _text(notice: Notice) -> str:

@@ -178,7 +178,7 @@ def lead(incident: Incident, *, with_mean: bool = True) -> str:
         return f"{what}: there is nothing to do."
     if incident.kind == HISTORY:
         return (
-            "It was over before this source was first read, and is told once, here; "
+            "Over before this source was first read, so it is told once, here; "
             "what goes on is told on its own."
         )
     so_far = _so_far(incident)
@@ -249,7 +249,8 @@ def fields(incident: Incident) -> tuple[Field, ...]:
             Field("Actual", money(incident.actual, currency) + _compared(incident)),
             Field("Expected", money(incident.expected, currency) + spread),
         ]
-    found.append(_moment("Began", incident.starts_at))
+    begin = "Bought" if incident.kind == ONCE else "Began"
+    found.append(_moment(begin, incident.starts_at))
     if incident.state == "resolved" and incident.ends_at is not None and incident.kind != ONCE:
         found.append(_moment("Ended", incident.ends_at))
     if incident.kind == HISTORY:
@@ -280,7 +281,7 @@ def _compared(incident: Incident) -> str:
 
 def _driver(driver: Driver, incident: Incident) -> DriverWords:
     rate = driver.run_rate_per_day
-    if rate:
+    if rate and incident.kind != HISTORY:
         amount = _per_time(rate, incident)
     else:
         amount = "" if driver.impact is None else signed(driver.impact, incident.billing_currency)

@@ -134,7 +134,7 @@ def test_a_history_is_summed_up_once_with_its_money_and_no_one_to_blame():
     lines = said.text.splitlines()
     assert lines[0].endswith(" in all · one incident in the history of events")
     assert lines[0].startswith("🔵 +$1")
-    assert lines[1].startswith("It was over before this source was first read")
+    assert lines[1].startswith("Over before this source was first read")
     assert not [line for line in lines if line.startswith(("Owner", "Confidence", "Resolved"))]
     assert "back to normal" not in said.text
 

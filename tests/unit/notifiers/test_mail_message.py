@@ -86,6 +86,20 @@ def test_a_mail_that_is_sent_again_has_the_same_message_id():
     assert mail()["Message-ID"] == f"<{make_notice().delivery_id}@example.com>"
 
 
+@pytest.mark.parametrize(
+    ("kind", "begin"),
+    [
+        ("idle_gpu", "Idle GPUs: Amazon EC2, payments"),
+        ("purchase", "One-time purchase: Amazon EC2"),
+        ("gone", "Less spend than usual: Amazon EC2"),
+        ("backfill", "Spend of the past: Amazon EC2 · prod-payments ["),
+        ("creep", "Unusual spend: Amazon EC2"),
+    ],
+)
+def test_a_subject_says_what_it_is_about(kind, begin):
+    assert subject(make_incident(kind=kind)).startswith(begin)
+
+
 def test_a_subject_names_no_figure_for_figures_change():
     assert subject(make_incident()) == (
         "Unusual spend: Amazon EC2, payments, 123456789012 [5f2c9f0a]"
