@@ -81,6 +81,23 @@ def test_posts_of_one_batch_are_claimed_in_its_order_and_before_those_of_the_nex
     assert [delivery.notice.delivery_id for delivery in claimed] == [*names, "a"]
 
 
+def test_a_first_post_that_failed_goes_before_newer_ones_and_before_what_follows_older(store):
+    def post(name, seconds):
+        incident = make_incident(incident_id=name)
+        return make_notice(delivery_id=name, incident=incident, at=NOW + timedelta(seconds=seconds))
+
+    store.save(changes(0, 1, notices=[notice(0), notice(1, "thread")]))
+    said = store.claim(NOW, LEASE)
+    store.save(changes(1, 2, notices=[post("old", 1)]))
+    failed = store.claim(NOW + timedelta(seconds=1), LEASE)
+    later = NOW + timedelta(seconds=20)
+    store.conclude("old", failed.claim, Retry("busy"), NOW, due=later)
+    store.save(changes(2, 3, notices=[post("new", 5)]))
+    store.conclude("d0", said.claim, Sent({"ts": "1"}), NOW, NOW)
+    claimed = [store.claim(later, LEASE).notice.delivery_id for _ in range(3)]
+    assert claimed == ["old", "new", "d1"]
+
+
 def test_of_one_conversation_only_the_oldest_unsent_is_due(store):
     store.save(changes(0, 1, notices=[notice(0), notice(1, "thread"), notice(2, "thread")]))
     first = store.claim(NOW, LEASE)

@@ -1,9 +1,16 @@
 #!lua
 -- KEYS: outbox, states prefix, delivery prefix        ARGV: now, lease end
--- The outbox holds only the oldest unsent delivery of each conversation, by the time it is due.
+-- The outbox holds only the oldest unsent delivery of each conversation, by the time it is due. Of
+-- what is due, first posts go first, in the order in which they were decided: a repeat is due later.
 while true do
-  local id = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, 1)[1]
+  local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, 64)
+  local id, first = due[1], math.huge
   if not id then return false end
+  for _, other in ipairs(due) do
+    local post = redis.pcall('HMGET', KEYS[3] .. other, 'action', 'decided')
+    local decided = tonumber(post[2] or '')
+    if post[1] == 'post' and decided and decided < first then id, first = other, decided end
+  end
   local key = KEYS[3] .. id
   local row = redis.pcall('HMGET', key, 'state', 'action', 'conversation', 'claim', 'attempts')
   local state, action, conversation = row[1], row[2], row[3]

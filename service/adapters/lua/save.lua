@@ -33,8 +33,8 @@ for _ = 1, tonumber(ARGV[7]) do
   local key = KEYS[11] .. id
   if redis.call('EXISTS', key) == 0 then
     local conversation = KEYS[12] .. incident .. '|' .. destination
-    redis.call('HSET', key, 'notice', notice, 'state', ARGV[8], 'due', due, 'attempts', 0,
-      'claim', 0, 'action', action, 'conversation', conversation, 'updated', ARGV[3])
+    redis.call('HSET', key, 'notice', notice, 'state', ARGV[8], 'due', due, 'decided', due,
+      'attempts', 0, 'claim', 0, 'action', action, 'conversation', conversation, 'updated', ARGV[3])
     redis.call('ZADD', KEYS[10] .. ARGV[8], ARGV[3], id)
     redis.call('ZADD', conversation, seq, id)
     if redis.call('ZRANGE', conversation, 0, 0)[1] == id then
