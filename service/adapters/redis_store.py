@@ -117,8 +117,8 @@ class RedisStore:
         for place, notice in enumerate(notices):
             args += [notice.delivery_id, notice.incident_id, notice.destination]
             args += [notice.seq, notice.action, _json(notice)]
-            # Those of one batch are due in its order: a tie would be broken by their names.
-            args += [_score(now) - (len(notices) - place) * 1e-6]
+            # In the order of the batch: at one time, the store would go by their names.
+            args += [_score(now) + place * 1e-6]
         keys = _keys(
             "offset", "findings", "findings:time", "incidents", "incidents:time",
             "incidents:firing", "sources", "notices", "outbox", "deliveries:", "delivery:",

@@ -27,18 +27,18 @@ for _ = 1, tonumber(ARGV[6]) do
   at = at + 2
 end
 for _ = 1, tonumber(ARGV[7]) do
-  local id, incident, destination, seq, action, notice, due =
+  local id, incident, destination, seq, action, notice, decided =
     ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
   at = at + 7
   local key = KEYS[11] .. id
   if redis.call('EXISTS', key) == 0 then
     local conversation = KEYS[12] .. incident .. '|' .. destination
-    redis.call('HSET', key, 'notice', notice, 'state', ARGV[8], 'due', due, 'decided', due,
+    redis.call('HSET', key, 'notice', notice, 'state', ARGV[8], 'due', ARGV[3], 'decided', decided,
       'attempts', 0, 'claim', 0, 'action', action, 'conversation', conversation, 'updated', ARGV[3])
     redis.call('ZADD', KEYS[10] .. ARGV[8], ARGV[3], id)
     redis.call('ZADD', conversation, seq, id)
     if redis.call('ZRANGE', conversation, 0, 0)[1] == id then
-      redis.call('ZADD', KEYS[9], due, id)
+      redis.call('ZADD', KEYS[9], ARGV[3], id)
     end
     redis.call('HSET', KEYS[8], incident, notice)
   end
