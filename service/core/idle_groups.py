@@ -152,7 +152,7 @@ def _saving(rate: Rate, *, all_idle: bool, unseen: bool) -> tuple[Decimal | None
         return ZERO, "as the rest of it works"
     if unseen:
         return None, "as nothing is known of its other GPUs"
-    kept = "as what is priced by the month is paid on" if rate.kept_per_hour else ""
+    kept = "as what is priced by the month, such as a disk, goes on" if rate.kept_per_hour else ""
     return rate.per_hour - rate.kept_per_hour, kept
 
 

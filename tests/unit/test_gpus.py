@@ -398,7 +398,9 @@ def test_stopping_does_not_save_what_is_priced_by_the_month():
     costs = [HourCost("i-1", at(1), Decimal(3), kept_cost=Decimal("0.25"))]
     verdict = told(finished(), costs=costs)[-1]
     assert (verdict.wasted_per_hour, verdict.saves_per_hour) == (3, Decimal("2.75"))
-    assert "saves $2.75/h, as what is priced by the month is paid on" in verdict.reason
+    assert (
+        "saves $2.75/h, as what is priced by the month, such as a disk, goes on" in verdict.reason
+    )
 
 
 def test_samples_that_end_say_nothing_about_the_gpu():
