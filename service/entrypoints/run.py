@@ -1,10 +1,12 @@
 """The service on one machine: watches folders, scores what comes, tells people, serves the page."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from itertools import groupby
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -59,6 +61,7 @@ class Service:
         settings, folder = self._settings, self._settings.data_dir
         stop = self._stop = Stop()
         configure_logging(settings.log_level)
+        _make_private(folder)
         with suppress(Interrupted), ExitStack() as stack:
             store = stack.enter_context(open_store(settings))
             log = Log(folder / "log.sqlite")
@@ -154,6 +157,16 @@ class Service:
             for arrival in outcome.too_late:
                 self._dead.put(too_late(arrival))
             self._dead.flush()
+
+
+def _make_private(folder: Path) -> None:
+    """Keep bills and what is said of them from other users of this machine."""
+    os.umask(0o077)
+    folder.mkdir(parents=True, exist_ok=True)
+    is_ours = (folder / "store").is_dir() or not any(folder.iterdir())
+    if is_ours:
+        with suppress(PermissionError):  # another's folder that we may write in
+            folder.chmod(0o700)
 
 
 def _left_alone(note: str) -> None:

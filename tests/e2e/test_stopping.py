@@ -76,9 +76,13 @@ def test_a_run_that_takes_in_a_long_history_ends_at_once_and_goes_on_later(tmp_p
     feed = Path(__file__).parents[2] / "service" / "sample" / "export"
     config = tmp_path / "c.toml"
     config.write_text(f'data_dir = "{tmp_path}/var"\napi.port = 0\n[sources.a]\npath = "{feed}"')
+    (tmp_path / "var").mkdir(mode=0o755)
     for _ in range(2):
         with started(tmp_path, "run", "--config", str(config), until="watching") as process:
             time.sleep(4)
             process.send_signal(signal.SIGTERM)
             assert ends(process) == 0
         assert servers(tmp_path) == []
+    files = [tmp_path / "var", *(tmp_path / "var").rglob("*")]
+    assert len(files) > 8
+    assert [file for file in files if file.stat().st_mode & 0o077] == []
