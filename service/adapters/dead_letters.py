@@ -2,10 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from service.core.events import Arrival, CostEvent, Rejected
+
+MOST_WAITING: Final = 1000
 
 
 def line_of(rejected: Rejected) -> bytes:
@@ -23,17 +26,24 @@ def too_late(arrival: Arrival) -> Rejected:
 
 
 class DeadLetters:
-    """An append-only file; letters have reached the disk when `flush` returns."""
+    """An append-only file; letters have reached the disk when `flush` returns.
+
+    `count` says how many were taken. At most MOST_WAITING are kept in memory.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._waiting: list[bytes] = []
+        self.count = 0
         self.last_reason: str | None = None
 
     def put(self, rejected: Rejected) -> None:
         """Take one refused row."""
         self.last_reason = f"{rejected.file}:{rejected.row}: {rejected.reason}"
+        self.count += 1
         self._waiting.append(line_of(rejected))
+        if len(self._waiting) >= MOST_WAITING:
+            self.flush()
 
     def flush(self) -> None:
         """Write what was taken."""

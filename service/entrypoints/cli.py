@@ -19,7 +19,6 @@ from service.entrypoints.stopping import Interrupted
 FAILED: Final = 1
 MISUSED: Final = 2
 MOSTLY_REJECTED: Final = 3
-SHOWN_REJECTS: Final = 10
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -99,7 +98,8 @@ def replay(
     """Run history through the pipeline, by arrival time, and write what would have been told.
 
     Writes findings.ndjson, incidents.ndjson, notices.ndjson and summary.json, and
-    dead_letters.ndjson when something was rejected. Ends with 3 when more than half was.
+    dead_letters.ndjson when something was rejected. Ends with 3 when more than half of the rows
+    were, or more than half of the files could not be read to the end.
     """
     from service.entrypoints.replay import Replay  # noqa: PLC0415 - loads the detectors
 
@@ -110,10 +110,9 @@ def replay(
             summary = run.run(inputs, out, source)
         for note in run.notes:
             complain(note)
-        for bad in run.rejected[:SHOWN_REJECTS]:
+        for bad in run.rejected:
             complain(f"{bad.file}:{bad.row}: {bad.reason}")
-        if len(run.rejected) > SHOWN_REJECTS:
-            rest = len(run.rejected) - SHOWN_REJECTS
+        if rest := run.letters - len(run.rejected):
             complain(f"... and {rest} more in {out / 'dead_letters.ndjson'}")
         say(
             f"{summary.events} events, {summary.rejected} rejected, {summary.series} series, "
@@ -122,6 +121,10 @@ def replay(
         )
         if summary.rejected > summary.events:
             complain("spendwatch: more than half of the input was rejected")
+            raise typer.Exit(MOSTLY_REJECTED)
+        if run.broken:
+            complain(f"spendwatch: {run.broken} of {run.files} files could not be read to the end")
+        if run.broken * 2 > run.files:
             raise typer.Exit(MOSTLY_REJECTED)
 
 

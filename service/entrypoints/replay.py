@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from service.adapters.dead_letters import line_of, too_late
+from service.adapters.dead_letters import DeadLetters, too_late
 from service.adapters.sources import SOURCES, Reader, SnapshotBook
 from service.adapters.spool import Spool
 from service.bootstrap import build_pipeline
@@ -38,6 +38,7 @@ INCIDENT_FIELDS: Final = (
 NOTICE_FIELDS: Final = (
     "delivery_id", "incident_id", "destination", "action", "seq", "at", "reason", "text",
 )  # fmt: skip
+SHOWN_REJECTS: Final = 10
 
 
 class Progress(NamedTuple):
@@ -65,49 +66,79 @@ class Summary(msgspec.Struct, kw_only=True):
 
 
 class Replay:
-    """One replay: reads all of the input first, then lets it arrive."""
+    """One replay: reads all of the input first, then lets it arrive.
+
+    Afterwards `rejected` holds the first refused rows, SHOWN_REJECTS at most, `letters` says how
+    many dead letters there are, and `broken` how many of `files` could not be read to their end.
+    """
 
     def __init__(self, settings: Settings, on_progress: Callable[[Progress], None]) -> None:
         self._settings = settings
         self._progress = on_progress
         self.rejected: list[Rejected] = []
+        self.letters = 0
+        self.files = 0
+        self.broken = 0
         self.notes: list[str] = []
 
     def run(self, inputs: Sequence[Path], out: Path, source: str | None) -> Summary:
-        """Replay the inputs into `out`, which is made; ConfigError for an unknown source."""
+        """Replay the inputs into `out`, which is made.
+
+        ConfigError for an unknown source or an input that is not there; OSError when `out` cannot
+        be written, both before anything is read.
+        """
         if source is not None and source not in SOURCES:
             raise ConfigError(f"no source {source!r}; there are {', '.join(SOURCES)}")
+        for path in inputs:
+            if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for some names
+                raise ConfigError(f"{path}: there is no such file or folder")
         began = time.monotonic()
         out.mkdir(parents=True, exist_ok=True)
+        part = out / ".dead_letters.ndjson.part"
+        part.write_bytes(b"")
+        letters = DeadLetters(part)
+
+        def reject(rejected: Rejected) -> None:
+            letters.put(rejected)
+            if len(self.rejected) < SHOWN_REJECTS:
+                self.rejected.append(rejected)
+
         findings: dict[str, Finding] = {}
         incidents: dict[str, Incident] = {}
         notices: list[Notice] = []
         with SnapshotBook.temporary() as book:
-            reader = Reader(
-                inputs, source=source, mode="replay", reject=self.rejected.append, snapshots=book
+            metrics: dict[str, Metric] = {}
+            pipeline = build_pipeline(
+                self._settings, metrics, tells_history=True, keeps_history=False
             )
+            reader = Reader(inputs, source=source, mode="replay", reject=reject, snapshots=book)
             spool = Spool()
             try:
-                filled = self._read(reader, spool)
-                pipeline = build_pipeline(
-                    self._settings, filled, tells_history=True, keeps_history=False
-                )
+                metrics |= self._read(reader, spool)
                 for outcome in self._step(pipeline, spool):
                     changes = outcome.changes
                     findings |= {f.finding_id: f for f in changes.findings}
                     incidents |= {i.incident_id: i for i in changes.incidents}
                     notices += changes.notices
-                    self.rejected += [too_late(arrival) for arrival in outcome.too_late]
+                    for arrival in outcome.too_late:
+                        reject(too_late(arrival))
             finally:
                 spool.close()
             self.notes += reader.notes
+            self.files, self.broken = reader.files, reader.broken
             summary = _summary(reader, pipeline, began)
         summary.findings, summary.incidents = len(findings), len(incidents)
         summary.notices = len(notices)
         _write_lines(out / "findings.ndjson", _ordered(findings), FINDING_FIELDS)
         _write_lines(out / "incidents.ndjson", _ordered(incidents), INCIDENT_FIELDS)
         _write_lines(out / "notices.ndjson", notices, NOTICE_FIELDS)
-        _write_dead_letters(out / "dead_letters.ndjson", self.rejected)
+        self.letters = letters.count
+        letters.flush()
+        if letters.count:
+            part.replace(out / "dead_letters.ndjson")
+        else:
+            part.unlink()
+            (out / "dead_letters.ndjson").unlink(missing_ok=True)
         _write(out / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
         return summary
 
@@ -192,13 +223,6 @@ def _write_lines(path: Path, rows: Iterable[object], fields: Sequence[str]) -> N
         msgspec.json.encode({name: _plain(getattr(row, name)) for name in fields}) for row in rows
     ]
     _write(path, b"".join(line + b"\n" for line in lines))
-
-
-def _write_dead_letters(path: Path, rejected: Sequence[Rejected]) -> None:
-    if not rejected:
-        path.unlink(missing_ok=True)
-        return
-    _write(path, b"".join(map(line_of, rejected)))
 
 
 def _write(path: Path, data: bytes) -> None:

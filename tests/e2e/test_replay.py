@@ -165,15 +165,18 @@ def test_when_more_than_half_is_bad_the_replay_goes_to_the_end_and_exits_3(event
 def test_a_broken_gzip_gives_what_came_before_the_break(events, tmp_path):
     whole = gzip.compress(lines(events[:500]).encode())
     (tmp_path / "events.ndjson.gz").write_bytes(whole[: len(whole) // 2])
-    run = replay(tmp_path / "events.ndjson.gz", out=tmp_path / "out")
+    run = replay(tmp_path / "events.ndjson.gz", out=tmp_path / "out", rc=3)
     assert 0 < summary(tmp_path / "out")["events"] < 500
     assert "events.ndjson.gz" in run.stderr
+    assert "1 of 1 files could not be read to the end" in run.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "rc", "said"),
     [
-        (["nowhere.ndjson", "--out", "out"], 3, "nowhere.ndjson"),
+        (["nowhere.ndjson", "--out", "out"], 2, "nowhere.ndjson: there is no such file or folder"),
+        (["empty.ndjson", "--out", "empty.ndjson"], 1, "empty.ndjson"),
+        (["empty.ndjson", "--out", "/proc/self"], 1, "/proc/self"),
         (["empty.ndjson", "--out", "out"], 3, "empty.ndjson"),
         (["empty.ndjson", "--out", "out", "--source", "excel"], 2, "no source 'excel'"),
         (["empty.ndjson", "--out", "out", "--config", "nowhere.toml"], 2, "nowhere.toml"),
@@ -189,3 +192,28 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, arguments, rc, said):
     assert run.returncode == rc
     assert said in run.stderr
     assert "Traceback" not in run.stderr
+    assert rc == 3 or sorted(path.name for path in tmp_path.iterdir()) == ["empty.ndjson"]
+
+
+def test_refused_rows_are_not_kept_in_memory(tmp_path):
+    with (tmp_path / "rubbish.ndjson").open("w") as file:
+        file.writelines(f'{{"BilledCost": "much", "x": "{n:0190}"}}\n' for n in range(100_000))
+    program = f"""
+import resource
+from pathlib import Path
+from service.config import Settings
+from service.entrypoints.replay import Replay
+from service.bootstrap import build_pipeline
+build_pipeline(Settings(), {{}}, tells_history=True)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+run = Replay(Settings(), lambda _: None)
+run.run([Path("{tmp_path}/rubbish.ndjson")], Path("{tmp_path}/out"), "events")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, len(run.rejected), run.letters)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=110
+    )
+    kibibytes, shown, letters = map(int, run.stdout.split())
+    assert (shown, letters) == (10, 100_000)
+    assert len(read(tmp_path / "out", "dead_letters.ndjson")) == 100_000
+    assert kibibytes < 20_000

@@ -58,6 +58,7 @@ class BrokenFileError(Exception):
 class Source(NamedTuple):
     """One format. `read` raises BrokenFileError and nothing else, whatever the file holds.
 
+    `needs` tells a person what a file of this format has, to end the sentence "it has …".
     With `appends`, a row without x_SnapshotId stands for itself; without, it belongs to the
     snapshot that its file is a delivery of.
     """
@@ -65,6 +66,7 @@ class Source(NamedTuple):
     recognises: Callable[[Head], bool]
     read: Callable[[Path], Iterator[Row | Flaw | Completion]]
     appends: bool
+    needs: str
 
 
 def first_bytes(line: bytes) -> bytes:

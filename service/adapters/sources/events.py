@@ -74,4 +74,6 @@ _EVENT: Final = msgspec.json.Decoder(CostEvent)
 _END: Final = msgspec.json.Decoder(_End)
 _ANY: Final = msgspec.json.Decoder(float_hook=str)
 
-SOURCE: Final = Source(recognises, read, appends=True)
+SOURCE: Final = Source(
+    recognises, read, appends=True, needs="JSON lines with ChargePeriodStart and BilledCost"
+)

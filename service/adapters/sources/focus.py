@@ -135,4 +135,4 @@ def _flaw(number: int, kind: FlawKind, reason: str, cells: Sequence[str | None])
     return Flaw(number, kind, reason, raw.encode()[:RAW_BYTES])
 
 
-SOURCE: Final = Source(recognises, read, appends=False)
+SOURCE: Final = Source(recognises, read, appends=False, needs=f"the columns {', '.join(REQUIRED)}")

@@ -85,4 +85,4 @@ def _tidy(sample: GpuSample) -> GpuSample:
 _SAMPLE: Final = msgspec.json.Decoder(GpuSample)
 _ANY: Final = msgspec.json.Decoder()
 
-SOURCE: Final = Source(recognises, read, appends=True)
+SOURCE: Final = Source(recognises, read, appends=True, needs="JSON lines with gpu_uuid")

@@ -56,12 +56,16 @@ class Intake:
             more = f" and {others} more" if others else ""
             reason = f"names {first[:200]!r}{more}, which is not there: {CHANGES_NOTHING}"
             self._tally.refuse(self._delivery.name, Flaw(0, "file", reason))
+            self._tally.files += len(self._delivery.missing)
+            self._tally.broken += len(self._delivery.missing)
             return
         for path in self._delivery.files:
+            self._tally.files += 1
             try:
                 yield from self._file(path)
             except BrokenFileError as error:
                 self._is_whole = False
+                self._tally.broken += 1
                 flaw = error.flaw
                 if self._implied or self._named:
                     flaw = flaw._replace(reason=f"{flaw.reason}: {CHANGES_NOTHING}")
@@ -118,7 +122,8 @@ class Intake:
                 return name
         if self._delivery.stray:
             return None
-        raise BrokenFileError(0, "format", f"of no known format ({', '.join(SOURCES)})")
+        known = "; ".join(f"{name} has {source.needs}" for name, source in SOURCES.items())
+        raise BrokenFileError(0, "format", f"of no known format: {known}")
 
     def _stage(self, feed: str, event: CostEvent) -> None:
         if event.x_snapshot_id is None:

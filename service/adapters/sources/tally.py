@@ -26,7 +26,8 @@ class Total:
 class Tally:
     """Counts every raw row, duplicates and superseded snapshots included.
 
-    `read` counts accepted rows, `rejected` refused rows and files, `reasons` the latter by class;
+    `read` counts accepted rows, `rejected` refused rows and files, `reasons` the latter by class,
+    `files` the files and `broken` those of them that are not there or could not be read to the end;
     `totals` are by (source, billing currency, charge category).
     """
 
@@ -34,6 +35,8 @@ class Tally:
         self._reject = reject
         self.read = 0
         self.rejected = 0
+        self.files = 0
+        self.broken = 0
         self.reasons: Counter[FlawKind] = Counter()
         self.totals: dict[tuple[str, str, str], Total] = {}
 

@@ -216,7 +216,12 @@ def test_a_header_alone_is_a_bill_of_nothing(tmp_path):
 def test_a_file_of_no_known_format_is_one_clear_line(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("name,age\nada,36\n")
-    assert read(path).reasons == ["of no known format (focus, events, gpu_samples)"]
+    (reason,) = read(path).reasons
+    assert reason == (
+        "of no known format: focus has the columns ChargePeriodStart, ChargePeriodEnd, "
+        "ChargeCategory, BilledCost; events has JSON lines with ChargePeriodStart and BilledCost; "
+        "gpu_samples has JSON lines with gpu_uuid"
+    )
 
 
 def test_an_override_names_the_source_whatever_the_content_says(tmp_path):
