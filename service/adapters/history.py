@@ -27,6 +27,7 @@ from service.core.ledger import LedgerRow
 BUFFERED_ROWS: Final = 50_000
 SMALL_BYTES: Final = 64 * 1024 * 1024
 MOST_SMALL: Final = 16
+REACHES: Final = "reaches"
 
 Columns = Mapping[str, NDArray[Any]]
 _Cell = tuple[datetime, datetime, str]
@@ -52,7 +53,8 @@ class History:
 
     One process appends; any number of threads and processes read meanwhile. `append` holds rows in
     memory until `flush`, or until there are `BUFFERED_ROWS` of them: whoever records how far the
-    log is dealt with flushes first. Rows that wait are read like the others.
+    log is dealt with flushes first. Rows that wait are read like the others. `reaches` is the
+    version up to which all rows are on disk, if they come in order of version.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,6 +65,8 @@ class History:
         self._lock = threading.Lock()
         self._waiting: dict[str, dict[_Cell, LedgerRow]] = {}
         self._waiting_rows = 0
+        mark = folder / REACHES
+        self.reaches = int(mark.read_text("ascii")) if mark.exists() else 0
 
     def append(self, rows: Sequence[LedgerRow]) -> None:
         """Take in versions of cells, in any order; the same version twice is one."""
@@ -91,6 +95,8 @@ class History:
                 self._forget(part)
                 if len(self._small(month)) > MOST_SMALL:
                     self._merge(month)
+            if rows:
+                self._mark(max(self.reaches, *(row.version for row in rows)))
 
     def series(self, key: str, since: datetime, until: datetime) -> list[LedgerRow]:
         """Return the newest version of each cell that began in `since <= start < until`, by time.
@@ -120,6 +126,16 @@ class History:
         """Write what waits and let go of the database."""
         self.flush()
         self._duckdb.close()
+
+    def _mark(self, version: int) -> None:
+        """Note how far all months are written: a crash before this writes some of them again."""
+        temporary = self._folder / f"{REACHES}.tmp"
+        with temporary.open("w", encoding="ascii") as file:
+            file.write(str(version))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(self._folder / REACHES)
+        self.reaches = version
 
     def _stored(self, key: str, since: datetime, until: datetime) -> list[LedgerRow]:
         first, last = f"{since:%Y-%m}", f"{until:%Y-%m}"

@@ -63,7 +63,7 @@ class Machine:
     def save(self, outcome: Outcome) -> Saved:
         """Save one batch's outcome: the history first, which may hold a row twice unharmed."""
         changes, parts = outcome.changes, self._parts
-        if outcome.ledger_rows:
+        if outcome.ledger_rows and changes.offset > parts.history.reaches:
             parts.history.append(outcome.ledger_rows)
         saved = self._insist(changes)
         if saved == "gap":

@@ -52,6 +52,7 @@ class Service:
         self._clock = clock
         self._ticked_at: datetime | None = None
         self._summed: set[str] = set()
+        self._saved = 0
         self._metrics_of: dict[str, Metric] = {
             name: source.metric for name, source in settings.sources.items() if source.metric
         }
@@ -90,12 +91,14 @@ class Service:
                     stop.wait(POLL_SECONDS)
 
     def _rebuild(self, log: Log, store: Store) -> None:
-        saved = store.offset()
-        if saved > log.end:
+        self._saved = store.offset()
+        if self._saved > log.end:
             raise OSError(
-                f"the store knows {saved} batches and the log only {log.end}: "
+                f"the store knows {self._saved} batches and the log only {log.end}: "
                 f"{self._settings.data_dir} is not the one this store belongs to"
             )
+        for source in store.sources():  # what was refused is in no log
+            self._pipeline.note_rejected(source.source, source.rejected, source.last_error)
         for batch in log.read():
             self._take(batch)
             self._ticked_at = batch.now
@@ -152,11 +155,12 @@ class Service:
             )
         if batch.ends_backfill is not None:
             self._summed.add(batch.ends_backfill)
-        saved = self._machine.save(outcome)
-        if saved == "saved":
+        if batch.offset > self._saved:
+            # Before it is saved: what is cut off in between is written twice rather than never.
             for arrival in outcome.too_late:
                 self._dead.put(too_late(arrival))
             self._dead.flush()
+        self._machine.save(outcome)
 
 
 def _make_private(folder: Path) -> None:

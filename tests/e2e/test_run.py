@@ -158,6 +158,17 @@ def test_a_rejected_row_is_kept_counted_and_stops_nothing(config, start, port):
     assert (letter["row"], "BilledCost" in letter["reason"]) == (12, True)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=20) == 0
+    segments = sorted((folder / "var" / "history").rglob("*.parquet"))
+    process = start()
+    wait_for(lambda: (ask(port, "/v1/status") or {}).get("state", "rebuilding") != "rebuilding")
+    assert ask(port, "/v1/status")["sources"][0]["rejected"] == 1
+    write(folder, "good.ndjson", rows(29, 29, 10))
+    wait_for(lambda: ask(port, "/v1/status")["sources"][0]["events"] == 22)
+    assert ask(port, "/v1/status")["sources"][0]["rejected"] == 1
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+    assert segments
+    assert len(sorted((folder / "var" / "history").rglob("*.parquet"))) == len(segments) + 1
 
 
 def test_a_feed_that_is_not_there_is_one_line(tmp_path):

@@ -290,3 +290,13 @@ def test_what_was_flushed_before_a_kill_is_there_after_it(tmp_path):
     assert sorted(found)[: done + 1] == list(range(done + 1))
     assert len(found) <= done + 2
     assert all(cost == version for version, cost in found.items())
+
+
+def test_it_knows_how_far_it_reaches_after_a_flush_only(history, tmp_path):
+    history.append([a_row(version=7), a_row(800, version=7)])
+    assert history.reaches == 0
+    history.flush()
+    history.append([a_row(version=9)])
+    newcomer = History(tmp_path / "history")
+    assert (history.reaches, newcomer.reaches) == (7, 7)
+    newcomer.close()
