@@ -21,6 +21,7 @@ INT32_SENTINELS: Final = frozenset(range(0x7FFFFFF0, 0x7FFFFFF4))
 RATIOS: Final = (
     "utilization", "engine_active", "encoder_utilization", "decoder_utilization",
 )  # fmt: skip
+PLACES: Final = ("resource_id", "sub_account_id", "region_id", "instance_type")
 SENSORS: Final = (*RATIOS, "memory_used_bytes", "power_watts", "xid")
 
 
@@ -69,7 +70,7 @@ def _explain(reason: str, row: dict[str, Any]) -> str:
 
 
 def _tidy(sample: GpuSample) -> GpuSample:
-    """Bring times into UTC; a sentinel that fits its field is unknown too."""
+    """Bring times into UTC; a sentinel that fits its field is unknown, and so is an empty name."""
     changes: dict[str, Any] = {}
     if sample.timestamp.tzinfo is not UTC:
         changes["timestamp"] = sample.timestamp.astimezone(UTC)
@@ -79,6 +80,7 @@ def _tidy(sample: GpuSample) -> GpuSample:
         changes["memory_used_bytes"] = None
     if sample.xid is not None and (sample.xid > SENTINEL or sample.xid in INT32_SENTINELS):
         changes["xid"] = None
+    changes |= {name: None for name in PLACES if getattr(sample, name) == ""}
     return msgspec.structs.replace(sample, **changes) if changes else sample
 
 

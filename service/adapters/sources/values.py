@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -137,6 +138,12 @@ _SPELT: Final = {
     "commitment_discount_status": _STATUSES,
     "capacity_reservation_status": _STATUSES,
 }
+# What has no name is null: an empty ResourceId is no resource that all such rows share.
+_NULLABLE: Final = (
+    "resource_id", "resource_name", "resource_type", "sub_account_id", "region_id", "sku_id",
+    "service_name",
+)  # fmt: skip
+_nullable: Final = attrgetter(*_NULLABLE)
 _TIMES: Final = (
     "charge_period_start",
     "charge_period_end",
@@ -160,6 +167,7 @@ def tidy(event: CostEvent) -> CostEvent:
         and (event.billing_period_start is None or event.billing_period_start.tzinfo is UTC)
         and (event.billing_period_end is None or event.billing_period_end.tzinfo is UTC)
         and (event.x_arrived_at is None or event.x_arrived_at.tzinfo is UTC)
+        and "" not in _nullable(event)
     ):
         return event
     changes: dict[str, object] = {"billing_currency": _currency(event.billing_currency)}
@@ -171,6 +179,8 @@ def tidy(event: CostEvent) -> CostEvent:
         value = getattr(event, field)
         if value is not None:
             changes[field] = value.astimezone(UTC)
+    named = zip(_NULLABLE, _nullable(event), strict=True)
+    changes |= {field: None for field, value in named if value == ""}
     return msgspec.structs.replace(event, **changes)
 
 

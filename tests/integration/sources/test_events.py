@@ -172,3 +172,10 @@ def test_a_snapshot_that_was_completed_before_the_break_counts(tmp_path):
     path = write_ndjson(tmp_path / "a.ndjson", rows + filler)
     path.write_bytes(gzip.compress(path.read_bytes())[:-2000])
     assert [event.billed_cost for event in read(path).events] == [1]
+
+
+def test_an_empty_name_is_no_name(tmp_path):
+    row = bill(ResourceId="", SubAccountId="", RegionId="", SkuId="S")
+    (event,) = read(write_ndjson(tmp_path / "a.ndjson", [row])).events
+    assert (event.resource_id, event.sub_account_id, event.region_id) == (None, None, None)
+    assert event.sku_id == "S"

@@ -78,3 +78,8 @@ def test_a_line_that_is_no_object_is_set_aside(tmp_path):
     path = tmp_path / "a.ndjson"
     path.write_text(json.dumps(sample()) + "\n[1]\n3\n")
     assert len(read(path).rejected) == 2
+
+
+def test_an_empty_name_is_no_name(tmp_path):
+    event = one(tmp_path, resource_id="", region_id="", pod="").event
+    assert (event.resource_id, event.region_id, event.pod) == (None, None, "")
