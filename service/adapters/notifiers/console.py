@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 import msgspec
 from rich.console import Console as Terminal
-from rich.console import Group
+from rich.console import ConsoleOptions, Group, RenderResult
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
@@ -67,12 +67,12 @@ def shown(notice: Notice) -> Panel | Padding:
     if notice.action == "thread":
         return Padding(Text.assemble(("↳ ", "dim"), _beneath(notice)), (0, 0, 0, 4))
     said = words(notice.incident)
-    parts: list[Text | Table | Group] = [Text(said.lead, style="bold")]
+    parts: list[Text | Table | Group | _Drawn] = [Text(said.lead, style="bold")]
     if said.status:
         parts.append(Text(said.status, style="italic dim"))
     parts += [Text(), _fields(said)]
     if notice.chart is not None:
-        parts += [Text(), _chart(notice.chart)]
+        parts += [Text(), _Drawn(notice.chart)]
     if said.drivers:
         parts += [Text(), _drivers(said)]
     parts += [Text(), Text(" · ".join(footer(notice)), style="dim")]
@@ -125,9 +125,20 @@ def _drivers(said: Words) -> Group:
     return Group(*lines)
 
 
-def _chart(chart: Chart) -> Group:
+class _Drawn:
+    """A chart that is as wide as the place it is given, and no wider than CHART_WIDTH."""
+
+    def __init__(self, chart: Chart) -> None:
+        self._chart = chart
+
+    def __rich_console__(self, _: Terminal, options: ConsoleOptions) -> RenderResult:
+        room = options.max_width - len("expected ")
+        yield _chart(self._chart, min(max(room, 1), CHART_WIDTH))
+
+
+def _chart(chart: Chart, width: int) -> Group:
     """Draw actual over expected as two rows of bars of one scale; odd periods are red."""
-    columns = _columns(len(chart.starts))
+    columns = _columns(len(chart.starts), width)
     known = [v for v in (*chart.actual, *chart.expected) if v is not None]
     top = max(known, default=0.0)
     actual = Text.assemble(("actual   ", "dim"))
@@ -142,9 +153,9 @@ def _chart(chart: Chart) -> Group:
     return Group(actual, expected)
 
 
-def _columns(periods: int) -> list[range]:
-    """Share the periods out among at most 72 columns."""
-    size = max(math.ceil(periods / CHART_WIDTH), 1)
+def _columns(periods: int, width: int) -> list[range]:
+    """Share the periods out among at most `width` columns."""
+    size = max(math.ceil(periods / width), 1)
     return [range(at, min(at + size, periods)) for at in range(0, periods, size)]
 
 

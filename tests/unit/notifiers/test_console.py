@@ -54,6 +54,15 @@ def test_a_long_chart_is_made_narrower():
     assert max(map(len, drawn(make_notice(chart=chart)).splitlines())) <= WIDTH
 
 
+@pytest.mark.parametrize("width", [30, 40, 60, 80])
+def test_on_a_narrow_terminal_each_row_of_the_chart_is_one_line(width):
+    lines = drawn(make_notice(), width).splitlines()
+    assert max(map(len, lines)) <= width
+    (actual,) = (at for at, line in enumerate(lines) if "actual  " in line)
+    assert "expected " in lines[actual + 1]
+    assert lines[actual].count("█") + lines[actual].count("▁") > 0
+
+
 @given(st.text(max_size=200))
 def test_no_text_that_came_with_a_row_controls_the_terminal(text):
     incident = make_incident(
