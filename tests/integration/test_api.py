@@ -366,6 +366,13 @@ def test_nothing_outside_its_folder_is_served(api, target):
     assert raw_get(api, target).status == 404
 
 
+@pytest.mark.parametrize("path", ["/", "/livez", "/v1/status", "/metrics", "/static/page.css"])
+def test_a_head_is_that_of_the_page_without_its_body(api, path):
+    head, page = api.head(path), api.get(path)
+    assert (head.status_code, head.content) == (page.status_code, b"")
+    assert head.headers["content-type"] == page.headers["content-type"]
+
+
 def test_what_may_only_be_read_cannot_be_written(api):
     answer = api.post("/v1/incidents", json={})
     assert answer.status_code == 405

@@ -30,6 +30,8 @@ class Edge:
             return
         began = time.perf_counter()
         status = 500
+        # Asked for the head of a page, a route answers the page; the server sends no body.
+        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
         async def send_on(message: Message) -> None:
             nonlocal status
@@ -38,15 +40,17 @@ class Edge:
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
+            elif scope["method"] == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
         app = self._app if self._may_ask(Headers(scope=scope)) else _wrong_host
         try:
-            await app(scope, receive, send_on)
+            await app(inner, receive, send_on)
         finally:
             # The route's pattern, never the path: strangers choose paths, we choose routes.
             # A mounted folder has no route, but becomes the root of what is beneath it.
-            route = getattr(scope.get("route"), "path", scope.get("root_path") or NO_ROUTE)
+            route = getattr(inner.get("route"), "path", inner.get("root_path") or NO_ROUTE)
             self._metrics.api_requests.labels(route, str(status)).inc()
             self._metrics.api_seconds.labels(route).observe(time.perf_counter() - began)
 
