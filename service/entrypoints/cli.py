@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from service.config import ConfigError, Settings, load
+from service.core.incidents import Severity
 from service.core.ports import StoreUnavailableError
 from service.entrypoints.stopping import Interrupted
 
@@ -72,6 +74,9 @@ def _one_line_errors() -> Iterator[None]:
 @contextmanager
 def _bar() -> Iterator[Callable[[str, int, int], None]]:
     """Show progress on a terminal; say nothing when piped."""
+    if not _err.is_terminal:
+        yield _silent
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Bar(*columns, TimeElapsedColumn(), console=_err, transient=True) as bar:
         task = bar.add_task("starting", total=None)
@@ -79,10 +84,26 @@ def _bar() -> Iterator[Callable[[str, int, int], None]]:
         def show(phase: str, done: int, total: int) -> None:
             bar.update(task, description=phase, completed=done, total=total or None)
 
-        yield show if _err.is_terminal else _silent
+        yield show
 
 
 def _silent(_phase: str, _done: int, _total: int) -> None:
+    pass
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        say(f"spendwatch {version('spendwatch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Say which it is."),
+    ] = False,
+) -> None:
     pass
 
 
@@ -211,7 +232,7 @@ def route_test(
     service: Annotated[str, typer.Option("--service")] = "",
     region: Annotated[str, typer.Option("--region")] = "",
     kind: Annotated[str, typer.Option("--kind")] = "spike",
-    severity: Annotated[str, typer.Option("--severity")] = "medium",
+    severity: Annotated[Severity, typer.Option("--severity")] = "medium",
 ) -> None:
     """Say who would hear about a resource, and why."""
     from service.bootstrap import build_owners, build_router  # noqa: PLC0415
@@ -236,7 +257,7 @@ def route_test(
         say(f"owner: {owner.name} ({owner.source})")
         for destination, target in build_router(settings).destinations(labels).items():
             floor = f", once it has cost {target.min_impact}" if target.min_impact else ""
-            say(f"{destination}: receiver {target.receiver}, by {target.why}{floor}")
+            say(f"{destination.rstrip(':')}: receiver {target.receiver}, by {target.why}{floor}")
 
 
 def main() -> None:
