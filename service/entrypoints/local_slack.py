@@ -15,11 +15,15 @@ from urllib.parse import parse_qsl
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.entrypoints.api.problems import SECURITY_HEADERS
 from service.entrypoints.api.serve import serve as api_serve
 from service.entrypoints.local_slack_page import page
 from service.entrypoints.local_slack_workspace import Args, Fault, SlackError, Workspace
+from service.web.page import STATIC
 
 
 def build_app(
@@ -38,29 +42,44 @@ def build_app(
     slack.faults.extend(faults)
     slack.rate_limit = rate_limit
 
+    # A page of a stranger could point a name of its own at this machine.
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+
     @app.post("/api/upload/{file_id}")
     async def upload(file_id: str, request: Request) -> Response:
+        if file_id not in slack.files:
+            return Response(status_code=404)
         slack.files[file_id].content = await request.body()
         return Response("OK - uploaded")
 
     @app.post("/api/{method}")
     async def call(method: str, request: Request) -> Response:
-        return await _answer(slack, method, request)
+        try:
+            return await _answer(slack, method, request)
+        except SlackError as error:
+            return JSONResponse({"ok": False, "error": str(error)})
 
     @app.get("/files/{file_id}")
     async def picture(file_id: str) -> Response:
         file = slack.files.get(file_id)
-        return Response(file.content, media_type="image/png") if file else Response(status_code=404)
+        if file is None:
+            return Response(status_code=404)
+        return Response(file.content, headers=SECURITY_HEADERS, media_type="image/png")
 
     @app.get("/")
     async def channel_page(channel: str = "") -> HTMLResponse:
-        return HTMLResponse(page(slack, channel))
+        return HTMLResponse(page(slack, channel), headers=SECURITY_HEADERS)
+
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     return app
 
 
 async def _answer(slack: Workspace, method: str, request: Request) -> Response:
-    args = _args(await request.body(), request.headers.get("content-type", ""))
+    try:
+        args = _args(await request.body(), request.headers.get("content-type", ""))
+    except (ValueError, RecursionError):
+        raise SlackError("invalid_arguments") from None
     slack.calls.append((method, args))
     fault = slack.next_fault(method)
     if fault.dropped:
@@ -75,8 +94,9 @@ async def _answer(slack: Workspace, method: str, request: Request) -> Response:
     try:
         slack.check_token(request.headers.get("authorization", ""))
         data = slack.call(method, args, fault.error)
-    except SlackError as error:
-        return JSONResponse({"ok": False, "error": str(error)})
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        # Slack checks the type of each argument before anything else, and says no more than this.
+        raise SlackError("invalid_arguments") from None
     if "upload_url" in data:
         data["upload_url"] = f"{request.base_url}api/{data['upload_url']}"
     await asyncio.sleep(fault.slow_seconds)
@@ -91,12 +111,19 @@ def _too_fast(seconds: int | None) -> Response:
 
 
 def _args(body: bytes, content_type: str) -> Args:
-    """Read arguments as JSON or as a form, whose structured values are JSON again."""
+    """Read arguments as JSON or as a form, whose structured values are JSON again.
+
+    ValueError for anything else, and for text that cannot be sent back.
+    """
     if content_type.startswith("application/json"):
         args: Args = json.loads(body or b"{}")
-        return args
-    form = dict(parse_qsl(body.decode()))
-    return {k: json.loads(v) if v[:1] in ("[", "{") else v for k, v in form.items()}
+    else:
+        form = dict(parse_qsl(body.decode()))
+        args = {k: json.loads(v) if v[:1] in ("[", "{") else v for k, v in form.items()}
+    if not isinstance(args, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - of all that is wrong with a body, one error
+    json.dumps(args, ensure_ascii=False, allow_nan=False).encode()
+    return args
 
 
 async def _drop(request: Request) -> Response:

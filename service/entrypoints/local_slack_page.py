@@ -53,7 +53,10 @@ def _marked(parts: Mapping[str, str | None]) -> Markup:
     if parts["bold"] is not None:
         return Markup("<b>{}</b>").format(mrkdwn(parts["bold"]))
     if parts["at"] is not None:
-        at = datetime.fromtimestamp(int(parts["at"]), UTC)
+        try:
+            at = datetime.fromtimestamp(int(parts["at"]), UTC)
+        except (OverflowError, ValueError, OSError):
+            return _plain(parts["fallback"] or "")
         return escape(f"{at:%b} {at.day}, {at.year} {at:%H:%M}")
     return Markup('<span class="mention">{}</span>').format(parts["token"])
 
