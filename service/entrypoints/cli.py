@@ -1,11 +1,12 @@
 """The console script `spendwatch`."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 import typer
 from rich.console import Console
@@ -56,6 +57,13 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
+def _leave(code: int) -> NoReturn:
+    """End now: all is closed, and the interpreter would look through all of it for seconds."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
     try:
@@ -68,7 +76,7 @@ def _one_line_errors() -> Iterator[None]:
         raise typer.Exit(FAILED) from None
     except Interrupted as stopped:
         complain("spendwatch: interrupted")
-        raise typer.Exit(stopped.exit_code) from None
+        _leave(stopped.exit_code)
 
 
 @contextmanager
@@ -173,6 +181,7 @@ def run(config: Annotated[Path, typer.Option("--config", "-c", help="A TOML file
 
     with _one_line_errors():
         Service(load(config), say).run()
+        _leave(0)
 
 
 @app.command(epilog="Example: spendwatch api --config spendwatch.toml")
