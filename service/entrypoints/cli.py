@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
@@ -59,8 +59,9 @@ def printable(text: str) -> str:
 
 def _leave(code: int) -> NoReturn:
     """End now: all is closed, and the interpreter would look through all of it for seconds."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # whoever read it has gone
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 
