@@ -1,9 +1,14 @@
 """Fixtures that several kinds of tests share."""
 
 import pytest
+from hypothesis import settings
 
 from service.adapters.embedded_store import EmbeddedStore
 from service.adapters.redis_store import RedisStore
+
+# How long an example takes is the machine's affair: no test may fail by the clock.
+settings.register_profile("untimed", settings.default, deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

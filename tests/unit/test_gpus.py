@@ -104,7 +104,7 @@ def test_an_unknown_gpu_hour_has_no_summary():
     assert summed(stretch(0, 1), step=5) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_order_and_repetition_change_nothing(data):
     readings = st.tuples(
@@ -295,7 +295,7 @@ def test_how_arrivals_are_cut_into_batches_does_not_matter():
     assert in_batches == one_by_one
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_whatever_comes_in_what_comes_out_is_whole(data):
     spells = st.tuples(
