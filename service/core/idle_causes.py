@@ -48,7 +48,7 @@ class Neighbours:
         pod = gpu.latest.pod
         host = [mate for mate in self.of(gpu.host) if mate.key != gpu.key and not mate.key[1]]
         if pod:
-            mates = [mate for mate in self._jobs[_job(gpu)] if mate.key != gpu.key]
+            mates = [mate for mate in self._jobs.get(_job(gpu), []) if mate.key != gpu.key]
             alone = all(mate.latest.pod != pod for mate in mates)
         elif any(mate.pods for mate in host):
             return 0

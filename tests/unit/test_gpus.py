@@ -452,6 +452,15 @@ def test_mig_instances_share_the_price_of_their_gpu():
     assert verdict.saves_per_hour == 0
 
 
+def test_a_whole_gpu_in_a_pod_is_judged_while_its_mig_instances_are_seen():
+    whole = finished(6, pod="train-0")
+    part = stretch(0, 9, engine_active=0.5, gpu_instance_id=1, utilization=None)
+    assert not any("GPU-0" in verdict.gpus for verdict in told(whole + part))
+    part = stretch(0, 3.2, engine_active=0.5, gpu_instance_id=1, utilization=None)
+    verdict = told(whole + part)[-1]
+    assert verdict.gpus == ("GPU-0",)
+
+
 def test_costs_of_what_is_no_gpu_are_not_kept():
     gpus = idle_gpus()
     gpus.observe_cost(HourCost("i-cpu", at(), Decimal(1), instance_type="m5.large"))
