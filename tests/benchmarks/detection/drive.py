@@ -9,10 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from detectors.base import F64
 from detectors.fleet import Fleet
+from detectors.registry import DETECTORS
 
 BASE = 492_000 - 492_000 % 168  # hours since 1970 of hour 0
-KEPT = 2.0  # surprises below this are not kept
+KEPT = 1.5  # surprises below this are not kept
+QUIET = 24  # normal hours after which a stretch is over
 
 
 class Odd(NamedTuple):
@@ -43,11 +46,30 @@ class Run(NamedTuple):
     seconds: float
 
 
-def run(series, settings, tolerated=100.0) -> Run:
-    """Feed all series to one fleet, hour by hour."""
-    final = np.array([s.final for s in series])
-    seen = np.array([s.seen for s in series])
-    present = np.array([s.present for s in series])
+def together(series):
+    """What was billed, what was said first, and what was there at all, as (series, hours).
+
+    After the end of a shorter series nothing is there.
+    """
+    shape = len(series), max(len(s.final) for s in series)
+    final, seen, present = np.zeros(shape), np.zeros(shape), np.zeros(shape, bool)
+    for row, own in enumerate(series):
+        hours = len(own.final)
+        final[row, :hours], seen[row, :hours] = own.final, own.seen
+        present[row, :hours] = own.present
+    return final, seen, present
+
+
+def default_thresholds(tolerated=100.0) -> dict:
+    """The threshold of each default detector at a tolerated rate per 1,000 resource-months."""
+    fleet = Fleet(1, {name: {} for name in DETECTORS}, tolerated)
+    return {name: fleet.threshold(name) for name in fleet.detectors}
+
+
+def run(series, settings=None, tolerated=100.0) -> Run:
+    """Feed all series to one fleet, hour by hour; the default detectors unless told otherwise."""
+    settings = {name: {} for name in DETECTORS} if settings is None else settings
+    final, seen, present = together(series)
     restated = (final != seen) & present
     rows = np.arange(len(series))
     hours = final.shape[1]
@@ -94,16 +116,33 @@ def run(series, settings, tolerated=100.0) -> Run:
     return Run(odd, thresholds, points, time.perf_counter() - begun)
 
 
-def findings(ran, more=0.0) -> list[Found]:
+def findings(ran, thresholds=None, more=0.0, quiet=QUIET) -> list[Found]:
     """Group odd points into findings; `more` is added to every threshold."""
     found = []
     for name, points in ran.odd.items():
+        threshold = (thresholds or ran.thresholds)[name] + more
         last: dict[int, int] = {}
         for point in points:
-            if point.surprise < ran.thresholds[name] + more:
+            if point.surprise < threshold:
                 continue
             before = last.get(point.row)
-            if before is None or point.hour > before + 24:
+            if before is None or point.hour > before + quiet:
                 found.append(Found(point.row, point.arrived, point.since, name))
             last[point.row] = point.hour if before is None else max(before, point.hour)
     return found
+
+
+def excess(ran, series, thresholds=None) -> F64:
+    """By how much the oddest word that arrived after each hour passed its detector's threshold.
+
+    As (series, hours); minus infinity where nothing odd was said, and after the end of a series.
+    """
+    ends = [len(own.final) for own in series]
+    out = np.full((len(ends), max(ends)), -np.inf)
+    for name, points in ran.odd.items():
+        threshold = (thresholds or ran.thresholds)[name]
+        for point in points:
+            if point.arrived <= ends[point.row]:
+                at = point.row, point.arrived - 1
+                out[at] = max(out[at], point.surprise - threshold)
+    return out

@@ -2,9 +2,7 @@
 
 Each family stands for a way that cloud spend really behaves; none is fitted to data. A series is
 what the provider finally bills (`final`), what it says first (`seen`), whether a row exists at all
-(`present`), and one fault or none. Faults: a spike of 1 to 4 h at 1 to 5 times the RMS of the
-hourly cost, a shift of 7 to 21 days at 0.25 to 1.5 RMS, a creep that rises over 7 to 21 days to 0.3
-to 1.5 RMS and then stays for 3 days.
+(`present`), and one fault or none (`faults`).
 """
 
 from typing import NamedTuple
@@ -13,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from tests.benchmarks.detection.faults import Fault, inject
+
 DAYS = 120
 HOURS = 24 * DAYS
-FAULT_DAYS = 42, 106
-KINDS = "spike", "shift", "creep"
+FAULT_WINDOW = 42 * 24, 106 * 24
 HOUR = np.arange(HOURS) % 24
 DAY = np.arange(HOURS) // 24
 WEEKEND = (DAY + 6) % 7 >= 5  # day 0 is a Sunday
@@ -25,17 +24,12 @@ F64 = NDArray[np.float64]
 Generator = np.random.Generator
 
 
-class Fault(NamedTuple):
-    """An injected fault: hours `start` to `end`, and its size in RMS of the hourly cost."""
-
-    kind: str
-    start: int
-    end: int
-    size: float
-
-
 class Series(NamedTuple):
-    """One series; arrays of one number an hour."""
+    """One series; arrays of one number an hour.
+
+    `excused` marks hours of a real series in which something real is known to be odd: what is found
+    there is not judged.
+    """
 
     family: str
     final: F64
@@ -43,6 +37,7 @@ class Series(NamedTuple):
     present: NDArray[np.bool_]
     fault: Fault | None
     added: F64
+    excused: NDArray[np.bool_] | None = None
 
 
 def _noise(r: Generator, phi: float, sigma: float) -> F64:
@@ -225,23 +220,6 @@ SMOOTH = frozenset({"steady", "web", "storage", "autoscaled", "month_end", "grow
 OFF_WITHOUT_ROWS = frozenset({"office", "gpu", "gpu_partial", "campaign", "sparse", "weekly"})
 
 
-def _fault(r: Generator, rms: float) -> tuple[Fault, F64]:
-    kind = str(r.choice(KINDS))
-    start = int(r.integers(FAULT_DAYS[0] * 24, FAULT_DAYS[1] * 24))
-    added = np.zeros(HOURS)
-    if kind == "spike":
-        size, end = r.uniform(1, 5), start + int(r.integers(1, 5))
-        added[start:end] = size * rms
-    elif kind == "shift":
-        size, end = r.uniform(0.25, 1.5), min(HOURS, start + int(r.uniform(7, 21) * 24))
-        added[start:end] = size * rms
-    else:
-        size, rise = r.uniform(0.3, 1.5), int(r.uniform(7, 21) * 24)
-        end = min(HOURS, start + rise + 72)
-        added[start:end] = size * rms * np.minimum(1, np.arange(end - start) / rise)
-    return Fault(kind, start, end, float(size)), added
-
-
 def series(r: Generator, families: dict) -> Series:
     """One series of a random family."""
     build = list(families)[r.choice(len(families), p=list(families.values()))]
@@ -254,7 +232,7 @@ def series(r: Generator, families: dict) -> Series:
         x[holiday * 24 : (holiday + 1) * 24] *= 0.5
     added, fault = np.zeros(HOURS), None
     if r.random() < 0.5:
-        fault, added = _fault(r, float(np.sqrt(np.mean(x**2))))
+        fault, added = inject(r, x, FAULT_WINDOW)
     final = x + added
     seen = final.copy()
     if r.random() < 0.3:

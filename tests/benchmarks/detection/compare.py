@@ -1,0 +1,133 @@
+"""Our default detectors beside peers: over the same series, under the same policy and judge.
+
+A peer's threshold is the lowest with which it raised no more than the asked rate of false findings
+on calibration seeds of the very same families. Ours have their default config and see no
+calibration.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from tests.benchmarks.detection import drive, families, judge, peers, plan
+from tests.benchmarks.detection.faults import KINDS
+from tests.benchmarks.detection.page import table
+
+OURS = "**Spendwatch**"
+HEAD = ("detector", "resource-months", "false per resource-month (90 %)", *KINDS)
+
+
+class Row(NamedTuple):
+    """What one detector did on some series, and a word about it."""
+
+    name: str
+    tallies: list
+    note: str = ""
+
+
+@cache
+def series(name: str, count: int, seed: int):
+    return families.build(count, seed, plan.SETS[name])
+
+
+@cache
+def ours(name: str, count: int, seed: int) -> drive.Run:
+    """What our detectors said of a set of series."""
+    return drive.run(series(name, count, seed))
+
+
+@cache
+def calibration(name: str, count: int, peer: str, *, up_only=True) -> peers.Heard:
+    """What a peer says of calibration series."""
+    return peers.hear(peer, series(name, count, plan.CALIBRATION[name]), up_only=up_only)
+
+
+def peer_row(name: str, peer: str, size: plan.Size) -> Row:
+    """A peer at the threshold that calibration set."""
+    slow = peers.PEERS[peer].slow
+    count, judged = (size.slow, size.slow) if slow else (size.calibration, size.judged)
+    calibrated = calibration(name, count, peer)
+    known = series(name, count, plan.CALIBRATION[name])
+    level = peers.threshold(calibrated, known, plan.ASKED)
+    some = series(name, size.judged, plan.UNSEEN[name])[:judged]
+    found = peers.findings(peers.hear(peer, some), level)
+    note = " (saturated)" if peers.is_saturated(calibrated, level) else ""
+    return Row(peer, judge.each(some, found), note)
+
+
+def rows(name: str, size: plan.Size) -> list[Row]:
+    """Ours, ours by smooth and bursty families, and every peer."""
+    some = series(name, size.judged, plan.UNSEEN[name])
+    tallies = judge.each(some, drive.findings(ours(name, size.judged, plan.UNSEEN[name])))
+    smooth = [own.family in families.SMOOTH for own in some]
+    parts = [
+        Row(OURS, tallies),
+        Row("- on smooth series", [t for t, s in zip(tallies, smooth, strict=True) if s]),
+        Row("- on bursty series", [t for t, s in zip(tallies, smooth, strict=True) if not s]),
+    ]
+    return parts + [peer_row(name, peer, size) for peer in peers.able(slow=size.slow > 0)]
+
+
+def found_of(tally, kind) -> str:
+    """Recall, median and p90 delay, and the share of money spent before."""
+    delays = tally.delays[kind]
+    hit = [delay for delay in delays if delay is not None]
+    if not delays:
+        return "-"
+    if not hit:
+        return f"0.00 of {len(delays)}"
+    middle, late = np.percentile(hit, [50, 90])
+    recall, spent = len(hit) / len(delays), 100 * np.mean(tally.spent[kind])
+    return f"{recall:.2f} of {len(delays)}; {middle:.0f}, {late:.0f} h; {spent:.0f} %"
+
+
+def line(row: Row) -> tuple:
+    """A row as the table has it."""
+    tally = judge.add(row.tallies)
+    low, high = judge.interval(row.tallies)
+    return (
+        row.name + row.note,
+        f"{tally.hours / judge.MONTH:.0f}",
+        f"{tally.rate:.3f} ({low:.3f} to {high:.3f})",
+        *(found_of(tally, kind) for kind in KINDS),
+    )
+
+
+def beaten_by(some: list[Row]) -> list[str]:
+    """In what a peer that keeps to twice the asked rate beats ours."""
+    mine = judge.add(some[0].tallies)
+    lines = []
+    for row in some[3:]:
+        tally = judge.add(row.tallies)
+        if tally.rate > 2 * plan.ASKED:
+            continue
+        for kind in KINDS:
+            if recall(tally, kind) > recall(mine, kind):
+                lines.append(f"{row.name} finds more of kind {kind}")
+            elif recall(tally, kind) > 0 and delay(tally, kind) < delay(mine, kind):
+                lines.append(f"{row.name} finds the {kind}s that it finds sooner in the median")
+    return lines
+
+
+def recall(tally, kind) -> float:
+    delays = tally.delays[kind]
+    return sum(delay is not None for delay in delays) / max(len(delays), 1)
+
+
+def delay(tally, kind) -> float:
+    hit = [delay for delay in tally.delays[kind] if delay is not None]
+    return float(np.median(hit)) if hit else np.inf
+
+
+def section(size: plan.Size) -> str:
+    parts = []
+    for name in plan.QUICK_SETS if size is plan.QUICK else plan.SETS:
+        some = rows(name, size)
+        losses = "; ".join(beaten_by(some)) or "none"
+        parts.append(
+            f"Families `{name}`, seed {plan.UNSEEN[name]}; peers calibrated on seed "
+            f"{plan.CALIBRATION[name]}.\n\n{table(HEAD, [line(row) for row in some])}\n\n"
+            f"Peers that beat ours here: {losses}."
+        )
+    return "\n\n".join(parts)
