@@ -15,7 +15,8 @@ from detectors.idle_gpu import (
     IdleGpu,
     IdleGpuColumns,
 )
-from tests.benchmarks.detection.idle_gpu_scenarios import SCENARIOS, judged
+from tests.benchmarks.detection.idle_gpu_scenarios import SCENARIOS
+from tests.benchmarks.detection.idle_gpu_truth import judged
 
 NAN = math.nan
 START = 490_000

@@ -90,10 +90,11 @@ def each(series, found) -> list[Tally]:
     return [one(own, by_row[row]) for row, own in enumerate(series)]
 
 
-def judge(series, found) -> dict[str, Tally]:
-    """Tallies by family, and of `all`."""
+def judge(series, found, kinds=None) -> dict[str, Tally]:
+    """Tallies by family, and of `all`; upward detectors only unless `kinds` says otherwise."""
+    some = [f for f in found if (f.detector in kinds if kinds else f.detector not in DOWN)]
     families = defaultdict(list)
-    for own, tally in zip(series, each(series, found), strict=True):
+    for own, tally in zip(series, each(series, some), strict=True):
         families[own.family].append(tally)
     tallies = {family: add(some) for family, some in sorted(families.items())}
     return {**tallies, "all": add(list(tallies.values()))}

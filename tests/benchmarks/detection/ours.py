@@ -23,9 +23,9 @@ def main():
     series = families.build(given.series, given.seed, SETS[given.families])
     ran = drive.run(series, tolerated=given.tolerated)
     found = drive.findings(ran)
-    print(judge.table(judge.judge(series, found)))
+    print(judge.table(judge.judge(series, found, set(DETECTORS))))
     for name in DETECTORS:
-        alone = judge.judge(series, [f for f in found if f.detector == name])["all"]
+        alone = judge.judge(series, found, {name})["all"]
         print(f"{name}: {alone.rate:.3f} false per resource-month, {alone.young_rate:.3f} young")
     print(f"{ran.points} points in {ran.seconds:.1f} s with the driver")
 
