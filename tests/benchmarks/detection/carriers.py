@@ -1,7 +1,8 @@
 """Invented faults in real series: what real spend does between faults is not invented.
 
-Carriers are used from six weeks on. The pools of Helios have 31 days each: 120 days are put together
-from stretches of 1 to 7 of their own days, each going on at the weekday where the one before ended.
+Carriers are used from six weeks on. The pools of Helios have 31 days each: 120 days are put
+together from stretches of 1 to 7 of their own days, each going on at the weekday where the one
+before ended.
 False findings are counted on the bare carriers, once, outside of what is labelled odd in them and
 two days after; recall on copies with one fault each.
 """

@@ -10,6 +10,8 @@ from typing import Final
 import numpy as np
 
 from detectors.idle_gpu import IdleGpu
+from tests.benchmarks.detection import plan
+from tests.benchmarks.detection.page import table
 
 GPUS: Final = 150
 DAYS: Final = 120
@@ -65,13 +67,15 @@ def _hour(at: float, gap: float, watched: float, worked: float) -> dict[str, flo
     }
 
 
-def main() -> None:
+def section(_size: plan.Size) -> str:
+    rows = []
     for name, draw in RHYTHMS.items():
         rng = np.random.default_rng(SEED)
         cold, warm = np.mean([told_pauses(draw, rng) for _ in range(GPUS)], axis=0) * 30
-        first, later = cold / COLD_DAYS, warm / (DAYS - COLD_DAYS)
-        print(f"{name:28} first {COLD_DAYS} days {first:5.2f}, after {later:5.2f} per GPU-month")
+        rows.append((name, f"{cold / COLD_DAYS:.2f}", f"{warm / (DAYS - COLD_DAYS):.2f}"))
+    head = ("rhythm", f"told per GPU-month, first {COLD_DAYS} days", "after")
+    return f"{table(head, rows)}\n\n{GPUS} GPUs over {DAYS} days each, seed {SEED}."
 
 
 if __name__ == "__main__":
-    main()
+    print(section(plan.QUICK))

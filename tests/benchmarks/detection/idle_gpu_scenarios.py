@@ -1,9 +1,9 @@
 """Labelled GPU traces, one per trap: what is true of each.
 
-`idle_from` is when the statement "this GPU does nothing" becomes true: when the last work ended; for
-what never worked, after half an hour of start-up; where it pauses by habit, when the next piece of
-work failed to come; where samples are missing, later by as much. A trace without truths must stay
-silent.
+`idle_from` is when the statement "this GPU does nothing" becomes true: when the last work ended;
+for what never worked, after half an hour of start-up; where it pauses by habit, when the next piece
+of work failed to come; where samples are missing, later by as much. A trace without truths must
+stay silent.
 """
 
 from collections.abc import Callable

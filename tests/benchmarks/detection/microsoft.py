@@ -23,7 +23,7 @@ MONTH = 720
 
 
 class Told(NamedTuple):
-    """Share of events found, false findings per series-month, share of other hours with a finding."""
+    """Share of events found, false findings per series-month, share of other hours that are odd."""
 
     recall: float
     rate: float

@@ -1,4 +1,4 @@
-"""A score like NAB's on its 13 labelled series at hourly grain, thresholds never fitted on the same.
+"""A score like NAB's on its 13 labelled series at hourly grain.
 
 The scoring function of NAB (A. Lavin and S. Ahmad, *Evaluating Real-Time Anomaly Detection
 Algorithms: the Numenta Anomaly Benchmark*, ICMLA 2015): in each labelled window the first detection

@@ -22,7 +22,7 @@ WEEKS = 5
 
 
 class Peer(NamedTuple):
-    """`nightly` peers say what they found when the UTC day is over; `slow` ones see fewer series."""
+    """`nightly` peers speak when the UTC day is over; `slow` ones see fewer series."""
 
     scores: Callable[[F64], F64]
     nightly: bool = False
