@@ -47,14 +47,16 @@ contract: setup ## tests that run over every plugin
 	$(BIN)/pytest -q tests/contract
 
 integration: setup ## real servers on loopback, the real browser, the real commands
-	$(BIN)/pytest -q tests/integration tests/e2e
+	$(BIN)/pytest -q tests/integration tests/e2e tests/benchmarks
 
-bench-detection: setup ## detection figures, against named peers, into tests/benchmarks/detection
-	$(BIN)/python -m tests.benchmarks.detection
+bench-detection: setup ## detection figures beside named peers, into docs/detection.md (QUICK=1: printed only)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	$(BIN)/python -m tests.benchmarks.detection $(if $(QUICK),--quick)
 
 lock: ## write the lock files anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o requirements.lock
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -q -c requirements.lock -o requirements-dev.lock
+	uv pip compile pyproject.toml --extra bench --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -q -c requirements-dev.lock -o requirements-bench.lock
 
 clean: ## remove what was made
 	rm -rf .venv build var *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
