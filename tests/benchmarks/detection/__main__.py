@@ -24,6 +24,7 @@ from tests.benchmarks.detection import (
     compare,
     idle_gpu_rhythms,
     idle_gpu_truth,
+    less,
     microsoft,
     nab,
     plan,
@@ -35,6 +36,7 @@ from tests.benchmarks.detection.page import PAGE, put
 SECTIONS: Final[Mapping[str, Callable[[plan.Size], str]]] = {
     "compare": compare.section,
     "rates": rates.section,
+    "less": less.section,
     "carriers": carriers.section,
     "microsoft": microsoft.section,
     "nab": nab.section,

@@ -88,11 +88,11 @@ def tallied(carriers: Carriers, found) -> list:
     return bare + [judge.Tally(0, 0, 0, 0, 0, tally.delays, tally.spent) for tally in faulty]
 
 
-def threshold(name: str, size: plan.Size, asked: float, *, up_only=True) -> float:
+def threshold(name: str, size: plan.Size, asked: float, direction="more") -> float:
     """A peer's threshold from the calibration seeds of all families together."""
     count = size.slow if peers.PEERS[name].slow else size.calibration
     known = [invented(kind, count, plan.CALIBRATION[kind]) for kind in plan.SETS]
-    said = [calibration(kind, count, name, up_only=up_only).scores for kind in plan.SETS]
+    said = [calibration(kind, count, name, direction).scores for kind in plan.SETS]
     heard = peers.Heard(name, np.concatenate(said), peers.PEERS[name].nightly)
     return peers.threshold(heard, [one for some in known for one in some], asked)
 

@@ -38,9 +38,9 @@ def ours(name: str, count: int, seed: int) -> drive.Run:
 
 
 @cache
-def calibration(name: str, count: int, peer: str, *, up_only=True) -> peers.Heard:
+def calibration(name: str, count: int, peer: str, direction="more") -> peers.Heard:
     """What a peer says of calibration series."""
-    return peers.hear(peer, series(name, count, plan.CALIBRATION[name]), up_only=up_only)
+    return peers.hear(peer, series(name, count, plan.CALIBRATION[name]), direction)
 
 
 def peer_row(name: str, peer: str, size: plan.Size) -> Row:
@@ -82,7 +82,7 @@ def found_of(tally, kind) -> str:
     return f"{recall:.2f} of {len(delays)}; {middle:.0f}, {late:.0f} h; {spent:.0f} %"
 
 
-def line(row: Row) -> tuple:
+def line(row: Row, kinds=KINDS) -> tuple:
     """A row as the table has it."""
     tally = judge.add(row.tallies)
     low, high = judge.interval(row.tallies)
@@ -90,7 +90,7 @@ def line(row: Row) -> tuple:
         row.name + row.note,
         f"{tally.hours / judge.MONTH:.0f}",
         f"{tally.rate:.3f} ({low:.3f} to {high:.3f})",
-        *(found_of(tally, kind) for kind in KINDS),
+        *(found_of(tally, kind) for kind in kinds),
     )
 
 

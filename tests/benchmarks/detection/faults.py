@@ -1,7 +1,8 @@
 """Faults that are put into a series: what went wrong, when, and the money it added.
 
 A spike of 1 to 4 h at 1 to 5 times the RMS of the hourly cost, a shift of 7 to 21 days at 0.25 to
-1.5 RMS, a creep that rises over 7 to 21 days to 0.3 to 1.5 RMS and then stays for 3 days.
+1.5 RMS, a creep that rises over 7 to 21 days to 0.3 to 1.5 RMS and then stays for 3 days. Less: all
+spend gone, or 30 to 80 % of it dropped, for 7 to 21 days.
 """
 
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 KINDS = "spike", "shift", "creep"
+LESS = "gone", "drop"
 
 
 class Fault(NamedTuple):
@@ -37,3 +39,13 @@ def inject(r, cost, window):
         end = min(hours, start + rise + 72)
         added[start:end] = size * rms * np.minimum(1, np.arange(end - start) / rise)
     return Fault(kind, start, end, float(size)), added
+
+
+def inject_less(r, hours, window):
+    """Draw a fault of less spend; return it and the share of each hour's cost that is left."""
+    kind = str(r.choice(LESS))
+    start = int(r.integers(*window))
+    end = min(hours, start + int(r.uniform(7, 21) * 24))
+    left = np.ones(hours)
+    left[start:end] = 0.0 if kind == "gone" else r.uniform(0.2, 0.7)
+    return Fault(kind, start, end, float(1 - left[start])), left

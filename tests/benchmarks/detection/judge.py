@@ -1,10 +1,9 @@
 """Judges findings: recall and delay of faults, and false findings per resource-month.
 
 A fault is found by a finding that was raised after it began and at the latest an hour after its end
-(four for a spike), and whose stretch begins no more than 6 h before it; a finding of less spend
-finds none of them. Every other finding outside of start to end + 48 h is false, whatever its
-detector, but one within 24 h of a false one counts with it. The first 35 days are counted on their
-own, from day 3.
+(four for a spike), and whose stretch begins no more than 6 h before it, in the direction of the
+fault. Every other finding outside of start to end + 48 h is false, whatever its detector, but one
+within 24 h of a false one counts with it. The first 35 days are counted on their own, from day 3.
 """
 
 from collections import defaultdict
@@ -48,8 +47,8 @@ def one(series, found) -> Tally:
     if series.fault:
         kind, begin, end, _ = series.fault
         latest = end + (4 if kind == "spike" else 1)
-        up = [f for f in found if f.detector not in DOWN]
-        hits = [f.arrived for f in up if begin < f.arrived <= latest and f.since >= begin - 6]
+        fits = [f for f in found if (f.detector in DOWN) == (kind in DOWN)]
+        hits = [f.arrived for f in fits if begin < f.arrived <= latest and f.since >= begin - 6]
         delays[kind].append(hits[0] - begin if hits else None)
         until = hits[0] if hits else end
         spent[kind].append(series.added[begin:until].sum() / series.added[begin:end].sum())

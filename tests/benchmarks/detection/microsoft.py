@@ -72,8 +72,8 @@ def odd_hours(size: plan.Size):
     thresholds = [drive.default_thresholds(1000 * rate) for rate in RATES]
     yield OURS, [drive.excess(ran, series, some) >= 0 for some in thresholds]
     for name in peers.able(slow=size.slow > 0):
-        scores = np.nan_to_num(peers.hear(name, series, up_only=False).scores)
-        levels = [carriers.threshold(name, size, rate, up_only=False) for rate in RATES]
+        scores = np.nan_to_num(peers.hear(name, series, "both").scores)
+        levels = [carriers.threshold(name, size, rate, "both") for rate in RATES]
         yield name, [scores >= level for level in levels]
 
 

@@ -115,9 +115,9 @@ def detectors(size: plan.Size):
     ran = drive.run(series)
     yield OURS, drive.excess(ran, series), 0.0
     for name in peers.able(slow=size.slow > 0):
-        heard = peers.hear(name, series, up_only=False)
+        heard = peers.hear(name, series, "both")
         scores = np.where(np.isnan(heard.scores), -np.inf, heard.scores)
-        yield name, scores, carriers.threshold(name, size, plan.ASKED, up_only=False)
+        yield name, scores, carriers.threshold(name, size, plan.ASKED, "both")
 
 
 def section(size: plan.Size) -> str:

@@ -75,19 +75,22 @@ PEERS: Final[Mapping[str, Peer]] = {
 
 
 class Heard(NamedTuple):
-    """What one peer said of some series, each point once as it arrived."""
+    """What one peer said of some series, each point once as it arrived; `name` is a detector's."""
 
     name: str
     scores: F64
     nightly: bool
 
 
-def hear(name: str, series, *, up_only=True) -> Heard:
-    """Let a peer score series; with `up_only`, what is below the usual says nothing."""
+TURNED: Final = {"more": lambda x: x, "less": np.negative, "both": np.abs}
+
+
+def hear(name: str, series, direction="more") -> Heard:
+    """Let a peer score series; it speaks of `more` than usual, of `less`, or of `both`."""
     peer = PEERS[name]
     _, seen, present = drive.together(series)
-    scores = peer.scores(np.where(present, seen, np.nan))
-    return Heard(name, scores if up_only else np.abs(scores), peer.nightly)
+    scores = TURNED[direction](peer.scores(np.where(present, seen, np.nan)))
+    return Heard("drop" if direction == "less" else name, scores, peer.nightly)
 
 
 def findings(heard: Heard, threshold: float, quiet=drive.QUIET) -> list[drive.Found]:
