@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tests.benchmarks.detection import drive, judge, peers, plan, real
-from tests.benchmarks.detection.compare import HEAD, OURS, Row, calibration, line
+from tests.benchmarks.detection.compare import HEAD, OURS, Row, calibration, line, losses
 from tests.benchmarks.detection.compare import series as invented
 from tests.benchmarks.detection.families import Series
 from tests.benchmarks.detection.faults import inject
@@ -112,6 +112,7 @@ def section(size: plan.Size) -> str:
     used = {source: sum(own.family == source for own in carriers.bare) for source in SOURCES}
     return (
         f"{table(HEAD, [line(row) for row in rows])}\n\n"
+        f"{losses(rows[0], rows[1 + len(SOURCES) :])}\n\n"
         f"Carriers used: {', '.join(f'{count} of {name}' for name, count in used.items())}. "
         f"Too short, under six weeks: {len(carriers.short)} ({', '.join(carriers.short)}). "
         f"Seed {plan.CARRIERS}, {size.draws} copies with a fault of each carrier."

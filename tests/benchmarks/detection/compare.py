@@ -5,6 +5,7 @@ on calibration seeds of the very same families. Ours have their default config a
 calibration.
 """
 
+from collections import defaultdict
 from functools import cache
 from typing import NamedTuple
 
@@ -94,20 +95,23 @@ def line(row: Row, kinds=KINDS) -> tuple:
     )
 
 
-def beaten_by(some: list[Row]) -> list[str]:
-    """In what a peer that keeps to twice the asked rate beats ours."""
-    mine = judge.add(some[0].tallies)
-    lines = []
-    for row in some[3:]:
+def losses(mine: Row, theirs: list[Row], kinds=KINDS) -> str:
+    """Say in what a peer that keeps to twice the asked rate beats ours."""
+    ours, beaten = judge.add(mine.tallies), defaultdict(list)
+    for row in theirs:
         tally = judge.add(row.tallies)
-        if tally.rate > 2 * plan.ASKED:
+        if tally.rate > 2 * plan.ASKED or not any(recall(tally, kind) for kind in kinds):
             continue
-        for kind in KINDS:
-            if recall(tally, kind) > recall(mine, kind):
-                lines.append(f"{row.name} finds more of kind {kind}")
-            elif recall(tally, kind) > 0 and delay(tally, kind) < delay(mine, kind):
-                lines.append(f"{row.name} finds the {kind}s that it finds sooner in the median")
-    return lines
+        if tally.rate < ours.rate:
+            beaten["fewer false findings"].append(row.name)
+        for kind in kinds:
+            if recall(tally, kind) > recall(ours, kind):
+                beaten[f"more faults of kind {kind}"].append(row.name)
+            elif delay(tally, kind) < delay(ours, kind):
+                share = f"{row.name} (finds {100 * recall(tally, kind):.0f} %)"
+                beaten[f"sooner in the median of kind {kind}"].append(share)
+    lines = [f"{what}: {', '.join(names)}" for what, names in beaten.items()]
+    return f"Where a peer beats ours: {'; '.join(lines) or 'nowhere'}."
 
 
 def recall(tally, kind) -> float:
@@ -124,10 +128,9 @@ def section(size: plan.Size) -> str:
     parts = []
     for name in plan.QUICK_SETS if size is plan.QUICK else plan.SETS:
         some = rows(name, size)
-        losses = "; ".join(beaten_by(some)) or "none"
         parts.append(
             f"Families `{name}`, seed {plan.UNSEEN[name]}; peers calibrated on seed "
             f"{plan.CALIBRATION[name]}.\n\n{table(HEAD, [line(row) for row in some])}\n\n"
-            f"Peers that beat ours here: {losses}."
+            f"{losses(some[0], some[3:])}"
         )
     return "\n\n".join(parts)

@@ -7,7 +7,7 @@ the other half rows of 0. Peers are handed zeros for both: without a row they wo
 import numpy as np
 
 from tests.benchmarks.detection import drive, families, judge, peers, plan
-from tests.benchmarks.detection.compare import OURS, Row, line
+from tests.benchmarks.detection.compare import OURS, Row, line, losses
 from tests.benchmarks.detection.faults import LESS, inject_less
 from tests.benchmarks.detection.page import table
 
@@ -68,6 +68,7 @@ def section(size: plan.Size) -> str:
             rows.append(Row(peer, judge.each(some, found)))
         parts.append(
             f"Families `{name}`, seed {plan.UNSEEN[name]}.\n\n"
-            f"{table(HEAD, [line(row, LESS) for row in rows])}"
+            f"{table(HEAD, [line(row, LESS) for row in rows])}\n\n"
+            f"{losses(rows[0], rows[3:], LESS)}"
         )
     return "\n\n".join(parts)

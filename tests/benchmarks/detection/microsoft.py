@@ -79,10 +79,20 @@ def odd_hours(size: plan.Size):
 
 def section(size: plan.Size) -> str:
     head = ("detector", *(f"{rate}/month: recall; false; hours live" for rate in RATES))
-    rows = []
-    for name, by_rate in odd_hours(size):
-        told = [judged(odd) for odd in by_rate]
-        rows.append([name, *(f"{t.recall:.2f}; {t.rate:.2f}; {100 * t.live:.1f} %" for t in told)])
+    told = {name: [judged(odd) for odd in by_rate] for name, by_rate in odd_hours(size)}
+    rows = [
+        [name, *(f"{t.recall:.2f}; {t.rate:.2f}; {100 * t.live:.1f} %" for t in some)]
+        for name, some in told.items()
+    ]
+    lost = [
+        f"{name} at {rate}/month"
+        for name, some in told.items()
+        for rate, theirs, ours in zip(RATES, some, told[OURS], strict=True)
+        if theirs.recall > ours.recall
+    ]
     count = sum(len(events(own.labelled)) for own in real.microsoft())
     months = sum(len(own.values) - WARM for own in real.microsoft()) / MONTH
-    return f"{table(head, rows)}\n\n{count} events in {months:.1f} series-months of 24 series."
+    return (
+        f"{table(head, rows)}\n\nWhat finds more events than ours: {'; '.join(lost) or 'nothing'}."
+        f"\n\n{count} events in {months:.1f} series-months of 24 series."
+    )

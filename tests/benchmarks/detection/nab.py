@@ -124,11 +124,20 @@ def section(size: plan.Size) -> str:
     head = ["detector", *(f"{name}, leave one group out" for name in PROFILES)]
     head += [f"standard, fixed for {plan.ASKED}/month"]
     every = range(len(real.nab()))
-    rows = []
+    told = {}
     for name, scores, level in detectors(size):
-        row = [left_out(scores, profile) for profile in PROFILES.values()]
-        row.append(score(scores, every, level, PROFILES["standard"]))
-        rows.append([name, *(f"{number:.1f}" for number in row)])
+        told[name] = [left_out(scores, profile) for profile in PROFILES.values()]
+        told[name].append(score(scores, every, level, PROFILES["standard"]))
+    rows = [[name, *(f"{number:.1f}" for number in row)] for name, row in told.items()]
+    lost = [
+        f"{name} ({column})"
+        for name, row in told.items()
+        for column, theirs, ours in zip(head[1:], row, told[OURS], strict=True)
+        if theirs > ours
+    ]
     hours = sum(len(own.values) for own in real.nab())
     count = sum(len(scored_windows(own.labelled)) for own in real.nab())
-    return f"{table(head, rows)}\n\n13 series in 3 groups, {hours} hours, {count} windows."
+    return (
+        f"{table(head, rows)}\n\nWhat scores higher than ours: {'; '.join(lost) or 'nothing'}."
+        f"\n\n13 series in 3 groups, {hours} hours, {count} windows."
+    )
