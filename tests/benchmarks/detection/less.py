@@ -22,7 +22,10 @@ def without_more(own: families.Series) -> families.Series:
 
 
 def with_less(r, own: families.Series) -> families.Series:
+    """The series with less spend for a while; unchanged if it would have spent nothing then."""
     fault, left = inject_less(r, len(own.final), families.FAULT_WINDOW)
+    if not own.final[fault.start : fault.end].any():
+        return own
     present = own.present.copy()
     if fault.kind == "gone" and r.random() < 0.5:
         present[fault.start : fault.end] = False

@@ -19,6 +19,7 @@ from tests.benchmarks.detection.peers_river import RIVER, loda, scored
 
 DAY, WEEK = 24, 168
 WEEKS = 5
+TRIED = 80  # thresholds, from the highest score to the lowest in a geometric row
 
 
 class Peer(NamedTuple):
@@ -108,17 +109,27 @@ def findings(heard: Heard, threshold: float, quiet=drive.QUIET) -> list[drive.Fo
 
 
 def threshold(heard: Heard, series, asked: float) -> float:
-    """The lowest threshold at which no more false findings are raised than asked."""
+    """The lowest threshold down to which no more false findings are raised than asked.
+
+    From above: a threshold so low that one stretch goes on for ever would raise few as well.
+    """
+
+    def is_too_low(rank: int) -> bool:
+        found = findings(heard, levels[-rank])
+        return judge.add(judge.each(series, found)).rate > asked
+
     levels = np.unique(heard.scores[heard.scores > 0])
-    if not len(levels):
-        return np.inf
-    levels = np.append(levels[int(0.9 * len(levels)) :], np.nextafter(levels[-1], np.inf))
-    low, high = 0, len(levels) - 1
-    while low < high:
-        middle = (low + high) // 2
-        tally = judge.add(judge.each(series, findings(heard, levels[middle])))
-        low, high = (low, middle) if tally.rate <= asked else (middle + 1, high)
-    return float(levels[low])
+    fits = 0
+    for rank in np.unique(np.geomspace(1, len(levels), TRIED).astype(int)) if len(levels) else ():
+        if is_too_low(rank):
+            break
+        fits = rank
+    else:
+        return float(levels[0]) if fits else np.inf
+    while rank - fits > 1:
+        middle = (fits + rank) // 2
+        fits, rank = (fits, middle) if is_too_low(middle) else (middle, rank)
+    return float(levels[-fits]) if fits else float(np.nextafter(levels[-1], np.inf))
 
 
 def is_saturated(heard: Heard, level: float) -> bool:
