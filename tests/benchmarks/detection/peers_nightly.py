@@ -1,4 +1,4 @@
-"""A batch forecast each night, as many have it today: yesterday is judged in the morning.
+"""A batch forecast each night, as many have it today: a day is judged when it is over.
 
 MSTL of statsforecast with daily and weekly seasons over six weeks, an exponentially smoothed trend,
 and the deviation of its own residuals. Its loess is evaluated once a day and interpolated between,
