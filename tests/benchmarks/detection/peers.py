@@ -19,6 +19,7 @@ from tests.benchmarks.detection.peers_river import RIVER, loda, scored
 
 DAY, WEEK = 24, 168
 WEEKS = 5
+OFTEN = 0.1
 TRIED = 80  # thresholds, from the highest score to the lowest in a geometric row
 
 
@@ -111,14 +112,16 @@ def findings(heard: Heard, threshold: float, quiet=drive.QUIET) -> list[drive.Fo
 def threshold(heard: Heard, series, asked: float) -> float:
     """The lowest threshold down to which no more false findings are raised than asked.
 
-    From above: a threshold so low that one stretch goes on for ever would raise few as well.
+    From above, and never so low that more than OFTEN of all hours are odd: one stretch that goes on
+    for ever is one finding as well.
     """
 
     def is_too_low(rank: int) -> bool:
         found = findings(heard, levels[-rank])
         return judge.add(judge.each(series, found)).rate > asked
 
-    levels = np.unique(heard.scores[heard.scores > 0])
+    said = heard.scores[~np.isnan(heard.scores)]
+    levels = np.unique(said[(said > 0) & (said >= np.quantile(said, 1 - OFTEN))])
     fits = 0
     for rank in np.unique(np.geomspace(1, len(levels), TRIED).astype(int)) if len(levels) else ():
         if is_too_low(rank):

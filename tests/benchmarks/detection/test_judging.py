@@ -122,3 +122,10 @@ def test_peers_of_the_calendar_call_a_doubled_day_odd_and_the_days_before_not(na
     before = np.nanmax(scores[:, :-24], axis=1)
     assert (scores[:, -1] > before / 2).all()
     assert (np.nanmax(scores[:, -24:], axis=1) > before).all()
+
+
+def test_a_threshold_is_never_so_low_that_one_stretch_goes_on_for_ever():
+    scores = np.random.default_rng(2).random((1, HOURS))
+    heard = peers.Heard("peer", scores, nightly=False)
+    level = peers.threshold(heard, [a_series(fault=False)], asked=1e9)
+    assert (scores >= level).mean() == pytest.approx(peers.OFTEN, abs=0.01)
