@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from river.base import AnomalyDetector
 
 from detectors.base import F32, F64, HOUR, I64, Evidence, Scores, money
+from detectors.calendar import Calendar
 from detectors.compiled import grown
 from detectors.history import History
 
@@ -67,13 +68,17 @@ class Column:
         """Judge each point against what was learnt and recorded of its series before its step."""
         count = len(rows)
         surprise, expected, low, high = np.empty((4, count), np.float64)
+        walls = self.history.walls(rows, steps)
         out = Scores(surprise, expected, low, high, np.empty(count, np.int64))
-        self._score(Points(rows, steps, costs), out)
-        return out
+        self._score(Points(rows, walls, costs), out)
+        if walls is steps:
+            return out
+        begun = self.history.steps(rows, out.since)
+        return out._replace(since=np.where(out.since == walls, steps, begun))
 
     def learn(self, rows: I64, steps: I64, costs: F64) -> None:
         """Take in closed points; a row occurs once."""
-        self._learn(Points(rows, steps, costs))
+        self._learn(Points(*self.history.kept(rows, steps, costs)))
 
     def columns(self) -> Mapping[str, NDArray[Any]]:
         """Return the state itself, by name."""
@@ -96,15 +101,18 @@ class One(AnomalyDetector):
     """Scalar form: River's interface over one series.
 
     Takes x = {"step": int, "cost": float}, steps in rising order; a cost of NaN is a step at which
-    nothing arrived.
+    nothing arrived. Steps are of UTC whatever the calendar.
     """
 
     column: ClassVar[type[Column]]
 
-    def __init__(self, step_hours: int = HOUR) -> None:
+    def __init__(self, step_hours: int = HOUR, calendar: Calendar | None = None) -> None:
         self.step_hours = step_hours
-        self._history = History(step_hours)
+        self.calendar = calendar
+        self._history = History(step_hours, None, [] if calendar is None else [calendar])
         self._history.resize(1)
+        if calendar is not None:
+            self._history.follow(ONE, [calendar.name])
         self._column = self.column(self._history)
         self._column.resize(1)
 

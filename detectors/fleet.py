@@ -4,17 +4,18 @@ A fleet has no clock: who drives it says which points changed and which have clo
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import F64, I64, Detector, Scores
+from detectors.calendar import Calendar
 from detectors.history import History
 from detectors.registry import column_of
 
-VERSION: Final = 1
+VERSION: Final = 2
 DAYS_PER_MONTH: Final = 30.4375
 DEFAULT_TOLERATED: Final = 100.0
 # Pooled over calibration series: surprise per power of ten of the rate, and what is given back
@@ -27,7 +28,8 @@ class Fleet:
     """Detectors over a shared history of rows; `detectors` maps names to their settings.
 
     `false_findings_per_1000_resource_months` is what all detectors together may raise on normal
-    series. ValueError for an unknown detector or setting.
+    series. `calendars` are those that series may be told to `follow`. ValueError for an unknown
+    detector or setting.
     """
 
     def __init__(
@@ -35,8 +37,9 @@ class Fleet:
         step_hours: int,
         detectors: Mapping[str, Mapping[str, Any]],
         false_findings_per_1000_resource_months: float = DEFAULT_TOLERATED,
+        calendars: Sequence[Calendar] = (),
     ) -> None:
-        self.history = History(step_hours)
+        self.history = History(step_hours, None, calendars)
         columns = {
             name: column_of(name, self.history, settings) for name, settings in detectors.items()
         }
@@ -63,6 +66,10 @@ class Fleet:
         self.history.resize(rows)
         for detector in self.detectors.values():
             detector.resize(rows)
+
+    def follow(self, rows: I64, names: Sequence[str]) -> None:
+        """Let new series keep to the calendars of these names; the others keep to UTC."""
+        self.history.follow(rows, names)
 
     def record(self, rows: I64, steps: I64, costs: F64) -> None:
         """Write what steps cost now, NaN where a row vanished; any step, in rising order a row."""
@@ -115,6 +122,7 @@ class Fleet:
             for name, part in columns.items():
                 if f"{owner}/{name}" in saved:
                     part[:] = saved[f"{owner}/{name}"]
+        self.history.resume()
 
     def _check(self, saved: Mapping[str, NDArray[Any]]) -> int:
         head = saved.get("version")

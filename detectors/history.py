@@ -1,22 +1,26 @@
 """The last weeks of every series as they stand now: one ring of raw steps a row, and day means.
 
 Restated steps overwrite what was there, so whatever is computed from here is free of what the
-provider took back. A step that nothing arrived for is NaN.
+provider took back. A step that nothing arrived for is NaN. Hourly steps are kept by the clock on
+the wall of each series' calendar (`calendar`), so hours of day, days and weeks are those of people.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import DAY, F32, F64, HOUR, I64
+from detectors.calendar import Calendar, Calendars, only_utc, table_of, to_utc, to_wall, utc
 from detectors.compiled import compiled, fetch, grown
 
 HOURS: Final = 1008
 WEEKS: Final = 6
 DAYS: Final = 126
+PAST: Final = 84  # days of which a mean and the highest step are kept
 NEVER: Final = -(2**62)
+SHARED: Final = {"which", "calendars"}  # what the config says, no state
 OFTEN: Final = 0.15  # share of missing steps from which they mean that a series is off
 LINE: Final = 16  # numbers in a cache line
 AHEAD: Final = 4  # points for which a kernel asks beforehand
@@ -27,8 +31,10 @@ class Rings(NamedTuple):
     """The arrays of a history, as kernels take them. All have one row per series.
 
     `steps` (rows, depth) holds the signed fourth root of each step's cost, `roots` and `means`
-    (rows, days), per UTC day, the mean of these and the mean of the costs. `first` and `last` are
-    the steps ever seen, `absent` is the share of steps lately for which nothing arrived.
+    (rows, days), per day, the mean of these and the mean of the costs; `past` and `peaks` (rows,
+    PAST), per day, their mean again and the highest. `first` and `last` are the steps ever seen,
+    `absent` is the share of steps lately for which nothing arrived. `calendar` is the key of a
+    row's calendar and `which` its place in `calendars`.
     """
 
     steps: F32
@@ -37,16 +43,24 @@ class Rings(NamedTuple):
     first: I64
     last: I64
     absent: F32
+    past: F32
+    peaks: F32
+    calendar: I64
+    which: I64
+    calendars: Calendars
 
 
 class History:
     """Raw costs of the last `depth` steps of each series, shared by all detectors of a fleet.
 
     `step_hours` is 1 or 24; `depth` defaults to six weeks of hours or eighteen weeks of days and
-    must be whole weeks, six at least: kernels look five back and wrap around once.
+    must be whole weeks, six at least: kernels look five back and wrap around once. A series keeps
+    to UTC unless `follow` names one of `calendars` for it.
     """
 
-    def __init__(self, step_hours: int, depth: int | None = None) -> None:
+    def __init__(
+        self, step_hours: int, depth: int | None = None, calendars: Sequence[Calendar] = ()
+    ) -> None:
         if step_hours not in (HOUR, DAY):
             raise ValueError(f"steps of {step_hours} h: only 1 and 24 are known")
         self.step_hours = step_hours
@@ -58,6 +72,10 @@ class History:
             )
         days = self.depth // self.day
         self.rows = 0
+        known = [utc(), *calendars]
+        self._which = {calendar.name: place for place, calendar in enumerate(known)}
+        self._keys = np.array([calendar.key for calendar in known], np.int64)
+        self._has_clocks = step_hours == HOUR and any(one.offsets.any() for one in known)
         self.rings = Rings(
             np.empty((0, self.depth), np.float32),
             np.empty((0, days), np.float32),
@@ -65,6 +83,11 @@ class History:
             np.empty(0, np.int64),
             np.empty(0, np.int64),
             np.empty(0, np.float32),
+            np.empty((0, PAST), np.float32),
+            np.empty((0, PAST), np.float32),
+            np.empty(0, np.int64),
+            np.empty(0, np.int64),
+            table_of(known) if calendars else only_utc(),
         )
 
     def resize(self, rows: int) -> None:
@@ -79,22 +102,65 @@ class History:
             grown(rings.first, have, rows, NEVER),
             grown(rings.last, have, rows, NEVER),
             grown(rings.absent, have, rows, 0.0),
+            grown(rings.past, have, rows, np.nan),
+            grown(rings.peaks, have, rows, np.nan),
+            grown(rings.calendar, have, rows, self._keys[0]),
+            grown(rings.which, have, rows, 0),
+            rings.calendars,
         )
         self.rows = rows
+
+    def follow(self, rows: I64, names: Sequence[str]) -> None:
+        """Let series that have no past yet keep to the calendars of these names from now on."""
+        places = np.array([self._which[name] for name in names], np.int64)
+        self.rings.which[rows] = places
+        self.rings.calendar[rows] = self._keys[places]
+
+    def resume(self) -> None:
+        """Find the calendars of restored rows again; one that is not known any more is UTC."""
+        place_of = {int(key): place for place, key in enumerate(self._keys)}
+        places = [place_of.get(key, 0) for key in self.rings.calendar[: self.rows].tolist()]
+        self.rings.which[: self.rows] = places
+
+    def walls(self, rows: I64, steps: I64) -> I64:
+        """Return steps by the wall clock of each series; days are dates and stay."""
+        if not self._has_clocks:
+            return steps
+        walls = np.empty(len(steps), np.int64)
+        to_wall(self.rings.calendars, self.rings.which[rows], steps, walls)
+        return walls
+
+    def steps(self, rows: I64, walls: I64) -> I64:
+        """Return steps of UTC for those of the wall clock, the first of two that look alike."""
+        if not self._has_clocks:
+            return walls
+        steps = np.empty(len(walls), np.int64)
+        to_utc(self.rings.calendars, self.rings.which[rows], walls, steps)
+        return steps
+
+    def kept(self, rows: I64, steps: I64, costs: F64) -> tuple[I64, I64, F64]:
+        """Return points by the wall clock, without the hours that it shows a second time."""
+        walls = self.walls(rows, steps)
+        if walls is steps:
+            return rows, steps, costs
+        once = self.steps(rows, walls) == steps
+        return rows[once], walls[once], costs[once]
 
     def record(self, rows: I64, steps: I64, costs: F64) -> None:
         """Write what steps cost now, in order; NaN where a row vanished.
 
         Later steps move the series on; older ones within depth overwrite; older ones are let go.
         """
-        _record(self.rings, rows, steps, costs, self.day)
+        _record(self.rings, *self.kept(rows, steps, costs), self.day)
 
     def recorded(self, row: int, first: int, last: int) -> F64:
         """Return the costs of steps `first` to `last`, NaN for gaps and outside of the depth.
 
-        A cost comes back to within three parts in ten million.
+        A cost comes back to within three parts in ten million. Of two hours that the wall clock
+        shows alike, both return what the first cost.
         """
-        wanted = np.arange(first, last + 1)
+        steps = np.arange(first, last + 1)
+        wanted = self.walls(np.full(len(steps), row), steps)
         newest = int(self.rings.last[row])
         known = (wanted <= newest) & (wanted > newest - self.depth)
         known &= wanted >= int(self.rings.first[row])
@@ -103,7 +169,8 @@ class History:
 
     def columns(self) -> Mapping[str, NDArray[Any]]:
         """Return the state itself, by name."""
-        return {name: part[: self.rows] for name, part in self.rings._asdict().items()}
+        rings = self.rings._asdict()
+        return {name: rings[name][: self.rows] for name in rings if name not in SHARED}
 
 
 @compiled
@@ -154,6 +221,7 @@ def _day_means(rings: Rings, row: int, number: int, day: int) -> None:
     known = 0
     total = 0.0
     rooted = 0.0
+    top = -np.inf
     place = begin % depth
     for _ in range(begin, end + 1):
         value = float(rings.steps[row, place])
@@ -162,10 +230,13 @@ def _day_means(rings: Rings, row: int, number: int, day: int) -> None:
             known += 1
             total += power(value)
             rooted += value
+            top = max(top, value)
     slot = number % rings.roots.shape[1]
     over = max(end - begin + 1, 1) if is_off(rings, row) else known
     rings.roots[row, slot] = rooted / over if known > 0 else np.nan
     rings.means[row, slot] = total / over if known > 0 else np.nan
+    rings.past[row, number % PAST] = rings.roots[row, slot]
+    rings.peaks[row, number % PAST] = top if known > 0 else np.nan
 
 
 @compiled
@@ -194,6 +265,9 @@ def _record(rings: Rings, rows: I64, steps: I64, costs: F64, day: int) -> None:
             for number in range(max(last // day + 1, step // day - days), step // day + 1):
                 rings.roots[row, number % days] = np.nan
                 rings.means[row, number % days] = np.nan
+            for number in range(max(last // day + 1, step // day - PAST), step // day + 1):
+                rings.past[row, number % PAST] = np.nan
+                rings.peaks[row, number % PAST] = np.nan
         rings.first[row] = min(rings.first[row], step)
         rings.last[row] = max(rings.last[row], step)
         rings.steps[row, step % depth] = root(costs[i])

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from river import base
 
 from detectors import tail
-from detectors.base import F64, I64, Evidence, Scores, money
-from detectors.column import Column
-from detectors.history import NEVER, History, at, root
+from detectors.base import Evidence, Scores, money
+from detectors.column import Column, Points
+from detectors.history import NEVER, History, at, power, root
 
 PREFIX: Final = "river."
 LEARNT, TOP, USUAL, DEVIATION, SPAN = range(tail.FIELDS, tail.FIELDS + 5)
@@ -74,23 +74,26 @@ class RiverColumn(Column):
         except TypeError as error:
             raise ValueError(f"{name}: {error}") from error
 
-    def score(self, rows: I64, steps: I64, costs: F64) -> Scores:
+    def _score(self, points: Points, out: Scores) -> None:
         """Judge each point by its series' own object; 0 when the object fails."""
-        out = np.zeros((len(rows), 4))
-        for i, (row, step, cost) in enumerate(zip(rows, steps, costs, strict=True)):
+        for i, (row, step, cost) in enumerate(zip(*points, strict=True)):
             own = self.state[row]
             spread = 3.0 * float(own[DEVIATION])
-            out[i, 1:] = own[USUAL], max(0.0, own[USUAL] - spread), own[USUAL] + spread
+            out.surprise[i] = 0.0
+            out.expected[i] = own[USUAL]
+            out.low[i] = max(0.0, own[USUAL] - spread)
+            out.high[i] = own[USUAL] + spread
+            out.since[i] = step
             if own[tail.BLOCKS] >= WARM and math.isfinite(cost):
                 raw = self._ask(int(row), self._features(int(row), int(step), float(cost)))
                 if raw is not None:
                     floor = LEAST * float(own[SPAN])
-                    out[i, 0] = tail.surprise(own, raw, floor, 0.0, 1.0 / self.history.day)
-        return Scores(out[:, 0], out[:, 1], out[:, 2], out[:, 3], np.array(steps, np.int64))
+                    share = 1.0 / self.history.day
+                    out.surprise[i] = tail.surprise(own, raw, floor, 0.0, share)
 
-    def learn(self, rows: I64, steps: I64, costs: F64) -> None:
+    def _learn(self, points: Points) -> None:
         """Let each series' object learn its closed point."""
-        for row, step, cost in zip(rows, steps, costs, strict=True):
+        for row, step, cost in zip(*points, strict=True):
             if math.isfinite(cost):
                 self._learn_point(int(row), int(step), float(cost))
 
@@ -151,9 +154,10 @@ class RiverColumn(Column):
         if newest == NEVER or self.state[row, tail.BLOCKS] == 0:
             return
         begin = newest - self.history.depth + 1
-        for step, cost in enumerate(self.history.recorded(row, begin, newest - 1), begin):
+        for step in range(begin, newest):
+            cost = power(at(rings.steps[row], rings.first[row], newest, step))
             if math.isfinite(cost):
-                self._teach(row, self._features(row, step, float(cost)))
+                self._teach(row, self._features(row, step, cost))
 
     def _ask(self, row: int, features: dict[str, float]) -> float | None:
         model = self._model(row)

@@ -41,7 +41,7 @@ def test_what_was_saved_is_restored_to_the_last_bit_and_goes_on_the_same(step_ho
     [
         lambda s: s.pop("version"),
         lambda s: s.update(version=np.array([99, 1, 3])),
-        lambda s: s.update(version=np.array([1, 24, 3])),
+        lambda s: s.update(version=np.array([2, 24, 3])),
         lambda s: s.pop("history/steps"),
         lambda s: s.update({"spike/state": s["spike/state"].astype(np.float64)}),
         lambda s: s.update({"spike/state": s["spike/state"][:2]}),
