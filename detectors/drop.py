@@ -12,6 +12,7 @@ import numpy as np
 
 from detectors import tail
 from detectors.base import F32, F64, Evidence, Scores, money
+from detectors.calendar import days_off
 from detectors.column import Column, One, Points, period_of, range_of
 from detectors.compiled import compiled
 from detectors.history import Rings, power, root
@@ -41,11 +42,14 @@ INDEX: Final = 4.0  # Pareto index of longer ones
 def fall(rings: Rings, row: int, point: tuple[int, float, int], scale: float, work: F64) -> float:
     """Return how far the last days stand under the second lowest of earlier weeks.
 
-    As a share of the typical root; NaN without four weeks. work[14:17] receive the middle, the
+    As a share of the typical root; NaN without four weeks, and when one of the days is a public
+    holiday: nobody knows how low it may be. work[14:17] receive the middle, the
     lowest and the highest of these weeks per step.
     """
     step, cost, day = point
-    if step - rings.first[row] < 30 * day:
+    today = step // day
+    off = days_off(rings.calendars, rings.which[row], today - LONG, today)
+    if step - rings.first[row] < 30 * day or off > 0:
         return np.nan
     stretches(rings, row, step, cost, (SHORT, LONG, day), work)
     lowest = second = np.inf
@@ -110,6 +114,13 @@ def _learn_drop(rings: Rings, state: F32, points: Points, day: int, work: F64) -
 
 
 @compiled
+def _holidays(rings: Rings, row: int, active: int, step: int, day: int) -> int:
+    """Return how many steps after the one last active belong to whole days off."""
+    calendars, which = rings.calendars, rings.which[row]
+    return day * days_off(calendars, which, active // day + 1, step // day)
+
+
+@compiled
 def _score_gone(rings: Rings, state: F32, points: Points, day: int, out: Scores, _: F64) -> None:
     for i in range(len(points.rows)):
         row = points.rows[i]
@@ -123,14 +134,14 @@ def _score_gone(rings: Rings, state: F32, points: Points, day: int, out: Scores,
         if age < OLD or active == 0 or points.costs[i] > NOTHING * own[LEVEL]:
             continue
         longest = (own[LONGEST] + (PATIENCE if day > 1 else 1.0)) * (1.0 + OLD / age)
-        times = (step - active) / longest
+        times = (step - active - _holidays(rings, row, active, step, day)) / longest
         if times > 1.0:
             out.surprise[i] = ONCE + INDEX * np.log10(times)
             out.since[i] = active + 1
 
 
 @compiled
-def _learn_gone(_: Rings, state: F32, points: Points, day: int, __: F64) -> None:
+def _learn_gone(rings: Rings, state: F32, points: Points, day: int, __: F64) -> None:
     for i in range(len(points.rows)):
         own = state[points.rows[i]]
         step = points.steps[i]
@@ -139,6 +150,8 @@ def _learn_gone(_: Rings, state: F32, points: Points, day: int, __: F64) -> None
         if cost <= NOTHING * own[LEVEL]:
             continue
         pause = step - own[ACTIVE] - 1.0
+        if pause >= day:
+            pause -= _holidays(rings, points.rows[i], int(own[ACTIVE]), step, day)
         if own[ACTIVE] > 0.0 and pause >= 0.0:
             own[LONGEST] = max(pause, own[LONGEST] * FADE ** ((pause + 1.0) / day))
         own[ACTIVE] = max(own[ACTIVE], np.float32(step))

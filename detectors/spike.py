@@ -13,8 +13,9 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from detectors import multiples, tail
+from detectors import monthly, multiples, tail
 from detectors.base import F32, F64, Evidence, Scores, money
+from detectors.calendar import weekend_before
 from detectors.column import Column, One, Points, ordinal
 from detectors.compiled import compiled, fetch
 from detectors.history import AHEAD, Rings, ask, is_off, power, root
@@ -101,7 +102,8 @@ def _beside(rings: Rings, row: int, slot: int, mid: float) -> float:
 def _gather(rings: Rings, row: int, step: int, day: int, work: F64) -> int:
     """Write the roots at the same hour of earlier days and weeks; return how many are known.
 
-    With them their weights and, per day and week, the highest of the hour and its neighbours.
+    With them their weights and, per day and week, the highest of the hour and its neighbours. On a
+    public holiday the weeks are those that ended with the last weekend.
     """
     depth = rings.steps.shape[1]
     first = rings.first[row]
@@ -109,10 +111,12 @@ def _gather(rings: Rings, row: int, step: int, day: int, work: F64) -> int:
     slot = step % depth
     count = 0
     unknown = 0
+    weekend = weekend_before(rings.calendars, rings.which[row], step // day)
+    week = weekend if weekend > 0 else 7
     for k in range(TOPS, TOPS + REFERENCES + 1):
         work[k] = NAN
     for k in range(REFERENCES):
-        back = (k + 1) * day if k < 7 else (k - 5) * 7 * day
+        back = (k + 1) * day if k < 6 else (7 * (k - 6) + week) * day
         if step - back < first:
             break
         i = slot - back if slot >= back else slot - back + depth
@@ -204,16 +208,26 @@ def view(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work
     # The less the hour tells, the more of the record at this hour counts as usual: all of it where
     # the hour is mostly idle, for then the spread tells nothing of how late or early work may be.
     blend = min(1.0, 8.0 * residue) if centre > tiny else 1.0
-    for k in range(2):
-        high = work[HIGH] if k == 0 else work[WEEK]
-        high = max(high + blend * max(0.0, here - high), overrun, tiny)
-        work[k] = max(LOWEST, (value - high) / spread)
+    usual = 0.0
+    for _ in range(2):
+        floor = max(tiny, monthly.ROOM * usual)
+        for k in range(2):
+            high = work[HIGH] if k == 0 else work[WEEK]
+            high = max(high + blend * max(0.0, here - high), overrun, floor)
+            work[k] = max(LOWEST, (value - high) / spread)
+        work[2] = max(LOWEST, SCALE * (value - max(here, floor)) / unit)
+        work[3] = max(LOWEST, SCALE * (value - max(ever, floor)) / unit)
+        if usual > 0.0 or max(work[0], work[2]) <= 0.0:
+            break
+        usual = monthly.peak(rings, row, step // day, day)
+        if usual == 0.0:
+            break
+        work[CENTRE] = max(work[CENTRE], min(value, usual))
+        work[HIGH] = max(work[HIGH], usual)
     if np.isnan(work[WEEK]):
         work[1] = NAN
-    work[2] = max(LOWEST, SCALE * (value - max(here, tiny)) / unit)
-    work[3] = max(LOWEST, SCALE * (value - max(ever, tiny)) / unit)
     work[RESIDUE] = residue
-    work[SHARE] = abs(value - centre) / unit
+    work[SHARE] = abs(value - max(centre, work[CENTRE])) / unit
     return True
 
 

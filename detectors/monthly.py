@@ -1,0 +1,77 @@
+"""What comes back with the month: fees, batches, pay days.
+
+A day is like last month's day of the same phase (`calendar.month_before`). What that day and the
+one of the month before it both had above the same weekday a week earlier and a week later is usual
+for it: seen twice, it is no surprise the third time.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from detectors.base import F32
+from detectors.calendar import MONTHS, PHASES, month_before
+from detectors.compiled import compiled
+from detectors.history import PAST, Rings
+
+CLEAR: Final = 1.07  # a peak's root is this much above its neighbours': a third more cost
+ALIKE: Final = 0.85  # two roots within this factor are one level: half the cost
+ROOM: Final = 1.06  # and the next may be this much above the higher of them: a quarter more cost
+
+
+@compiled
+def _of_day(values: F32, newest: int, oldest: int, day: int) -> float:
+    """Return the value of a day, NaN outside of what is kept."""
+    if day > newest or day <= newest - PAST or day < oldest:
+        return np.nan
+    return float(values[day % PAST])
+
+
+@compiled
+def lift(rings: Rings, row: int, number: int, day: int) -> float:
+    """Return by how much the mean root of a day is usually above the weeks beside it, or 0.
+
+    `number` is the day, `day` how many steps it has.
+    """
+    newest = rings.last[row] // day
+    oldest = -(-rings.first[row] // day)
+    most = 0.0
+    for phase in range(PHASES):
+        least = np.inf
+        then = number
+        for _ in range(MONTHS):
+            then = month_before(rings.calendars, rings.which[row], then, phase)
+            value = _of_day(rings.past[row], newest, oldest, then)
+            before = _of_day(rings.past[row], newest, oldest, then - 7)
+            after = _of_day(rings.past[row], newest, oldest, then + 7)
+            above = value - max(before, after)
+            least = min(least, above) if above > 0.0 else 0.0
+            if least == 0.0:
+                break
+        most = max(most, least)
+    return most
+
+
+@compiled
+def peak(rings: Rings, row: int, number: int, day: int) -> float:
+    """Return the highest root that is usual for a day because of its place in the month, or 0."""
+    newest = rings.last[row] // day
+    oldest = -(-rings.first[row] // day)
+    most = 0.0
+    for phase in range(PHASES):
+        low = np.inf
+        high = 0.0
+        then = number
+        for _ in range(MONTHS):
+            then = month_before(rings.calendars, rings.which[row], then, phase)
+            value = _of_day(rings.peaks[row], newest, oldest, then)
+            before = _of_day(rings.peaks[row], newest, oldest, then - 7)
+            after = _of_day(rings.peaks[row], newest, oldest, then + 7)
+            if not value > CLEAR * max(before, after):
+                low = 0.0
+                break
+            low = min(low, value)
+            high = max(high, value)
+        if low > 0.0:
+            most = max(most, high if low >= ALIKE * high else low)
+    return most
