@@ -75,3 +75,15 @@ def peak(rings: Rings, row: int, number: int, day: int) -> float:
         if low > 0.0:
             most = max(most, high if low >= ALIKE * high else low)
     return most
+
+
+@compiled
+def share(rings: Rings, row: int, step: int, whole: int, day: int) -> float:
+    """Return how much of the mean root of a stretch is usual for its days of the month.
+
+    The stretch is `whole` days and the day so far.
+    """
+    total = 0.0
+    for back in range(whole + 1):
+        total += day * lift(rings, row, step // day - back, day)
+    return total / (whole * day + step % day + 1)

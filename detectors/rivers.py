@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, ClassVar, Final, cast
 
-import numpy as np
 from numpy.typing import NDArray
 from river import base
 

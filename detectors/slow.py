@@ -55,11 +55,7 @@ def view(rings: Rings, row: int, own: F32, point: tuple[int, float], span: Span,
         above = (work[6 * which] - usual) / scale
         work[12 + which] = above if known > 0 and scale > 0.0 else NAN
         if work[12 + which] > own[which * SECOND + tail.HIGH]:
-            whole, day, part = span[which], span[2], point[0] % span[2] + 1
-            usually = 0.0
-            for back in range(whole + 1):
-                usually += day * monthly.lift(rings, row, point[0] // day - back, day)
-            work[12 + which] -= usually / (whole * day + part) / scale
+            work[12 + which] -= monthly.share(rings, row, point[0], span[which], span[2]) / scale
         if which == 0 and known > 0:
             work[14] = usual
 

@@ -9,7 +9,7 @@ multiples of one price (`multiples`).
 
 import math
 from collections.abc import Callable
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 
@@ -174,6 +174,31 @@ def _records(rings: Rings, row: int, state: F32, step: int, value: float) -> tup
     return max(here, float(state[RECORDS + (slot + 1) % SLOTS])), 0.0
 
 
+class _Known(NamedTuple):
+    """What a root is held against: records, an overrun, how much of the record, and units."""
+
+    here: float
+    ever: float
+    overrun: float
+    blend: float
+    spread: float
+    unit: float
+
+
+@compiled
+def _stand(known: _Known, value: float, floor: float, work: F64) -> None:
+    """Write the four statistics of a root of which up to `floor` is usual."""
+    here = known.here
+    for k in range(2):
+        high = work[HIGH] if k == 0 else work[WEEK]
+        high = max(high + known.blend * max(0.0, here - high), known.overrun, floor)
+        work[k] = max(LOWEST, (value - high) / known.spread)
+    if np.isnan(work[WEEK]):
+        work[1] = NAN
+    work[2] = max(LOWEST, SCALE * (value - max(here, floor)) / known.unit)
+    work[3] = max(LOWEST, SCALE * (value - max(known.ever, floor)) / known.unit)
+
+
 @compiled
 def view(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work: F64) -> bool:
     """Write the four statistics and what was expected; False when there is no reference."""
@@ -208,24 +233,14 @@ def view(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work
     # The less the hour tells, the more of the record at this hour counts as usual: all of it where
     # the hour is mostly idle, for then the spread tells nothing of how late or early work may be.
     blend = min(1.0, 8.0 * residue) if centre > tiny else 1.0
-    usual = 0.0
-    for _ in range(2):
-        floor = max(tiny, monthly.ROOM * usual)
-        for k in range(2):
-            high = work[HIGH] if k == 0 else work[WEEK]
-            high = max(high + blend * max(0.0, here - high), overrun, floor)
-            work[k] = max(LOWEST, (value - high) / spread)
-        work[2] = max(LOWEST, SCALE * (value - max(here, floor)) / unit)
-        work[3] = max(LOWEST, SCALE * (value - max(ever, floor)) / unit)
-        if usual > 0.0 or max(work[0], work[2]) <= 0.0:
-            break
+    known = _Known(here, ever, overrun, blend, spread, unit)
+    _stand(known, value, tiny, work)
+    if max(work[0], work[2]) > 0.0:
         usual = monthly.peak(rings, row, step // day, day)
-        if usual == 0.0:
-            break
-        work[CENTRE] = max(work[CENTRE], min(value, usual))
-        work[HIGH] = max(work[HIGH], usual)
-    if np.isnan(work[WEEK]):
-        work[1] = NAN
+        if usual > 0.0:
+            _stand(known, value, max(tiny, monthly.ROOM * usual), work)
+            work[CENTRE] = max(work[CENTRE], min(value, usual))
+            work[HIGH] = max(work[HIGH], usual)
     work[RESIDUE] = residue
     work[SHARE] = abs(value - max(centre, work[CENTRE])) / unit
     return True

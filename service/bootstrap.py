@@ -6,20 +6,22 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from detectors.calendar import Calendar
 from detectors.fleet import Fleet
 from detectors.idle_gpu import IdleGpuColumns
+from service.adapters.calendars import CalendarError, calendar_name, load_calendar
 from service.adapters.embedded_store import EmbeddedStore
 from service.adapters.notifiers import NOTIFIERS
 from service.adapters.prices import PriceListError, load_prices
 from service.adapters.redis_store import RedisStore
-from service.config import ConfigError, Settings, checked
+from service.config import CalendarSettings, ConfigError, Settings, checked
 from service.core.deliveries import Deliveries
 from service.core.findings import Stretches
 from service.core.gpu_findings import GpuFindings
 from service.core.idle import IdleGpus
 from service.core.incidents import Incidents, SeverityLimits
 from service.core.ledger import Ledger, Metric
-from service.core.owners import Owners
+from service.core.owners import Calendars, Owners
 from service.core.ports import Notifier
 from service.core.prices import PriceBook
 from service.core.purchases import Purchases
@@ -41,6 +43,39 @@ def build_owners(settings: Settings) -> Owners:
     return Owners(settings.owners.tag_keys, settings.owners.sub_accounts)
 
 
+def build_calendars(settings: Settings) -> list[Calendar]:
+    """Load every calendar that is named; ConfigError says where one is wrong."""
+    named = {"calendar": settings.calendar}
+    named |= {f"owners.calendars.{name}": one for name, one in settings.owners.calendars.items()}
+    named |= {
+        f"sources.{name}.calendar": source.calendar
+        for name, source in settings.sources.items()
+        if source.calendar is not None
+    }
+    found: dict[str, Calendar] = {}
+    for where, one in named.items():
+        try:
+            calendar = load_calendar(one.time_zone, one.country, one.subdivision)
+        except CalendarError as error:
+            raise ConfigError(f"{where}: {error}") from None
+        found[calendar.name] = calendar
+    found.pop("UTC", None)  # every fleet knows it
+    return list(found.values())
+
+
+def _calendars_of(settings: Settings, owners: Owners) -> Calendars:
+    return Calendars(
+        owners,
+        {name: _name(one) for name, one in settings.owners.calendars.items()},
+        {name: _name(s.calendar) for name, s in settings.sources.items() if s.calendar},
+        _name(settings.calendar),
+    )
+
+
+def _name(calendar: CalendarSettings) -> str:
+    return calendar_name(calendar.time_zone, calendar.country, calendar.subdivision)
+
+
 def build_pipeline(
     settings: Settings,
     metrics: Mapping[str, Metric],
@@ -53,13 +88,16 @@ def build_pipeline(
     stretches = Stretches(settings.settles_after, timedelta(days=settings.remember_days))
     contacts: dict[str, datetime] = {}
     detection = settings.detection
+    owners = build_owners(settings)
+    calendars = build_calendars(settings)
     scorings = {
         hours: Scoring(
             hours,
-            _fleet(settings, hours),
+            _fleet(settings, hours, calendars),
             ledger,
             stretches,
             contacts.get,
+            _calendars_of(settings, owners).of,
         )
         for hours in (1, 24)
     }
@@ -72,7 +110,7 @@ def build_pipeline(
             detection.purchases_from.get, stretches, Ledger({}, otherwise="billed"), contacts.get
         ),
         gpus=GpuFindings(IdleGpus(IdleGpuColumns(), _prices(settings))),
-        owners=build_owners(settings),
+        owners=owners,
         incidents=Incidents(SeverityLimits(limits.medium_per_day, limits.high_per_day)),
         deliveries=Deliveries(build_router(settings)),
     )
@@ -84,10 +122,11 @@ def build_pipeline(
     )
 
 
-def _fleet(settings: Settings, step_hours: int) -> Fleet:
+def _fleet(settings: Settings, step_hours: int, calendars: list[Calendar]) -> Fleet:
     known = settings.detection
+    tolerated = known.false_findings_per_1000_resource_months
     try:
-        return Fleet(step_hours, known.detectors, known.false_findings_per_1000_resource_months)
+        return Fleet(step_hours, known.detectors, tolerated, calendars)
     except (ValueError, TypeError, ArithmeticError) as error:
         raise ConfigError(f"detection: {error}") from None
 

@@ -47,6 +47,14 @@ class _Section(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     """A table of the config file."""
 
 
+class CalendarSettings(_Section, frozen=True):
+    """By which clock people start and stop what costs, and on which days they are off."""
+
+    time_zone: str = "UTC"
+    country: Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")] | None = None
+    subdivision: str | None = None
+
+
 class SourceSettings(_Section, frozen=True):
     """One feed: what it is, where it lies, and when its numbers are final."""
 
@@ -54,6 +62,7 @@ class SourceSettings(_Section, frozen=True):
     kind: Literal["focus", "events", "gpu_samples"] | None = None
     metric: Literal["effective", "billed"] | None = None
     settles_after_hours: Annotated[float, msgspec.Meta(ge=0, le=8760)] = 72
+    calendar: CalendarSettings | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no clock can add."""
@@ -90,6 +99,7 @@ class OwnerSettings(_Section, frozen=True):
         default_factory=lambda: ["owner", "team", "squad", "cost-center", "costcenter"]
     )
     sub_accounts: dict[str, str] = {}
+    calendars: dict[str, CalendarSettings] = {}
 
 
 class IncidentSettings(_Section, frozen=True):
@@ -135,6 +145,7 @@ class Settings(_Section, frozen=True):
     remember_days: Annotated[int, msgspec.Meta(ge=1, le=3660)] = 62
     sources: dict[str, SourceSettings] = {}
     detection: DetectionSettings = DetectionSettings()
+    calendar: CalendarSettings = CalendarSettings()
     owners: OwnerSettings = OwnerSettings()
     incidents: IncidentSettings = IncidentSettings()
     route: Route = Route(receiver="everyone", min_impact=Decimal(10))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from service.core.events import TagValue
+from service.core.events import CostEvent, SeriesKey, TagValue
 
 UNOWNED: Final = "unowned"
 
@@ -46,6 +46,28 @@ def _text(value: TagValue) -> str:
         return ""
     whole = isinstance(value, float) and value.is_integer()
     return " ".join(str(int(value) if whole else value).split())
+
+
+class Calendars:
+    """By which calendar a series is judged: its owner's, else its source's, else the default."""
+
+    def __init__(
+        self,
+        owners: Owners,
+        by_owner: Mapping[str, str],
+        by_source: Mapping[str, str],
+        default: str,
+    ) -> None:
+        self._owners = owners
+        self._by_owner = by_owner
+        self._by_source = by_source
+        self._default = default
+
+    def of(self, series: SeriesKey, about: CostEvent) -> str:
+        """Return the name of a series' calendar."""
+        owner = self._owners.of(about.tags, about.sub_account_id).name
+        by_source = self._by_source.get(series.source, self._default)
+        return self._by_owner.get(owner, by_source)
 
 
 def _plain(key: str) -> str:

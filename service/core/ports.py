@@ -75,6 +75,10 @@ class Fleet(Protocol):
         """Make room for `rows` series."""
         ...
 
+    def follow(self, rows: I64, names: Sequence[str]) -> None:
+        """Let new series keep to the calendars of these names."""
+        ...
+
     def record(self, rows: I64, steps: I64, costs: F64) -> None:
         """Put the ledger's present values into history; NaN for a row that vanished."""
         ...

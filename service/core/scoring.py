@@ -15,7 +15,7 @@ import numpy as np
 from detectors.base import F64, I64, Scores, as_columns, start_of, step_of
 from service.core import money
 from service.core.deliveries import Chart
-from service.core.events import SeriesKey
+from service.core.events import CostEvent, SeriesKey
 from service.core.findings import QUIET_STEPS, OddPoint, Stretch, Stretches, is_history
 from service.core.ledger import Ledger
 from service.core.ports import Fleet
@@ -41,6 +41,7 @@ class Scoring:
     """One grain's series, from ledger to stretches. Rows of the fleet are handed out by first use.
 
     `first_contact` returns the time before which a period is history to be learnt, not told.
+    `calendar_of` names a calendar of the fleet, once and for all, when a series is first scored.
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class Scoring:
         ledger: Ledger,
         stretches: Stretches,
         first_contact: Callable[[str], datetime | None],
+        calendar_of: Callable[[SeriesKey, CostEvent], str],
     ) -> None:
         self._hours = step_hours
         self._fleet = fleet
         self._ledger = ledger
         self._stretches = stretches
         self._first_contact = first_contact
+        self._calendar_of = calendar_of
         self._row_of: dict[SeriesKey, int] = {}
         self._key_of: list[SeriesKey] = []
         self._newest: list[int] = []
@@ -110,13 +113,14 @@ class Scoring:
 
     def _judge_step(self, step: int, points: Sequence[Point]) -> None:
         actuals = [self._ledger.point(point.series, step) for point in points]
+        known_before = len(self._key_of)
         rows, steps, costs = as_columns(
             [
                 (self._row(point.series), step, np.nan if actual is None else float(actual))
                 for point, actual in zip(points, actuals, strict=True)
             ]
         )
-        self._fleet.resize(len(self._key_of))
+        self._make_room(known_before)
         known = np.where(np.isnan(costs), 0.0, costs)
         scores = self._fleet.score(rows, steps, known, on_close=False)
         restated = [
@@ -140,6 +144,13 @@ class Scoring:
 
         for index, point in enumerate(points):
             self._go_on(point, actuals[index], scores, index)
+
+    def _make_room(self, known_before: int) -> None:
+        fresh = self._key_of[known_before:]
+        self._fleet.resize(len(self._key_of))
+        rows = np.arange(known_before, len(self._key_of), dtype=np.int64)
+        names = [self._calendar_of(series, self._ledger.about(series)) for series in fresh]
+        self._fleet.follow(rows, names)
 
     def _go_on(
         self, point: Point, actual: Decimal | None, scores: Mapping[str, Scores], index: int
