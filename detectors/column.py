@@ -66,19 +66,28 @@ class Column:
 
     def score(self, rows: I64, steps: I64, costs: F64) -> Scores:
         """Judge each point against what was learnt and recorded of its series before its step."""
-        count = len(rows)
+        return self.score_walls(steps, Points(rows, self.history.walls(rows, steps), costs))
+
+    def score_walls(self, steps: I64, points: Points) -> Scores:
+        """Judge points whose steps are by the wall clock; `steps` are the same in UTC."""
+        count = len(steps)
         surprise, expected, low, high = np.empty((4, count), np.float64)
-        walls = self.history.walls(rows, steps)
         out = Scores(surprise, expected, low, high, np.empty(count, np.int64))
-        self._score(Points(rows, walls, costs), out)
-        if walls is steps:
+        self._score(points, out)
+        if points.steps is steps:
             return out
-        begun = self.history.steps(rows, out.since)
-        return out._replace(since=np.where(out.since == walls, steps, begun))
+        earlier = np.flatnonzero(out.since != points.steps)
+        since = steps.copy()
+        since[earlier] = self.history.steps(points.rows[earlier], out.since[earlier])
+        return out._replace(since=since)
 
     def learn(self, rows: I64, steps: I64, costs: F64) -> None:
         """Take in closed points; a row occurs once."""
-        self._learn(Points(*self.history.kept(rows, steps, costs)))
+        self.learn_walls(Points(*self.history.kept(rows, steps, costs)))
+
+    def learn_walls(self, points: Points) -> None:
+        """Take in closed points whose steps are by the wall clock, none that it showed before."""
+        self._learn(points)
 
     def columns(self) -> Mapping[str, NDArray[Any]]:
         """Return the state itself, by name."""

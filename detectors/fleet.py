@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.base import F64, I64, Detector, Scores
+from detectors.base import F64, I64, Scores
 from detectors.calendar import Calendar
+from detectors.column import Column, Points
 from detectors.history import History
 from detectors.registry import column_of
 
@@ -43,7 +44,7 @@ class Fleet:
         columns = {
             name: column_of(name, self.history, settings) for name, settings in detectors.items()
         }
-        self.detectors: Mapping[str, Detector] = columns
+        self.detectors: Mapping[str, Column] = columns
         if not false_findings_per_1000_resource_months > 0.0:
             raise ValueError("the tolerated rate of false findings must be above 0")
         rarer = -math.log10(false_findings_per_1000_resource_months / DEFAULT_TOLERATED)
@@ -83,16 +84,18 @@ class Fleet:
         `on_close` asks only the detectors that judge closed periods, or only those that judge at
         once. To the former a cost of NaN is a period for which nothing arrived.
         """
+        points = Points(rows, self.history.walls(rows, steps), costs)
         return {
-            name: detector.score(rows, steps, costs)
+            name: detector.score_walls(steps, points)
             for name, detector in self.detectors.items()
             if on_close is None or detector.on_close == on_close
         }
 
     def learn(self, rows: I64, steps: I64, costs: F64) -> None:
         """Take in closed points; a row occurs once in a call."""
+        points = Points(*self.history.kept(rows, steps, costs))
         for detector in self.detectors.values():
-            detector.learn(rows, steps, costs)
+            detector.learn_walls(points)
 
     def threshold(self, name: str) -> float:
         """Return the surprise at which a detector's finding is raised."""

@@ -32,8 +32,8 @@ class Rings(NamedTuple):
 
     `steps` (rows, depth) holds the signed fourth root of each step's cost, `roots` and `means`
     (rows, days), per day, the mean of these and the mean of the costs; `past` and `peaks` (rows,
-    PAST), per day, their mean again and the highest. `first` and `last` are the steps ever seen,
-    `absent` is the share of steps lately for which nothing arrived. `calendar` is the key of a
+    PAST), per day, their mean again and, once it is over, by how much one step cost more than a
+    week before at most. `first` and `last` are the steps ever seen, `absent` is the share of steps lately for which nothing arrived. `calendar` is the key of a
     row's calendar and `which` its place in `calendars`.
     """
 
@@ -221,7 +221,6 @@ def _day_means(rings: Rings, row: int, number: int, day: int) -> None:
     known = 0
     total = 0.0
     rooted = 0.0
-    top = -np.inf
     place = begin % depth
     for _ in range(begin, end + 1):
         value = float(rings.steps[row, place])
@@ -230,13 +229,29 @@ def _day_means(rings: Rings, row: int, number: int, day: int) -> None:
             known += 1
             total += power(value)
             rooted += value
-            top = max(top, value)
     slot = number % rings.roots.shape[1]
     over = max(end - begin + 1, 1) if is_off(rings, row) else known
     rings.roots[row, slot] = rooted / over if known > 0 else np.nan
     rings.means[row, slot] = total / over if known > 0 else np.nan
     rings.past[row, number % PAST] = rings.roots[row, slot]
-    rings.peaks[row, number % PAST] = top if known > 0 else np.nan
+
+
+@compiled
+def _peak(rings: Rings, row: int, number: int, day: int) -> None:
+    """Note by how much the cost of one step of a day exceeds that of a week before the most."""
+    depth = rings.steps.shape[1]
+    last = rings.last[row]
+    first = max(rings.first[row] + 7 * day, last - depth + 1 + 7 * day)
+    top = np.nan
+    for step in range(max(number * day, first), min((number + 1) * day, last + 1)):
+        value = float(rings.steps[row, step % depth])
+        before = float(rings.steps[row, (step - 7 * day) % depth])
+        if np.isnan(before) and is_off(rings, row):
+            before = 0.0
+        more = power(value) - power(before)
+        if not np.isnan(more):
+            top = more if np.isnan(top) else max(top, more)
+    rings.peaks[row, number % PAST] = top
 
 
 @compiled
@@ -256,6 +271,8 @@ def _record(rings: Rings, rows: I64, steps: I64, costs: F64, day: int) -> None:
         elif step <= last - depth:
             continue
         elif step > last:
+            if step // day > last // day:
+                _peak(rings, row, last // day, day)
             pace = 1.0 / min(step - rings.first[row] + 1.0, 1.0 * MEMORY * day)
             missed = min(1.0, pace * (step - last - 1))
             rings.absent[row] += missed * (1.0 - rings.absent[row])
@@ -272,3 +289,5 @@ def _record(rings: Rings, rows: I64, steps: I64, costs: F64, day: int) -> None:
         rings.last[row] = max(rings.last[row], step)
         rings.steps[row, step % depth] = root(costs[i])
         _day_means(rings, row, step // day, day)
+        if step // day < rings.last[row] // day:
+            _peak(rings, row, step // day, day)

@@ -14,9 +14,9 @@ from detectors.calendar import MONTHS, PHASES, month_before
 from detectors.compiled import compiled
 from detectors.history import PAST, Rings
 
-CLEAR: Final = 1.07  # a peak's root is this much above its neighbours': a third more cost
-ALIKE: Final = 0.85  # two roots within this factor are one level: half the cost
-ROOM: Final = 1.06  # and the next may be this much above the higher of them: a quarter more cost
+CLEAR: Final = 1.5  # a peak is this many times those beside it
+ALIKE: Final = 0.5  # two peaks within this factor are of one kind, the higher one is usual
+ROOM: Final = 1.3  # and the next may be this many times as high
 
 
 @compiled
@@ -54,7 +54,7 @@ def lift(rings: Rings, row: int, number: int, day: int) -> float:
 
 @compiled
 def peak(rings: Rings, row: int, number: int, day: int) -> float:
-    """Return the highest root that is usual for a day because of its place in the month, or 0."""
+    """Return how much more one step of a day usually costs for its place in the month, or 0."""
     newest = rings.last[row] // day
     oldest = -(-rings.first[row] // day)
     most = 0.0
@@ -67,7 +67,7 @@ def peak(rings: Rings, row: int, number: int, day: int) -> float:
             value = _of_day(rings.peaks[row], newest, oldest, then)
             before = _of_day(rings.peaks[row], newest, oldest, then - 7)
             after = _of_day(rings.peaks[row], newest, oldest, then + 7)
-            if not value > CLEAR * max(before, after):
+            if not value > CLEAR * max(before, after, 0.0):
                 low = 0.0
                 break
             low = min(low, value)

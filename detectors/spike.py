@@ -35,7 +35,7 @@ RECORDS: Final = LEVEL + 6
 SLOTS: Final = 24
 
 # Work: the four statistics, then these.
-CENTRE, LOW, HIGH, WEEK, RESIDUE, SHARE, SPREAD, MIDS = range(4, 12)
+CENTRE, LOW, HIGH, WEEK, RESIDUE, SHARE, MONTHLY, MIDS = range(4, 12)
 REFERENCES: Final = 11  # 7 days and 4 more weeks
 TOPS: Final = MIDS + REFERENCES
 WEIGHTS: Final = TOPS + REFERENCES + 1
@@ -218,7 +218,7 @@ def view(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work
         here = ever
     unit = root(max(float(state[LEVEL]), 0.05 * power(ever)))
     work[0:4] = 0.0
-    work[RESIDUE] = work[SHARE] = 0.0
+    work[RESIDUE] = work[SHARE] = work[MONTHLY] = 0.0
     if unit <= 0.0:
         return True
     tiny = TINY * unit
@@ -236,11 +236,12 @@ def view(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work
     known = _Known(here, ever, overrun, blend, spread, unit)
     _stand(known, value, tiny, work)
     if max(work[0], work[2]) > 0.0:
-        usual = monthly.peak(rings, row, step // day, day)
-        if usual > 0.0:
-            _stand(known, value, max(tiny, monthly.ROOM * usual), work)
-            work[CENTRE] = max(work[CENTRE], min(value, usual))
-            work[HIGH] = max(work[HIGH], usual)
+        more = monthly.peak(rings, row, step // day, day)
+        if more > 0.0:
+            _stand(known, value, root(power(work[HIGH]) + monthly.ROOM * more), work)
+            work[MONTHLY] = root(power(work[HIGH]) + more)
+            work[CENTRE] = max(work[CENTRE], min(value, root(power(work[CENTRE]) + more)))
+            work[HIGH] = work[MONTHLY]
     work[RESIDUE] = residue
     work[SHARE] = abs(value - max(centre, work[CENTRE])) / unit
     return True
@@ -260,6 +261,8 @@ def judge(rings: Rings, row: int, state: F32, point: tuple[int, float, int], wor
         most = max(most, tail.surprise(own, work[k], LEAST[k], erratic, 1.0 / day))
     for k in (CENTRE, LOW, HIGH):
         work[k] = power(work[k])
+    if cost <= monthly.ROOM * power(work[MONTHLY]):
+        return most
     return multiples.weigh(state[MULTIPLES:LEVEL], cost, float(state[LEVEL]), most, day)
 
 
