@@ -33,8 +33,9 @@ class Rings(NamedTuple):
     `steps` (rows, depth) holds the signed fourth root of each step's cost, `roots` and `means`
     (rows, days), per day, the mean of these and the mean of the costs; `past` and `peaks` (rows,
     PAST), per day, their mean again and, once it is over, by how much one step cost more than a
-    week before at most. `first` and `last` are the steps ever seen, `absent` is the share of steps lately for which nothing arrived. `calendar` is the key of a
-    row's calendar and `which` its place in `calendars`.
+    week before at most. `first` and `last` are the steps ever seen, `absent` is the share of steps
+    lately for which nothing arrived. `calendar` is the key of a row's calendar and `which` its
+    place in `calendars`.
     """
 
     steps: F32
@@ -255,6 +256,22 @@ def _peak(rings: Rings, row: int, number: int, day: int) -> None:
 
 
 @compiled
+def _clear(rings: Rings, row: int, step: int, day: int) -> None:
+    """Forget what the slots from the last step to a later one held."""
+    depth = rings.steps.shape[1]
+    days = rings.roots.shape[1]
+    last = rings.last[row]
+    for gap in range(max(last + 1, step - depth), step):
+        rings.steps[row, gap % depth] = np.nan
+    for number in range(max(last // day + 1, step // day - days), step // day + 1):
+        rings.roots[row, number % days] = np.nan
+        rings.means[row, number % days] = np.nan
+    for number in range(max(last // day + 1, step // day - PAST), step // day + 1):
+        rings.past[row, number % PAST] = np.nan
+        rings.peaks[row, number % PAST] = np.nan
+
+
+@compiled
 def _record(rings: Rings, rows: I64, steps: I64, costs: F64, day: int) -> None:
     depth = rings.steps.shape[1]
     days = rings.roots.shape[1]
@@ -277,14 +294,7 @@ def _record(rings: Rings, rows: I64, steps: I64, costs: F64, day: int) -> None:
             missed = min(1.0, pace * (step - last - 1))
             rings.absent[row] += missed * (1.0 - rings.absent[row])
             rings.absent[row] -= pace * rings.absent[row]
-            for gap in range(max(last + 1, step - depth), step):
-                rings.steps[row, gap % depth] = np.nan
-            for number in range(max(last // day + 1, step // day - days), step // day + 1):
-                rings.roots[row, number % days] = np.nan
-                rings.means[row, number % days] = np.nan
-            for number in range(max(last // day + 1, step // day - PAST), step // day + 1):
-                rings.past[row, number % PAST] = np.nan
-                rings.peaks[row, number % PAST] = np.nan
+            _clear(rings, row, step, day)
         rings.first[row] = min(rings.first[row], step)
         rings.last[row] = max(rings.last[row], step)
         rings.steps[row, step % depth] = root(costs[i])

@@ -16,7 +16,7 @@ from detectors.history import PAST, Rings
 
 CLEAR: Final = 1.5  # a peak is this many times those beside it
 ALIKE: Final = 0.5  # two peaks within this factor are of one kind, the higher one is usual
-ROOM: Final = 1.3  # and the next may be this many times as high
+ROOM: Final = 1.3  # and the next, or the next lift, may be this many times as high
 
 
 @compiled
@@ -85,5 +85,5 @@ def share(rings: Rings, row: int, step: int, whole: int, day: int) -> float:
     """
     total = 0.0
     for back in range(whole + 1):
-        total += day * lift(rings, row, step // day - back, day)
+        total += ROOM * day * lift(rings, row, step // day - back, day)
     return total / (whole * day + step % day + 1)

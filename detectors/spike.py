@@ -35,6 +35,7 @@ RECORDS: Final = LEVEL + 6
 SLOTS: Final = 24
 
 # Work: the four statistics, then these.
+# MONTHLY is up to where the day of the month makes a root usual, 0 unless that was asked.
 CENTRE, LOW, HIGH, WEEK, RESIDUE, SHARE, MONTHLY, MIDS = range(4, 12)
 REFERENCES: Final = 11  # 7 days and 4 more weeks
 TOPS: Final = MIDS + REFERENCES
@@ -200,6 +201,15 @@ def _stand(known: _Known, value: float, floor: float, work: F64) -> None:
 
 
 @compiled
+def _stands_out(state: F32, work: F64) -> bool:
+    """Tell whether one of the four statistics is in its tail."""
+    odd = 0
+    for k in range(4):
+        odd += work[k] > state[k * tail.FIELDS + tail.HIGH]
+    return odd > 0
+
+
+@compiled
 def view(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work: F64) -> bool:
     """Write the four statistics and what was expected; False when there is no reference."""
     step, cost, day = point
@@ -235,13 +245,13 @@ def view(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work
     blend = min(1.0, 8.0 * residue) if centre > tiny else 1.0
     known = _Known(here, ever, overrun, blend, spread, unit)
     _stand(known, value, tiny, work)
-    if max(work[0], work[2]) > 0.0:
+    if _stands_out(state, work):
         more = monthly.peak(rings, row, step // day, day)
         if more > 0.0:
-            _stand(known, value, root(power(work[HIGH]) + monthly.ROOM * more), work)
-            work[MONTHLY] = root(power(work[HIGH]) + more)
+            work[MONTHLY] = root(power(work[HIGH]) + monthly.ROOM * more)
+            _stand(known, value, work[MONTHLY], work)
             work[CENTRE] = max(work[CENTRE], min(value, root(power(work[CENTRE]) + more)))
-            work[HIGH] = work[MONTHLY]
+            work[HIGH] = root(power(work[HIGH]) + more)
     work[RESIDUE] = residue
     work[SHARE] = abs(value - max(centre, work[CENTRE])) / unit
     return True
@@ -250,7 +260,7 @@ def view(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work
 @compiled
 def judge(rings: Rings, row: int, state: F32, point: tuple[int, float, int], work: F64) -> float:
     """Return the surprise at one point; work holds expected, low and high as costs."""
-    _, cost, day = point
+    step, cost, day = point
     if not view(rings, row, state, point, work):
         work[CENTRE] = work[LOW] = work[HIGH] = max(cost, 0.0)
         return 0.0
@@ -259,11 +269,16 @@ def judge(rings: Rings, row: int, state: F32, point: tuple[int, float, int], wor
         own = state[k * tail.FIELDS : (k + 1) * tail.FIELDS]
         erratic = ERRATIC * work[RESIDUE] if k > 1 else 0.0
         most = max(most, tail.surprise(own, work[k], LEAST[k], erratic, 1.0 / day))
+    weighed = multiples.weigh(state[MULTIPLES:LEVEL], cost, float(state[LEVEL]), most, day)
     for k in (CENTRE, LOW, HIGH):
         work[k] = power(work[k])
-    if cost <= monthly.ROOM * power(work[MONTHLY]):
-        return most
-    return multiples.weigh(state[MULTIPLES:LEVEL], cost, float(state[LEVEL]), most, day)
+    if weighed > most:
+        limit = power(work[MONTHLY])
+        if limit == 0.0:
+            more = monthly.peak(rings, row, step // day, day)
+            limit = work[HIGH] + monthly.ROOM * more if more > 0.0 else 0.0
+        weighed = most if cost <= limit else weighed
+    return float(weighed)
 
 
 @compiled

@@ -48,8 +48,8 @@ def drive(costs, steps, calendar=None, step_hours=1, names=tuple(DETECTORS)):
         closed = fleet.score(rows, np.full(len(rows), step), cost, on_close=True)
         shown |= {name: (rows, scores) for name, scores in closed.items()}
         for name, (which, scores) in shown.items():
-            for i in np.flatnonzero(scores.surprise >= fleet.threshold(name)):
-                found.append((int(which[i]), step, name, scores.at(i)))
+            odd = np.flatnonzero(scores.surprise >= fleet.threshold(name))
+            found += [(int(which[i]), step, name, scores.at(i)) for i in odd]
         fleet.learn(*point)
         fleet.record(*point)
     return found
