@@ -9,6 +9,7 @@ counted: an hour that the clock skips stays empty, of two that it shows alike th
 import zlib
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -54,8 +55,8 @@ class Calendars(NamedTuple):
     """Several calendars as kernels take them: arrays of one row a calendar.
 
     `off` counts the days off besides weekends before each day, `sunday` how many days ago the last
-    day of a weekend was, `back` how many days ago last month's day of the same phase was; 0 for
-    none.
+    day of a weekend was, `back` (calendars, days, phases, months) how many days ago the day of the
+    same phase was in each of the months before; 0 for none.
     """
 
     offsets: I8
@@ -104,7 +105,7 @@ def _since_weekend(weekend: Days) -> I8:
 
 
 def _back(rest: Days) -> I16:
-    """Return how many days ago last month's day of each phase was, (DAYS, PHASES), 0 for none.
+    """Return how many days ago earlier months' days of each phase were, 0 for none.
 
     Phases: the day of the month; counted from its end; the same among working days, from the
     start and from the end; and the working day on or before a fifth, tenth, ... 25th.
@@ -112,15 +113,16 @@ def _back(rest: Days) -> I16:
     dates = np.datetime64("1970-01-01") + np.arange(FIRST, FIRST + DAYS)
     month = (dates.astype("datetime64[M]") - dates[0].astype("datetime64[M]")).astype(np.int64)
     begins = np.searchsorted(month, np.arange(month[-1] + 2))
-    back = np.zeros((DAYS, PHASES), np.int16)
-    for number in range(1, int(month[-1]) + 1):
-        earlier = _phases(rest, int(begins[number - 1]), int(begins[number]))
-        for phase, at in _phases(rest, int(begins[number]), int(begins[number + 1])).items():
-            then = earlier.get(phase)
-            if phase[0] == 0 and then is None:  # a shorter month: its last day
-                then = int(begins[number]) - 1
-            if then is not None:
-                back[at, phase[0]] = at - then
+    months = [_phases(rest, int(begin), int(end)) for begin, end in pairwise(begins)]
+    back = np.zeros((DAYS, PHASES, MONTHS), np.int16)
+    for number, phases in enumerate(months):
+        for earlier in range(1, min(number, MONTHS) + 1):
+            for phase, at in phases.items():
+                then = months[number - earlier].get(phase)
+                if phase[0] == 0 and then is None:  # a shorter month: its last day
+                    then = int(begins[number - earlier + 1]) - 1
+                if then is not None:
+                    back[at, phase[0], earlier - 1] = at - then
     return back
 
 
@@ -185,9 +187,9 @@ def weekend_before(known: Calendars, which: int, day: int) -> int:
 
 
 @compiled
-def month_before(known: Calendars, which: int, day: int, phase: int) -> int:
-    """Return last month's day of the same phase, -1 when there is none."""
+def month_before(known: Calendars, which: int, day: int, phase: int, months: int) -> int:
+    """Return the day of the same phase one or two months before, -1 when there is none."""
     at = day - FIRST
-    if not 0 <= at < DAYS or known.back[which, at, phase] == 0:
+    if not 0 <= at < DAYS or known.back[which, at, phase, months - 1] == 0:
         return -1
-    return int(day - known.back[which, at, phase])
+    return int(day - known.back[which, at, phase, months - 1])

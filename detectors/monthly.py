@@ -38,9 +38,8 @@ def lift(rings: Rings, row: int, number: int, day: int) -> float:
     most = 0.0
     for phase in range(PHASES):
         least = np.inf
-        then = number
-        for _ in range(MONTHS):
-            then = month_before(rings.calendars, rings.which[row], then, phase)
+        for month in range(1, MONTHS + 1):
+            then = month_before(rings.calendars, rings.which[row], number, phase, month)
             value = _of_day(rings.past[row], newest, oldest, then)
             before = _of_day(rings.past[row], newest, oldest, then - 7)
             after = _of_day(rings.past[row], newest, oldest, then + 7)
@@ -61,9 +60,8 @@ def peak(rings: Rings, row: int, number: int, day: int) -> float:
     for phase in range(PHASES):
         low = np.inf
         high = 0.0
-        then = number
-        for _ in range(MONTHS):
-            then = month_before(rings.calendars, rings.which[row], then, phase)
+        for month in range(1, MONTHS + 1):
+            then = month_before(rings.calendars, rings.which[row], number, phase, month)
             value = _of_day(rings.peaks[row], newest, oldest, then)
             before = _of_day(rings.peaks[row], newest, oldest, then - 7)
             after = _of_day(rings.peaks[row], newest, oldest, then + 7)

@@ -86,11 +86,14 @@ class CostEvent(
 
     @property
     def grain(self) -> Grain:
-        """How long the charge period is: at most an hour, at most a day, or never scored."""
+        """How long the charge period is: at most an hour, at most a day, or never scored.
+
+        The day on which clocks are put back has 25 hours.
+        """
         span = self.charge_period_end - self.charge_period_start
         if span <= timedelta(hours=1):
             return "hour"
-        return "day" if span <= timedelta(days=1) else "other"
+        return "day" if span <= timedelta(hours=25) else "other"
 
     @property
     def is_correction(self) -> bool:

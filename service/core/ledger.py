@@ -15,6 +15,7 @@ import msgspec
 from detectors.base import start_of, step_of
 from service.core import money
 from service.core.events import (
+    DAILY,
     UNSCORED,
     CostEvent,
     Grain,
@@ -132,19 +133,15 @@ class Ledger:
     def take(self, source: str, event: CostEvent) -> Change:
         """Take in one row."""
         key = series_of(source, event)
-        step = step_of(event.charge_period_start, STEP_HOURS[key.grain])
+        start, end = event.charge_period_start, event.charge_period_end
+        step = _step_of(key.grain, start, end)
         if step < self._forgotten_before.get((source, key.grain), 0):
             return Change("too_late", key, step)
         book = self._books.get(key)
         if book is None:
             book = self._books[key] = _Book()
         cells = book.steps.setdefault(step, {})
-        cell_key = (
-            event.charge_period_start,
-            event.charge_period_end,
-            event.sku_id or "",
-            event.charge_category,
-        )
+        cell_key = (start, end, event.sku_id or "", event.charge_category)
         cell = cells.get(cell_key)
         if cell is None:
             cell = cells[cell_key] = _Cell()
@@ -178,9 +175,10 @@ class Ledger:
     def offset(self, series: SeriesKey, step: int) -> timedelta:
         """Return how long after a step begins its charge periods do: a local day is not UTC's."""
         cells = self._books[series].steps.get(step)
-        start = min(key[0] for key in cells) if cells else self.about(series).charge_period_start
-        hours = STEP_HOURS[series.grain]
-        return start - start_of(step_of(start, hours), hours)
+        about = self.about(series)
+        period = about.charge_period_start, about.charge_period_end
+        start, end = min(key[:2] for key in cells) if cells else period
+        return start - start_of(_step_of(series.grain, start, end), STEP_HOURS[series.grain])
 
     def about(self, series: SeriesKey) -> CostEvent:
         """Return the newest row of a series: its names, owner tags and place."""
@@ -230,6 +228,16 @@ class Ledger:
             for step in book.steps
             for row in self.rows(key, step, 0)
         )
+
+
+def _step_of(grain: Grain, start: datetime, end: datetime) -> int:
+    """Return the step of a charge period.
+
+    A day's is the UTC date at its middle: days that begin at midnight of another time zone then
+    follow one another, whichever way its clocks are put.
+    """
+    at = start + (end - start) / 2 if grain == DAILY else start
+    return step_of(at, STEP_HOURS[grain])
 
 
 def metric_of(events: Iterable[CostEvent]) -> Metric:
