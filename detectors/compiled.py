@@ -41,9 +41,17 @@ def compiled(function: Function) -> Function:
     kernel may allocate nothing, for references to arrays are not counted: that, and handing arrays
     from call to call, took half of the time.
     """
-    dispatcher: Any = njit(**OPTIONS)(function)
+    return cast("Function", _kept(njit(**OPTIONS)(function)))
+
+
+def compiled_apart(function: Function) -> Function:
+    """Compile a function that is seldom called: once, and not into each of its callers."""
+    return cast("Function", _kept(njit(**{**OPTIONS, "forceinline": False})(function)))
+
+
+def _kept(dispatcher: Any) -> Any:
     dispatcher._cache._cache_file._source_stamp = STAMP  # noqa: SLF001  there is no public way
-    return cast("Function", dispatcher)
+    return dispatcher
 
 
 def grown(array: NDArray[Any], have: int, rows: int, fill: float) -> NDArray[Any]:

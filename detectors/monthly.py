@@ -11,7 +11,7 @@ import numpy as np
 
 from detectors.base import F32
 from detectors.calendar import MONTHS, PHASES, month_before
-from detectors.compiled import compiled
+from detectors.compiled import compiled, compiled_apart
 from detectors.history import PAST, Rings
 
 CLEAR: Final = 1.5  # a peak is this many times those beside it
@@ -27,7 +27,7 @@ def _of_day(values: F32, newest: int, oldest: int, day: int) -> float:
     return float(values[day % PAST])
 
 
-@compiled
+@compiled_apart
 def lift(rings: Rings, row: int, number: int, day: int) -> float:
     """Return by how much the mean root of a day is usually above the weeks beside it, or 0.
 
@@ -51,7 +51,7 @@ def lift(rings: Rings, row: int, number: int, day: int) -> float:
     return most
 
 
-@compiled
+@compiled_apart
 def peak(rings: Rings, row: int, number: int, day: int) -> float:
     """Return how much more one step of a day usually costs for its place in the month, or 0."""
     newest = rings.last[row] // day
@@ -75,7 +75,7 @@ def peak(rings: Rings, row: int, number: int, day: int) -> float:
     return most
 
 
-@compiled
+@compiled_apart
 def share(rings: Rings, row: int, step: int, whole: int, day: int) -> float:
     """Return how much of the mean root of a stretch is usual for its days of the month.
 

@@ -2,10 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
+from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detectors.base import start_of
 from service.core.events import CostEvent, SeriesKey, series_of
 from service.core.ledger import Ledger
 from tests.factories import make_event
@@ -134,3 +138,20 @@ def test_what_one_source_forgot_is_not_too_late_for_another():
     ledger.forget(T0 + timedelta(hours=1))
     assert ledger.take("added later", make_event(x_event_id="past")).taken == "new"
     assert ledger.take("events", make_event(x_event_id="late")).taken == "too_late"
+
+
+@pytest.mark.parametrize("zone", ["Europe/London", "Europe/Berlin", "America/Los_Angeles", "UTC"])
+@pytest.mark.parametrize("switch", [datetime(2026, 3, 29), datetime(2026, 10, 25)])  # noqa: DTZ001
+def test_days_of_any_time_zone_follow_one_another_when_clocks_are_put(zone, switch):
+    first = (switch - timedelta(days=10)).replace(tzinfo=ZoneInfo(zone))
+    midnights = [(first + timedelta(days=k)).astimezone(UTC) for k in range(20)]
+    ledger = Ledger({"events": "effective"})
+    steps = []
+    for start, end in pairwise(midnights):
+        row = make_event(charge_period_start=start, charge_period_end=end, x_event_id=str(start))
+        assert row.grain == "day"
+        change = ledger.take("events", row)
+        steps.append(change.step)
+        assert start_of(change.step, 24) + ledger.offset(change.series, change.step) == start
+    dates = [(first + timedelta(days=k)).date() for k in range(19)]
+    assert [start_of(step, 24).date() for step in steps] == dates

@@ -241,7 +241,7 @@ def test_a_drop_that_begins_on_a_holiday_is_found_after_it():
     assert len(found) == len(costs)
 
 
-MONTHS = [(2024, 12), *((2025, month) for month in range(1, 8))]
+MONTHS = [(2024, 12), (2025, 1), (2025, 2), (2025, 3)]
 
 
 def due(kind, year, month):
@@ -267,14 +267,13 @@ def _number(day):
 
 def monthly(kind, hours, times, last_times=None):
     """Flat spend with a job of some hours each month; the job of the last month `last_times`."""
-    steps = steps_between("2024-11-15", "2025-07-01")
+    steps = steps_between("2024-11-15", "2025-04-12")
     r = np.random.default_rng(4)
-    costs = 5.0 * np.exp(0.02 * r.normal(size=(10, len(steps))))
+    costs = 5.0 * np.exp(0.02 * r.normal(size=(5, len(steps))))
     begins = [hours_of(f"{due(kind, *month)}", ZONE)[2] for month in MONTHS]
-    begins = [begin for begin in begins if begin + 24 < steps[-1]]
     for begin in begins:
         more = times if last_times is None or begin != begins[-1] else last_times
-        size = 5.0 * more * np.exp(0.05 * r.normal(size=(10, hours)))
+        size = 5.0 * more * np.exp(0.05 * r.normal(size=(5, hours)))
         costs[:, begin - steps[0] : begin - steps[0] + hours] += size
     return costs, steps, begins
 
@@ -290,6 +289,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("hours", "times"), [(1, 20.0), (6, 4.0)])
 def test_what_came_with_the_month_twice_raises_nothing_the_third_time(kind, hours, times):
