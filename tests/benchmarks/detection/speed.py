@@ -7,10 +7,11 @@ prints the column form at that many series over that many hours, by detector. CP
 process, so that neighbours on the machine matter little. A point is scored, recorded and learnt.
 """
 
-import gc
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ DISTINCT = 2_000
 BEGIN = 491_904 - 491_904 % HOURS
 TIMED = 24  # hours a repeat
 LEARNT = 110  # points that an object of River has seen before: GaussianScorer is silent until 100
+OBJECTS = {**RIVER, "LODA": loda}
 LARGE = 20_000  # bytes of an object from which there are no 100,000 of it
 
 
@@ -122,9 +124,13 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def objects(make, count, repeats) -> tuple[list[float], float]:
-    """Microseconds a point of one River object a series, in turn, and bytes an object."""
-    gc.collect()
+def objects(name, count, repeats) -> tuple[list[float], float]:
+    """Microseconds a point of one River object a series, in turn, and bytes an object.
+
+    To be run in a process of its own, or the bytes are what an earlier user let go.
+    """
+    make = OBJECTS[name]
+    make()
     before = resident()
     models = [make() for _ in range(count)]
     hours = LEARNT + 2 * repeats
@@ -173,12 +179,14 @@ def line(name, count, took, size) -> tuple:
 
 
 def river_lines(size: plan.Size):
-    for name, make in {**RIVER, "LODA": loda}.items():
-        for count in size.objects:
-            took, held = objects(make, count, size.repeats)
-            yield line(f"River {name}, 1 object a series", count, took, held)
-            if held > LARGE:
-                break
+    fresh = {"mp_context": get_context("spawn"), "max_tasks_per_child": 1}
+    with ProcessPoolExecutor(1, **fresh) as pool:
+        for name in OBJECTS:
+            for count in size.objects:
+                took, held = pool.submit(objects, name, count, size.repeats).result()
+                yield line(f"River {name}, 1 object a series", count, took, held)
+                if held > LARGE:
+                    break
 
 
 def section(size: plan.Size) -> str:
