@@ -15,18 +15,24 @@ from service.adapters.notifiers import NOTIFIERS
 from service.adapters.prices import PriceListError, load_prices
 from service.adapters.redis_store import RedisStore
 from service.config import CalendarSettings, ConfigError, Settings, checked
+from service.core.about import About
 from service.core.deliveries import Deliveries
 from service.core.findings import Stretches
 from service.core.gpu_findings import GpuFindings
+from service.core.group_scoring import GROUP_SHARE, MEMBERS_ONLY, GroupScoring
+from service.core.groups import Groups
 from service.core.idle import IdleGpus
 from service.core.incidents import Incidents, SeverityLimits
 from service.core.ledger import Ledger, Metric
+from service.core.new_spend import NewSpend
 from service.core.owners import Calendars, Owners
 from service.core.ports import Notifier
 from service.core.prices import PriceBook
 from service.core.purchases import Purchases
+from service.core.rollups import Rollups
 from service.core.routing import Router
-from service.core.scoring import Scoring
+from service.core.scoring import Around, Scoring
+from service.core.told import Told
 from service.pipeline import Parts, Pipeline
 
 
@@ -87,17 +93,47 @@ def build_pipeline(
     ledger = Ledger(metrics)
     stretches = Stretches(settings.settles_after, timedelta(days=settings.remember_days))
     contacts: dict[str, datetime] = {}
-    detection = settings.detection
-    owners = build_owners(settings)
-    calendars = build_calendars(settings)
+    detection, owners = settings.detection, build_owners(settings)
+    calendars, kept = build_calendars(settings), _calendars_of(settings, owners)
+    new_spend = NewSpend(
+        detection.new_spend_from.get,
+        detection.false_findings_per_1000_resource_months,
+        detection.principal_tags,
+        ledger,
+        stretches,
+        contacts.get,
+    )
     scorings = {
         hours: Scoring(
             hours,
             _fleet(settings, hours, calendars),
             ledger,
             stretches,
-            contacts.get,
-            _calendars_of(settings, owners).of,
+            Around(
+                contacts.get,
+                lambda series: kept.of(series, ledger.about(series)),
+                new_spend.is_told,
+            ),
+        )
+        for hours in (1, 24)
+    }
+    rollups = Rollups()
+    groups = _groups(settings, owners, ledger, rollups)
+    told = Told(
+        stretches, groups.of, lambda s: groups.members(s) or new_spend.members(s), ledger.point
+    )
+    group_scorings = {
+        hours: GroupScoring(
+            hours,
+            _group_fleet(settings, hours, calendars),
+            rollups,
+            stretches,
+            Around(
+                contacts.get,
+                lambda group: kept.of_all(group, map(ledger.about, groups.members(group))),
+            ),
+            told,
+            groups.newcomers,
         )
         for hours in (1, 24)
     }
@@ -106,6 +142,12 @@ def build_pipeline(
         ledger=ledger,
         scorings=scorings,
         stretches=stretches,
+        new_spend=new_spend,
+        groups=groups,
+        rollups=rollups,
+        told=told,
+        group_scorings=group_scorings,
+        about=About(ledger, owners, groups, new_spend, scorings, group_scorings),
         purchases=Purchases(
             detection.purchases_from.get, stretches, Ledger({}, otherwise="billed"), contacts.get
         ),
@@ -128,6 +170,21 @@ def _fleet(settings: Settings, step_hours: int, calendars: list[Calendar]) -> Fl
     try:
         return Fleet(step_hours, known.detectors, tolerated, calendars)
     except (ValueError, TypeError, ArithmeticError) as error:
+        raise ConfigError(f"detection: {error}") from None
+
+
+def _group_fleet(settings: Settings, step_hours: int, calendars: list[Calendar]) -> Fleet:
+    """Build the detectors of groups, which have a part of their own in what may be false."""
+    known = settings.detection
+    detectors = {name: table for name, table in known.detectors.items() if name not in MEMBERS_ONLY}
+    tolerated = GROUP_SHARE * known.false_findings_per_1000_resource_months
+    return Fleet(step_hours, detectors, tolerated, calendars)
+
+
+def _groups(settings: Settings, owners: Owners, ledger: Ledger, rollups: Rollups) -> Groups:
+    try:
+        return Groups(settings.detection.group_by, owners, ledger, rollups)
+    except ValueError as error:
         raise ConfigError(f"detection: {error}") from None
 
 

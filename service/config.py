@@ -78,6 +78,15 @@ class DetectionSettings(_Section, frozen=True):
     detectors: dict[str, dict[str, Any]] = msgspec.field(
         default_factory=lambda: {name: {} for name in DEFAULT_DETECTORS}
     )
+    group_by: list[str] = msgspec.field(
+        default_factory=lambda: ["owner", "sub_account", "service", "region"]
+    )
+    new_spend_from: dict[str, Decimal] = msgspec.field(
+        default_factory=lambda: {"USD": Decimal(5), "EUR": Decimal(5)}
+    )
+    principal_tags: list[str] = msgspec.field(
+        default_factory=lambda: ["createdby", "created-by", "creator", "principal"]
+    )
     purchases_from: dict[str, Decimal] = msgspec.field(
         default_factory=lambda: {"USD": Decimal(1000), "EUR": Decimal(1000)}
     )

@@ -1,23 +1,29 @@
 """The pipeline: what one batch of events does, ledger to notices. Pure: values in, values out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Final, NamedTuple
 
+from service.core.about import About, kind_of
 from service.core.backfill import summary_of
 from service.core.deliveries import IDLE, Chart, Decision, Deliveries, Notice, delivery_id_of
 from service.core.drivers import Member
 from service.core.events import Arrival, CostEvent, SeriesKey
 from service.core.findings import Finding, Stretch, Stretches
 from service.core.gpu_findings import GpuFindings
+from service.core.group_scoring import GroupScoring
+from service.core.groups import Change, Groups
 from service.core.incidents import Incident, Incidents
 from service.core.ledger import STEP_HOURS, Ledger, LedgerRow, Taken
+from service.core.new_spend import NewSpend
 from service.core.owners import Owner, Owners
 from service.core.phrases import duration
 from service.core.ports import Changes, SourceStatus
 from service.core.purchases import Purchases
-from service.core.purchases import reason as purchase_reason
-from service.core.scoring import Point, Scoring
+from service.core.rollups import Rollups
+from service.core.scoring import Point, Scoring, is_closed
+from service.core.told import Told
 from service.core.wording import text_of
 
 GRAIN_HOURS: Final[Mapping[str, int]] = {
@@ -39,6 +45,12 @@ class Parts(NamedTuple):
     ledger: Ledger
     scorings: Mapping[int, Scoring]
     stretches: Stretches
+    new_spend: NewSpend
+    groups: Groups
+    rollups: Rollups
+    told: Told
+    group_scorings: Mapping[int, GroupScoring]
+    about: About
     purchases: Purchases
     gpus: GpuFindings
     owners: Owners
@@ -95,26 +107,31 @@ class Pipeline:
         """
         parts = self._parts
         points: dict[tuple[SeriesKey, int], Point] = {}
-        touched: set[tuple[SeriesKey, int]] = set()
         too_late: list[Arrival] = []
+        before: dict[tuple[SeriesKey, int], Decimal | None] = {}
         self._forget(now)
+        parts.groups.settle(lambda series, step: is_closed(series, step, now), now)
         if self._contacts is not None:
             for arrival in batch:
                 self._contacts.setdefault(arrival.source, now)
         for arrival in batch:
             if isinstance(arrival.event, CostEvent):
-                if self._take(arrival, arrival.event, points, touched) == "too_late":
+                if self._take(arrival, arrival.event, points, before) == "too_late":
                     too_late.append(arrival)
             else:
                 parts.gpus.observe(arrival.arrived_at, arrival.event)
                 self._status(arrival.source, arrival.arrived_at, arrival.event.timestamp)
-        for hours, scoring in parts.scorings.items():
-            mine = [p for p in points.values() if GRAIN_HOURS.get(p.series.grain) == hours]
-            scoring.judge(mine, now)
-            scoring.close(now)
+        changes = {
+            key: Change(before[key], parts.ledger.point(*key), point.arrived_at)
+            for key, point in points.items()
+        }
+        parts.new_spend.judge(changes, now)
+        self._score(parts.scorings, points.values(), now)
+        parts.groups.apply(changes)
+        self._score_groups(now)
         self._price_gpus(points.values())
         parts.purchases.judge()
-        kept = sorted(touched) if self._keeps_history else ()
+        kept = sorted(before) if self._keeps_history else ()
         rows = [row for key in kept for row in parts.ledger.rows(*key, offset)]
         return Outcome(self._tell(now, offset, ends_backfill), rows, too_late)
 
@@ -125,12 +142,32 @@ class Pipeline:
         if count:
             status.last_error = last_reason
 
+    def _score(
+        self, scorings: Mapping[int, Scoring], points: Collection[Point], now: datetime
+    ) -> None:
+        for hours, scoring in scorings.items():
+            mine = [p for p in points if GRAIN_HOURS.get(p.series.grain) == hours]
+            scoring.judge(mine, now)
+            scoring.close(now)
+
+    def _score_groups(self, now: datetime) -> None:
+        """Judge the sums that changed, of two series or more, after what is told of the series."""
+        parts = self._parts
+        parts.told.note(parts.stretches.changed())
+        sums = [
+            Point(group, step, arrived_at)
+            for (group, step), arrived_at in parts.groups.changed().items()
+            if parts.rollups.widest(group) > 1
+        ]
+        self._score(parts.group_scorings, sums, now)
+        parts.told.note(parts.stretches.changed())
+
     def _take(
         self,
         arrival: Arrival,
         event: CostEvent,
         points: dict[tuple[SeriesKey, int], Point],
-        touched: set[tuple[SeriesKey, int]],
+        before: dict[tuple[SeriesKey, int], Decimal | None],
     ) -> Taken:
         parts, at = self._parts, arrival.arrived_at
         status = self._status(arrival.source, at, event.charge_period_end)
@@ -142,11 +179,14 @@ class Pipeline:
         if change.taken != "new":
             return change.taken
         key = (change.series, change.step)
-        touched.add(key)
+        before.setdefault(key, change.before)
         if change.scored:
             known = points.get(key)
             if known is None or known.arrived_at < at:
                 points[key] = Point(change.series, change.step, at)
+        if event.is_scored:
+            parts.new_spend.take(change.series, event)
+            parts.groups.take(change.series, change.step, event)
         parts.purchases.take(arrival.source, event, at)
         return change.taken
 
@@ -161,7 +201,13 @@ class Pipeline:
         if self._forgot_at is not None and now - self._forgot_at < timedelta(days=1):
             return
         self._forgot_at = now
-        self._parts.ledger.forget(now - self._remembers)
+        parts, edge = self._parts, now - self._remembers
+        parts.ledger.forget(edge)
+        parts.rollups.forget(edge)
+        parts.groups.forget(edge)
+        parts.new_spend.forget(edge)
+        parts.told.forget()
+        parts.about.forget(parts.stretches)
         for incident_id in self._parts.incidents.forget(now - self._remembers):
             self._parts.deliveries.forget(incident_id)
 
@@ -214,10 +260,12 @@ class Pipeline:
 
     def _member(self, stretch: Stretch, now: datetime) -> Member:
         sums = stretch.sums
-        about = self._parts.ledger.about(stretch.series)
+        about = self._parts.about
+        place, split = about.place(stretch), about.split(stretch)
         # Frozen: whoever was told of it must not find another team's resources in it later.
         if stretch.owner is None:
-            stretch.owner = self._parts.owners.of(about.tags, about.sub_account_id)
+            stretch.owner = place.owner
+            stretch.kind = kind_of(stretch, split)
         owner = Owner(*stretch.owner)
         start, end = stretch.period()
         finding = Finding(
@@ -226,10 +274,10 @@ class Pipeline:
             kind=stretch.kind,
             status=stretch.status,
             series=str(stretch.series),
-            resource_id=about.resource_id,
-            sub_account_id=about.sub_account_id or "",
-            service_name=about.service_name,
-            region_id=about.region_id,
+            resource_id=place.resource_id,
+            sub_account_id=place.sub_account_id,
+            service_name=place.service_name,
+            region_id=place.region_id,
             owner=owner.name,
             charge_period_start=start,
             charge_period_end=end,
@@ -241,23 +289,27 @@ class Pipeline:
             expected_high=sums.high,
             impact=sums.excess,
             billing_currency=stretch.series.billing_currency,
-            reason=self._reason(stretch),
+            reason=about.reason(stretch, split),
             owner_source=owner.source,
             run_rate_per_day=stretch.run_rate_per_day,
             settled_until=self._parts.stretches.settled_until(stretch, now),
             ended_at=stretch.ended_at,
-            resource_name=about.resource_name,
+            resource_name=place.resource_name,
             backfill=stretch.backfill,
             is_new_level=stretch.is_new_level,
+            price_effect=None if split is None else split.price,
+            quantity_effect=None if split is None else split.quantity,
         )
         dirty, stretch.dirty = stretch.dirty, set()
-        return Member(finding, stretch.points, stretch.step_hours, dirty, stretch.last_step)
-
-    def _reason(self, stretch: Stretch) -> str:
-        scoring = self._parts.scorings.get(stretch.step_hours)
-        if scoring is not None and scoring.knows(stretch):
-            return scoring.reason(stretch)
-        return purchase_reason(stretch)
+        return Member(
+            finding,
+            stretch.points,
+            stretch.step_hours,
+            dirty,
+            stretch.last_step,
+            about.groups(stretch.series),
+            is_group=bool(about.members(stretch.series)),
+        )
 
     def _notices(
         self, incident: Incident, decisions: Sequence[Decision], now: datetime
@@ -297,7 +349,9 @@ class Pipeline:
         if not mine:
             return None
         most = max(mine, key=lambda stretch: abs(stretch.sums.excess))
-        scoring = self._parts.scorings.get(most.step_hours)
+        parts = self._parts
+        sums = parts.about.members(most.series)
+        scoring = (parts.group_scorings if sums else parts.scorings).get(most.step_hours)
         if scoring is None or not scoring.knows(most):
             return None
         return scoring.chart(most, set().union(*(stretch.odd for stretch in mine)))

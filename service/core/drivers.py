@@ -24,13 +24,17 @@ class Driver(msgspec.Struct, kw_only=True):
     share: float
     kind: str
     reason: str
+    # How much of the impact is the price and how much the quantity; they add up to it.
+    price_effect: Decimal | None = None
+    quantity_effect: Decimal | None = None
 
 
 class Member(NamedTuple):
     """A finding as its incident needs it, with its periods (none for what is not a cost).
 
     `points` may be live; `dirty` names the steps that changed since the member was handed over
-    last, and `last_step` is its newest odd one.
+    last, and `last_step` is its newest odd one. `groups` are the group series that its series
+    belongs to, for a finding about a group its own.
     """
 
     finding: Finding
@@ -38,6 +42,8 @@ class Member(NamedTuple):
     step_hours: int
     dirty: Collection[int] = ()
     last_step: int = 0
+    groups: Collection[str] = ()
+    is_group: bool = False
 
     @property
     def stands(self) -> bool:
@@ -79,14 +85,18 @@ class Pool:
         if self._points and rate is not None:
             newest = max(member.last_step for member in standing)
             rate = run_rate_per_day(self._points, standing[0].step_hours, newest)
+        impact = self.sums.excess if self._points else lead.impact
+        price, quantity = _effects(lead, impact)
         return Driver(
             series=lead.series,
             resource=lead.resource_name or lead.resource_id or lead.series,
-            impact=self.sums.excess if self._points else lead.impact,
+            impact=impact,
             run_rate_per_day=rate if live or rate is None else money.ZERO,
             share=0.0,
             kind=lead.kind,
             reason=lead.reason,
+            price_effect=price,
+            quantity_effect=quantity,
         )
 
     def totals(self) -> Sums:
@@ -103,6 +113,16 @@ class Pool:
         self.sums = self.sums.replace(old, new)
         if new is not None:
             self._points[step] = new
+
+
+def _effects(lead: Finding, impact: Decimal | None) -> tuple[Decimal | None, Decimal | None]:
+    """Carry the split of the finding that speaks over to the money of all."""
+    if lead.price_effect is None or not lead.impact or not impact:
+        return None, None
+    price = lead.price_effect
+    if impact != lead.impact:
+        price = money.cents(float(price) / float(lead.impact) * float(impact))
+    return price, money.subtract(impact, price)
 
 
 def rank(drivers: Iterable[Driver]) -> list[Driver]:

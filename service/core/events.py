@@ -265,3 +265,8 @@ def cost_of(event: CostEvent, metric: Literal["effective", "billed"]) -> Decimal
     if metric == "billed":
         return event.billed_cost
     return ZERO if event.effective_cost is None else event.effective_cost
+
+
+def quantity_of(event: CostEvent) -> Decimal:
+    """Return how much a row charges for, in units of its price; 0 when it does not say."""
+    return event.pricing_quantity or event.consumed_quantity or ZERO

@@ -4,7 +4,7 @@ A finding is provisional until all its periods have settled, then confirmed. It 
 only when rows changed so that none of its periods is odd any more.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
@@ -64,6 +64,8 @@ class Finding(msgspec.Struct, kw_only=True):
     is_new_level: bool = False
     ending: str = ""
     avoidable_per_day: Decimal | None = None
+    price_effect: Decimal | None = None
+    quantity_effect: Decimal | None = None
 
 
 def finding_id_of(series: str, detector: str, first_period: datetime) -> str:
@@ -427,6 +429,10 @@ class Stretches:
             elif stretch.ended_at is not None and now >= max(settled, quiet) + self._remembers:
                 del self._known[stretch.finding_id]
                 self._of_series[stretch.series].remove(stretch)
+
+    def changed(self) -> Iterable[Stretch]:
+        """Return what changed since the last `drain`."""
+        return list(self._changed.values())
 
     def drain(self) -> Iterator[Stretch]:
         """Yield, in a fixed order, what changed since the last call."""

@@ -1,6 +1,6 @@
 """Incidents: findings that belong together, with a life."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
@@ -27,7 +27,9 @@ CAUSES: Final[Mapping[str, str]] = {
 }
 # Kinds whose severity does not follow from a run rate; `gone` may be lost data and is not here.
 ONCE: Final = "purchase"
-SAVES: Final = ("drop",)
+FIRST: Final = "new_spend"
+PRICE_CHANGE: Final = "price_change"
+SAVES: Final = ("drop", PRICE_CHANGE)
 # What sums up the past of a source.
 HISTORY: Final = "backfill"
 SEVERITIES: Final[Sequence[Severity]] = ("low", "medium", "high")
@@ -109,6 +111,7 @@ class Incidents:
         self._pools: dict[str, dict[str, Pool]] = {}
         self._incident_of: dict[str, str] = {}
         self._newest: dict[str, str] = {}
+        self._of_group: dict[tuple[str, str, str, bool], str] = {}
         self._incidents: dict[str, Incident] = {}
 
     def update(self, members: Iterable[Member], now: datetime) -> list[Incident]:
@@ -116,7 +119,7 @@ class Incidents:
         touched: dict[str, None] = {}
         for member in members:
             finding = member.finding
-            incident_id = self._incident_of.get(finding.finding_id) or self._place(finding)
+            incident_id = self._incident_of.get(finding.finding_id) or self._place(member)
             self._pools[incident_id].setdefault(finding.series, Pool()).take(member)
             touched[incident_id] = None
         return [self._tell(incident_id, now) for incident_id in touched]
@@ -133,21 +136,35 @@ class Incidents:
                 if self._newest.get(incident.fingerprint) == incident_id:
                     del self._newest[incident.fingerprint]
                 forgotten.append(incident_id)
+        self._of_group = {k: v for k, v in self._of_group.items() if v in self._incidents}
         return forgotten
 
-    def _place(self, finding: Finding) -> str:
+    def _place(self, member: Member) -> str:
         """Find the incident a new finding belongs to, or name a new one."""
+        finding = member.finding
         fingerprint = fingerprint_of(finding)
-        incident_id = self._newest.get(fingerprint)
-        known = self._incidents.get(incident_id or "")
-        if incident_id is None or not _takes(known, self._pools[incident_id], finding):
+        for incident_id in self._candidates(fingerprint, member):
+            known = self._incidents.get(incident_id)
+            if incident_id in self._pools and _takes(known, self._pools[incident_id], finding):
+                break
+        else:
             incident_id = content_hash(
                 {"fingerprint": fingerprint, "first": finding.charge_period_start}
             )
             self._newest[fingerprint] = incident_id
             self._pools.setdefault(incident_id, {})
         self._incident_of[finding.finding_id] = incident_id
+        for key in _group_keys(member, of_group=member.is_group):
+            self._of_group[key] = incident_id
         return incident_id
+
+    def _candidates(self, fingerprint: str, member: Member) -> Iterator[str]:
+        """Yield what a finding may join: its own kind, then its group's, or its members'."""
+        if fingerprint in self._newest:
+            yield self._newest[fingerprint]
+        for key in _group_keys(member, of_group=not member.is_group):
+            if key in self._of_group:
+                yield self._of_group[key]
 
     def _tell(self, incident_id: str, now: datetime) -> Incident:
         """Build the incident as its findings stand now."""
@@ -223,6 +240,15 @@ def fingerprint_of(finding: Finding) -> str:
     )
 
 
+def _group_keys(member: Member, *, of_group: bool) -> list[tuple[str, str, str, bool]]:
+    """Name the groups of a finding, its owner and its cause.
+
+    Only findings of one owner join over a group: what one team is told must not name another's.
+    """
+    cause = CAUSES.get(member.finding.kind, member.finding.kind)
+    return [(group, member.finding.owner, cause, of_group) for group in member.groups]
+
+
 def _takes(known: Incident | None, pools: Mapping[str, Pool], finding: Finding) -> bool:
     """Tell whether an incident goes on with this finding: it is not over, or was a moment ago.
 
@@ -269,8 +295,12 @@ def _settled_until(members: list[Member]) -> datetime | None:
 
 
 def _title(lead: Finding, drivers: int) -> str:
-    what = lead.service_name or lead.series.split("/", 1)[0]
     name = lead.resource_name or lead.resource_id
+    if name is not None and lead.resource_id is None and lead.service_name is None:
+        return name
+    what = lead.service_name or lead.series.split("/", 1)[0]
+    if lead.kind == PRICE_CHANGE:
+        what = f"unit price of {what}"
     if name is not None:
         more = f" and {drivers - 1} more" if drivers > 1 else ""
         return f"{what} · {name}{more}"
@@ -286,6 +316,9 @@ def _confidence(members: list[Member]) -> str:
         return f"High: nothing but idleness seen for {duration(longest)}"
     odd = max((len(m.points) for m in members), default=0)
     score = max(m.finding.score for m in members)
+    if lead_of(members).kind == FIRST:
+        word = "High" if score >= 3 else "Medium"
+        return f"{word}: a start like this is expected once in {_one_in(score)} days"
     word = "High" if score >= 6 or odd >= 6 else "Medium" if odd >= 2 or score >= 4.5 else "Low"
     unit = "hour" if members[0].step_hours == 1 else "day"
     periods = f"{odd} odd {unit}s" if odd > 1 else f"one odd {unit}"

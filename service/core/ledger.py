@@ -21,6 +21,7 @@ from service.core.events import (
     Grain,
     SeriesKey,
     cost_of,
+    quantity_of,
     series_of,
 )
 
@@ -46,17 +47,22 @@ class LedgerRow(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What taking in one row did; `scored` tells that plain usage is, or was, part of the cell."""
+    """What taking in one row did; `scored` tells that plain usage is, or was, part of the cell.
+
+    `before` is what plain usage cost in the step until then; None when there was none.
+    """
 
     taken: Taken
     series: SeriesKey
     step: int
     scored: bool = False
+    before: Decimal | None = None
 
 
 class _Row(NamedTuple):
     cost: Decimal
     scored: bool
+    quantity: Decimal = money.ZERO  # 0 when the row names none
 
 
 class _Cell:
@@ -145,26 +151,21 @@ class Ledger:
         cell = cells.get(cell_key)
         if cell is None:
             cell = cells[cell_key] = _Cell()
-        row = _Row(cost_of(event, self._metrics.get(source, self._otherwise)), event.is_scored)
+        cost = cost_of(event, self._metrics.get(source, self._otherwise))
+        row = _Row(cost, event.is_scored, quantity_of(event))
         scored = row.scored or any(known.scored for known in cell.rows.values())
+        before = _cost_of(cells)
         taken = cell.take(event, row)
         book.describe(event)
         if "month" in (event.pricing_unit or event.consumed_unit or "").lower():
             book.kept.add(event.sku_id or "")
-        return Change(taken, key, step, scored and not event.is_correction)
+        return Change(taken, key, step, scored and not event.is_correction, before)
 
     def point(self, series: SeriesKey, step: int) -> Decimal | None:
         """Return what plain usage costs in one step; None when the step has no such row."""
         book = self._books.get(series)
         cells = None if book is None else book.steps.get(step)
-        if not cells:
-            return None
-        total: Decimal | None = None
-        for cell in cells.values():
-            for row in cell.rows.values():
-                if row.scored:
-                    total = row.cost if total is None else money.add(total, row.cost)
-        return total
+        return _cost_of(cells) if cells else None
 
     def kept(self, series: SeriesKey, step: int) -> Decimal:
         """Return what of a step's plain usage is priced by the month: stopping does not save it."""
@@ -179,6 +180,25 @@ class Ledger:
         period = about.charge_period_start, about.charge_period_end
         start, end = min(key[:2] for key in cells) if cells else period
         return start - start_of(_step_of(series.grain, start, end), STEP_HOURS[series.grain])
+
+    def usage(self, series: SeriesKey, step: int) -> dict[str, tuple[Decimal, Decimal]]:
+        """Return the cost and the quantity of plain usage in one step, by SKU."""
+        found: dict[str, tuple[Decimal, Decimal]] = {}
+        book = self._books.get(series)
+        for key, cell in (book.steps.get(step, {}) if book else {}).items():
+            for row in cell.rows.values():
+                if row.scored:
+                    cost, quantity = found.get(key[2], (money.ZERO, money.ZERO))
+                    found[key[2]] = (
+                        money.add(cost, row.cost),
+                        money.add(quantity, row.quantity),
+                    )
+        return found
+
+    def steps(self, series: SeriesKey) -> list[int]:
+        """Return the steps in which a series has rows, in order."""
+        book = self._books.get(series)
+        return [] if book is None else sorted(book.steps)
 
     def about(self, series: SeriesKey) -> CostEvent:
         """Return the newest row of a series: its names, owner tags and place."""
@@ -238,6 +258,15 @@ def _step_of(grain: Grain, start: datetime, end: datetime) -> int:
     """
     at = start + (end - start) / 2 if grain == DAILY else start
     return step_of(at, STEP_HOURS[grain])
+
+
+def _cost_of(cells: Mapping[_CellKey, _Cell]) -> Decimal | None:
+    total: Decimal | None = None
+    for cell in cells.values():
+        for row in cell.rows.values():
+            if row.scored:
+                total = row.cost if total is None else money.add(total, row.cost)
+    return total
 
 
 def metric_of(events: Iterable[CostEvent]) -> Metric:

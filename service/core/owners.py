@@ -1,6 +1,7 @@
 """Owners: who a series belongs to, and which link of the chain said so."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from service.core.events import CostEvent, SeriesKey, TagValue
@@ -24,12 +25,12 @@ class Owners:
     """
 
     def __init__(self, tag_keys: Sequence[str], sub_accounts: Mapping[str, str]) -> None:
-        self._tag_keys = [_plain(key) for key in tag_keys]
+        self._tag_keys = [plain_key(key) for key in tag_keys]
         self._sub_accounts = sub_accounts
 
     def of(self, tags: Mapping[str, TagValue] | None, sub_account_id: str | None) -> Owner:
         """Resolve one owner."""
-        by_key = {_plain(key): (key, value) for key, value in sorted((tags or {}).items())}
+        by_key = {plain_key(key): (key, value) for key, value in sorted((tags or {}).items())}
         for wanted in self._tag_keys:
             key, value = by_key.get(wanted, ("", None))
             name = _text(value)
@@ -66,9 +67,18 @@ class Calendars:
     def of(self, series: SeriesKey, about: CostEvent) -> str:
         """Return the name of a series' calendar."""
         owner = self._owners.of(about.tags, about.sub_account_id).name
-        by_source = self._by_source.get(series.source, self._default)
-        return self._by_owner.get(owner, by_source)
+        return self._by_owner.get(owner, self._of_source(series))
+
+    def of_all(self, group: SeriesKey, abouts: Iterable[CostEvent]) -> str:
+        """Return the name of the calendar that all of many series keep, else of their source's."""
+        names = {self.of(group, about) for about in abouts}
+        return names.pop() if len(names) == 1 else self._of_source(group)
+
+    def _of_source(self, series: SeriesKey) -> str:
+        return self._by_source.get(series.source, self._default)
 
 
-def _plain(key: str) -> str:
+@lru_cache(maxsize=8192)
+def plain_key(key: str) -> str:
+    """Return a tag's key without case, blanks and a provider's prefix."""
     return key.rsplit(":", 1)[-1].rsplit("/", 1)[-1].strip().lower()

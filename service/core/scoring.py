@@ -6,18 +6,18 @@ the clock that is handed in.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
-from detectors.base import F64, I64, Scores, as_columns, start_of, step_of
+from detectors.base import F64, I64, Score, Scores, as_columns, start_of, step_of
 from service.core import money
 from service.core.deliveries import Chart
-from service.core.events import CostEvent, SeriesKey
+from service.core.events import SeriesKey
 from service.core.findings import QUIET_STEPS, OddPoint, Stretch, Stretches, is_history
-from service.core.ledger import Ledger
+from service.core.ledger import STEP_HOURS
 from service.core.ports import Fleet
 from service.core.presence import Presence
 
@@ -29,6 +29,12 @@ RECALLS_STEPS: Final = {1: 168, 24: 14}
 CHART_STEPS: Final = {1: 168, 24: 42}
 
 
+def is_closed(series: SeriesKey, step: int, now: datetime) -> bool:
+    """Tell whether a step's rows had their time to come."""
+    hours = STEP_HOURS[series.grain]
+    return step < step_of(now, hours) - CLOSES_AFTER_STEPS
+
+
 class Point(NamedTuple):
     """A ledger value that changed: of which series and step, and when the row arrived."""
 
@@ -37,28 +43,47 @@ class Point(NamedTuple):
     arrived_at: datetime
 
 
-class Scoring:
-    """One grain's series, from ledger to stretches. Rows of the fleet are handed out by first use.
+class Costs(Protocol):
+    """What steps of series cost now: the ledger, or the sums of groups."""
 
-    `first_contact` returns the time before which a period is history to be learnt, not told.
-    `calendar_of` names a calendar of the fleet, once and for all, when a series is first scored.
+    def point(self, series: SeriesKey, step: int) -> Decimal | None:
+        """Return what plain usage costs in one step; None when the step has no row."""
+        ...
+
+    def offset(self, series: SeriesKey, step: int) -> timedelta:
+        """Return how long after a step begins its charge periods do."""
+        ...
+
+
+class Around(NamedTuple):
+    """What is known of series beside their costs.
+
+    `first_contact` returns the time before which a source's period is history to be learnt, not
+    told; `calendar_of` names a calendar of the fleet, once and for all, when a series is first
+    scored; `is_muted` tells of series whose money is told otherwise that they raise nothing.
     """
+
+    first_contact: Callable[[str], datetime | None]
+    calendar_of: Callable[[SeriesKey], str]
+    is_muted: Callable[[SeriesKey], bool] = lambda _series: False
+
+
+class Scoring:
+    """One grain's series, from ledger to stretches. Rows of the fleet are given by first use."""
 
     def __init__(
         self,
         step_hours: int,
         fleet: Fleet,
-        ledger: Ledger,
+        costs: Costs,
         stretches: Stretches,
-        first_contact: Callable[[str], datetime | None],
-        calendar_of: Callable[[SeriesKey, CostEvent], str],
+        around: Around,
     ) -> None:
         self._hours = step_hours
         self._fleet = fleet
-        self._ledger = ledger
+        self._costs = costs
+        self._around = around
         self._stretches = stretches
-        self._first_contact = first_contact
-        self._calendar_of = calendar_of
         self._row_of: dict[SeriesKey, int] = {}
         self._key_of: list[SeriesKey] = []
         self._newest: list[int] = []
@@ -76,7 +101,7 @@ class Scoring:
             by_step.setdefault(point.step, []).append(point)
         for step in sorted(by_step):
             self._close(now, before=step)
-            self._judge_step(step, sorted(by_step[step]))
+            self._judge_step(step, self._order(by_step[step]))
 
     def close(self, now: datetime) -> None:
         """Learn every point whose period closed."""
@@ -89,6 +114,10 @@ class Scoring:
     def reason(self, stretch: Stretch) -> str:
         """Say in one sentence why a stretch is odd."""
         return self._fleet.detectors[stretch.detector].reason(stretch.evidence())
+
+    def remembers(self, stretch: Stretch) -> bool:
+        """Tell whether the detector of a stretch judges a period together with those before."""
+        return self._fleet.detectors[stretch.detector].remembers
 
     def chart(self, stretch: Stretch, odd: Collection[int]) -> Chart:
         """Return a stretch's series with what its detector expected; `odd` steps are marked."""
@@ -111,8 +140,24 @@ class Scoring:
             odd=[step in odd for step in steps.tolist()],
         )
 
+    def _order(self, points: Sequence[Point]) -> list[Point]:
+        """Put points in the order in which they are judged."""
+        return sorted(points)
+
+    def _point(self, name: str, series: SeriesKey, step: int, score: Score) -> OddPoint | None:
+        """Join what a step costs with what a detector expected; None when it may not be told."""
+        del name
+        return OddPoint.of(self._costs.point(series, step) or money.ZERO, score)
+
+    def _restated(self, stretch: Stretch, step: int, actual: Decimal) -> OddPoint:
+        """Hold a restated step against what was expected of it at the raise."""
+        return stretch.points[step].restated(actual)
+
+    def _keep(self, stretch: Stretch, step: int) -> None:
+        """Note that a step is now part of a stretch."""
+
     def _judge_step(self, step: int, points: Sequence[Point]) -> None:
-        actuals = [self._ledger.point(point.series, step) for point in points]
+        actuals = [self._costs.point(point.series, step) for point in points]
         known_before = len(self._key_of)
         rows, steps, costs = as_columns(
             [
@@ -140,7 +185,7 @@ class Scoring:
                 live = self._stretches.live(series, name)
                 is_live = live is not None and step >= live.since_step
                 if actual is not None and (is_live or odd not in too_late):
-                    self._raise(name, points[odd], actual, found, odd)
+                    self._raise(name, points[odd], found, odd)
 
         for index, point in enumerate(points):
             self._go_on(point, actuals[index], scores, index)
@@ -149,7 +194,7 @@ class Scoring:
         fresh = self._key_of[known_before:]
         self._fleet.resize(len(self._key_of))
         rows = np.arange(known_before, len(self._key_of), dtype=np.int64)
-        names = [self._calendar_of(series, self._ledger.about(series)) for series in fresh]
+        names = [self._around.calendar_of(series) for series in fresh]
         self._fleet.follow(rows, names)
 
     def _go_on(
@@ -167,9 +212,10 @@ class Scoring:
             if point.step <= stretch.last_step or score.surprise >= stretch.threshold:
                 continue
             near = point.step - stretch.last_step <= QUIET_STEPS[self._hours]
-            found = OddPoint.of(actual, score)
+            found = self._point(stretch.detector, point.series, point.step, score)
             remembers = self._fleet.detectors[stretch.detector].remembers
-            if near and not remembers and stretch.goes_on_with(found):
+            if near and not remembers and found is not None and stretch.goes_on_with(found):
+                self._keep(stretch, point.step)
                 self._stretches.put_over(stretch, point.step, found)
             else:
                 stretch.note_quiet(actual)
@@ -182,10 +228,12 @@ class Scoring:
             if step > self._learnt[row]:
                 due[row] = cost, point.arrived_at
 
-    def _raise(self, name: str, point: Point, actual: Decimal, scores: Scores, index: int) -> None:
+    def _raise(self, name: str, point: Point, scores: Scores, index: int) -> None:
         series, step = point.series, point.step
         detector, score = self._fleet.detectors[name], scores.at(index)
-        found = OddPoint.of(actual, score)
+        found = None if self._around.is_muted(series) else self._point(name, series, step, score)
+        if found is None or found.surprise < self._fleet.threshold(name):
+            return
         if (found.excess >= 0) == detector.on_close or not found.excess:
             return
         steps = RECALLS_STEPS if detector.remembers else QUIET_STEPS
@@ -195,29 +243,37 @@ class Scoring:
             return  # the detector remembers what is over: nothing of it costs now
         fresh = Stretch(series, name, detector.kind, self._hours, self._fleet.threshold(name))
         fresh.backfill = self._is_backfill(point)
-        fresh.offset = self._ledger.offset(series, step)
+        fresh.offset = self._costs.offset(series, step)
         stretch = self._stretches.raise_or_extend(fresh, step, score, point.arrived_at)
         # What began in a past that is not told, and still goes on, is of the present.
         stretch.backfill = stretch.backfill and fresh.backfill
         if not stretch.points and stretch.since_step < step:
             self._fill_onset(stretch, step)
+        self._keep(stretch, step)
         self._stretches.put(stretch, step, found)
 
     def _fill_onset(self, stretch: Stretch, step: int) -> None:
         """Count the money of the periods between the onset and the raise as well."""
-        row = self._row_of[stretch.series]
-        steps = np.arange(stretch.since_step, step, dtype=np.int64)
-        costs = self._fleet.recorded(row, stretch.since_step, step - 1)
+        steps, scores = self._scores_again(
+            stretch.detector, stretch.series, stretch.since_step, step - 1
+        )
+        for index, at in enumerate(steps.tolist()):
+            point = self._point(stretch.detector, stretch.series, at, scores.at(index))
+            if point is not None and self._costs.point(stretch.series, at) is not None:
+                self._keep(stretch, at)
+                self._stretches.put_onset(stretch, at, point)
+
+    def _scores_again(
+        self, name: str, series: SeriesKey, first: int, last: int
+    ) -> tuple[I64, Scores]:
+        """Score the known steps from `first` to `last` as history stands now."""
+        row = self._row_of[series]
+        steps = np.arange(first, last + 1, dtype=np.int64)
+        costs = self._fleet.recorded(row, first, last)
         known = ~np.isnan(costs)
         steps, costs = steps[known], costs[known]
-        if not len(steps):
-            return
         rows = np.full(len(steps), row, dtype=np.int64)
-        scores = self._fleet.detectors[stretch.detector].score(rows, steps, costs)
-        for index, at in enumerate(steps.tolist()):
-            actual = self._ledger.point(stretch.series, at)
-            if actual is not None:
-                self._stretches.put_onset(stretch, at, OddPoint.of(actual, scores.at(index)))
+        return steps, self._fleet.detectors[name].score(rows, steps, costs)
 
     def _rescore(self, series: SeriesKey, step: int) -> dict[str, tuple[I64, Scores]]:
         """Score again the odd periods that a restated step may reach, as history stands now."""
@@ -261,10 +317,10 @@ class Scoring:
             steps, old = before[stretch.finding_id]
             new = after[stretch.finding_id][1]
             for index, at in enumerate(steps.tolist()):
-                point = stretch.points[at]
                 if at == step:
-                    point = point.restated(money.ZERO if actual is None else actual)
+                    point = self._restated(stretch, at, money.ZERO if actual is None else actual)
                 else:
+                    point = stretch.points[at]
                     moved = float(new.surprise[index] - old.surprise[index])
                     point = point._replace(surprise=max(0.0, point.surprise + moved))
                 self._stretches.put(stretch, at, point)
@@ -298,21 +354,24 @@ class Scoring:
         """
         closed_at = start_of(step + 1 + CLOSES_AFTER_STEPS, self._hours)
         last = max(arrived.values())
-        absent = self._presence.close(step, rows)
-        rows = np.concatenate([rows, absent])
-        costs = np.concatenate([costs, np.full(len(absent), np.nan)])
+        rows, costs = self._to_close(step, rows, costs)
         found = self._fleet.score(rows, np.full_like(rows, step), costs, on_close=True)
         for index, row in enumerate(rows.tolist()):
             series = self._key_of[row]
             if self._stretches.of(series):
-                actual = self._ledger.point(series, step) or money.ZERO
+                actual = self._costs.point(series, step) or money.ZERO
                 self._go_on(Point(series, step, closed_at), actual, found, index)
         for name, scores in found.items():
             for index in np.flatnonzero(scores.surprise >= self._fleet.threshold(name)).tolist():
                 row = int(rows[index])
                 series, at = self._key_of[row], max(closed_at, arrived.get(row, last))
-                actual = self._ledger.point(series, step) or money.ZERO
-                self._raise(name, Point(series, step, at), actual, scores, index)
+                self._raise(name, Point(series, step, at), scores, index)
+
+    def _to_close(self, step: int, rows: I64, costs: F64) -> tuple[I64, F64]:
+        """Return what may be judged of a closed step, NaN for a series that had no row."""
+        absent = self._presence.close(step, rows)
+        nothing = np.full(len(absent), np.nan)
+        return np.concatenate([rows, absent]), np.concatenate([costs, nothing])
 
     def _row(self, series: SeriesKey) -> int:
         row = self._row_of.get(series)
@@ -329,7 +388,7 @@ class Scoring:
         return point.arrived_at > settles_at
 
     def _is_backfill(self, point: Point) -> bool:
-        return is_history(point.step, self._hours, self._first_contact(point.series.source))
+        return is_history(point.step, self._hours, self._around.first_contact(point.series.source))
 
 
 def _or_none(values: F64) -> list[float | None]:

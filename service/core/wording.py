@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from service.core.deliveries import IDLE, Action, Notice, Reason
 from service.core.drivers import Driver
-from service.core.incidents import HISTORY, ONCE, Incident
+from service.core.incidents import FIRST, HISTORY, ONCE, Incident
 from service.core.money import ZERO
 from service.core.phrases import clean, duration, moment, money, signed, units
 
@@ -59,7 +59,7 @@ _ENDINGS: Final[Mapping[str, str]] = {
     "silent": "no longer seen, so that nobody knows whether it idles on",
 }
 # What a charge that was not used, or was bought once, ought to have cost is no figure to show.
-_WITHOUT_EXPECTATION: Final = (IDLE, ONCE)
+_WITHOUT_EXPECTATION: Final = (IDLE, ONCE, FIRST)
 # From here on it is not worth saying how many times normal it is.
 _TIMES_SHOWN: Final = 1000
 # A rate per day, and what a month of it would cost, are said of a day of data, not of an hour.
@@ -187,6 +187,8 @@ def lead(incident: Incident, *, with_mean: bool = True) -> str:
     if incident.state == "resolved":
         if incident.is_new_level:
             return f"{so_far}; it stays at this level, taken as normal from now on."
+        if incident.kind == FIRST:
+            return f"{so_far}; it has stopped."
         return f"{so_far}; {_ENDINGS.get(incident.ending, 'back to normal')}."
     if not incident.run_rate_per_day:
         return f"{so_far}."
@@ -224,6 +226,8 @@ def _so_far(incident: Incident) -> str:
         rate = incident.run_rate_per_day
         hourly = f"{money(rate / 24, currency)}/h wasted · " if rate else ""
         return f"{hourly}{begin.lower() if hourly else begin} {amount} in {span}{_saves(incident)}"
+    if incident.kind == FIRST:
+        return f"{begin} {amount} in {span}"
     return f"{begin} {amount} {'under' if impact < 0 else 'over'} expected in {span}"
 
 

@@ -171,3 +171,43 @@ def test_what_begins_days_later_on_another_series_is_an_incident_of_its_own(inci
     (again,) = incidents.update([back], T0 + 401 * HOUR)
     assert same.incident_id == first.incident_id
     assert other.incident_id == again.incident_id != first.incident_id
+
+
+GROUP = "focus//~group~owner=payments/USD/hour"
+
+
+def test_a_finding_on_a_group_and_those_on_its_members_are_one_incident(incidents):
+    group = member(finding_id="g", series=GROUP, resource_id=None, service_name=None)
+    group = group._replace(groups=[GROUP], is_group=True)
+    first = member(finding_id="a")._replace(groups=[GROUP])
+    later = member(finding_id="b", series="s2", service_name="else")._replace(groups=[GROUP])
+    (known,) = incidents.update([first], T0)
+    (joined,) = incidents.update([group], T0)
+    (whole,) = incidents.update([later], T0)
+    assert {i.incident_id for i in (known, joined, whole)} == {known.incident_id}
+    assert set(whole.finding_ids) == {"a", "b", "g"}
+    assert len(whole.drivers) == 3
+
+
+@pytest.mark.parametrize("other", [{"owner": "else"}, {"kind": "drop"}])
+def test_another_owner_or_cause_does_not_join_over_a_group(incidents, other):
+    group = member(finding_id="g", series=GROUP, resource_id=None, service_name=None)
+    found = incidents.update([group._replace(groups=[GROUP], is_group=True)], T0)
+    found += incidents.update([member(finding_id="a", **other)._replace(groups=[GROUP])], T0)
+    assert len({incident.incident_id for incident in found}) == 2
+
+
+def test_members_of_one_group_without_a_finding_about_it_stay_apart(incidents):
+    one = member(finding_id="a")._replace(groups=[GROUP])
+    two = member(finding_id="b", service_name="else")._replace(groups=[GROUP])
+    found = incidents.update([one, two], T0)
+    assert len({incident.incident_id for incident in found}) == 2
+
+
+def test_a_driver_splits_its_impact_into_price_and_quantity(incidents):
+    effects = {"price_effect": Decimal(12), "quantity_effect": Decimal(18)}
+    lead = member(3, 10, finding_id="a", **effects)
+    (incident,) = incidents.update([lead, member(1, 12, finding_id="b", detector="spike")], T0)
+    (driver,) = incident.drivers
+    assert driver.impact == 32
+    assert (driver.price_effect, driver.quantity_effect) == (Decimal("12.8"), Decimal("19.2"))

@@ -303,3 +303,10 @@ def test_money_is_rounded_to_half_a_cent_or_half_a_percent(amount):
 
 def test_a_length_of_time_never_runs_backwards():
     assert duration(timedelta(minutes=-5)) == "0 min"
+
+
+def test_first_spend_is_told_without_an_expectation_and_stops():
+    incident = make_incident(kind="new_spend", impact=Decimal(323), state="resolved")
+    said = words(incident)
+    assert said.lead == "Total $323 in 44 h; it has stopped."
+    assert not {"Actual", "Expected"} & {field.label for field in said.fields}

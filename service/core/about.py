@@ -1,0 +1,113 @@
+"""About: what there is to say of a finding beyond its figures: place, owner, groups, and why."""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from service.core.effects import Effects, Split, sentence_of
+from service.core.events import SeriesKey
+from service.core.findings import Stretch, Stretches
+from service.core.group_names import GroupName
+from service.core.groups import Groups
+from service.core.incidents import PRICE_CHANGE
+from service.core.ledger import Ledger
+from service.core.new_spend import DETECTOR as NEW_SPEND
+from service.core.new_spend import NewSpend
+from service.core.owners import Owners
+from service.core.places import Place, common_place, movers_of, name_of, place_of, sum_reason
+from service.core.purchases import DETECTOR as PURCHASE
+from service.core.purchases import reason as purchase_reason
+from service.core.scoring import Scoring
+
+WEEK_HOURS: Final = 168
+DROP: Final = "drop"
+
+
+class About:
+    """Answers for findings of series, of groups, of new spend and of purchases.
+
+    The scorings, by the hours of their steps, know what their detectors say.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        owners: Owners,
+        groups: Groups,
+        new_spend: NewSpend,
+        scorings: Mapping[int, Scoring],
+        group_scorings: Mapping[int, Scoring],
+    ) -> None:
+        self._ledger = ledger
+        self._owners = owners
+        self._groups = groups
+        self._new_spend = new_spend
+        self._scorings = scorings
+        self._group_scorings = group_scorings
+        self._effects = Effects(ledger)
+        self._places: dict[str, Place] = {}
+
+    def members(self, series: SeriesKey) -> Collection[SeriesKey]:
+        """Return the series that a sum adds up; none for a series of its own."""
+        return self._groups.members(series) or self._new_spend.members(series)
+
+    def groups(self, series: SeriesKey) -> list[str]:
+        """Name the groups of a series; of a sum, itself."""
+        if self.members(series):
+            return [str(series)]
+        return [str(group) for group in self._groups.of(series)]
+
+    def place(self, stretch: Stretch) -> Place:
+        """Return where a finding belongs.
+
+        The place of a sum is frozen with its first word: whoever was told of it must not find
+        another team's resources in it later.
+        """
+        series = stretch.series
+        known = self._places.get(stretch.finding_id)
+        if known is not None:
+            return known
+        members = self.members(series)
+        if not members:
+            return place_of(self._ledger.about(series), self._owners)
+        group = GroupName.of(series)
+        name = self._new_spend.name(series) if group is None else name_of(group, len(members))
+        rows = [self._ledger.about(member) for member in members]
+        found = common_place(rows, self._owners, name, is_group=group is not None)
+        self._places[stretch.finding_id] = found
+        return found
+
+    def split(self, stretch: Stretch) -> Split | None:
+        """Return how much of a finding is the price; None for a sum, or when it is not known."""
+        if stretch.detector in (NEW_SPEND, PURCHASE) or self.members(stretch.series):
+            return None
+        scoring = self._scorings[stretch.step_hours]
+        return self._effects.split(stretch, remembers=scoring.remembers(stretch))
+
+    def reason(self, stretch: Stretch, split: Split | None) -> str:
+        """Say why, in a sentence or two."""
+        if stretch.detector == PURCHASE:
+            return purchase_reason(stretch)
+        if stretch.detector == NEW_SPEND:
+            return self._new_spend.reason(stretch)
+        group = GroupName.of(stretch.series)
+        scorings = self._scorings if group is None else self._group_scorings
+        sentence = scorings[stretch.step_hours].reason(stretch)
+        if group is None:
+            return sentence if split is None else f"{sentence} {sentence_of(split)}"
+        members = self.members(stretch.series)
+        week = WEEK_HOURS // stretch.step_hours
+        movers = movers_of(members, self._ledger.point, stretch.last_step, week)
+        return sum_reason(name_of(group, len(members)), sentence, movers, stretch.sums.excess)
+
+    def forget(self, stretches: Stretches) -> None:
+        """Let go of what was said of findings that may not change any more."""
+        self._places = {
+            name: place for name, place in self._places.items() if stretches.get(name) is not None
+        }
+        self._effects.forget(stretches)
+
+
+def kind_of(stretch: Stretch, split: Split | None) -> str:
+    """Name what was found: spending that fell because the price did is no drop."""
+    is_price = stretch.kind == DROP and split is not None and split.is_price
+    return PRICE_CHANGE if is_price else stretch.kind

@@ -1,0 +1,218 @@
+"""Groups: which series are summed together, and their sums as rows come, change and move.
+
+A group is what one source bills for one owner, sub-account, service, region or value of a tag, in
+one currency and grain. A series is in the groups that its newest rows name: who gets a resource
+gets its past as well, so that a changed tag is neither a drop of one group nor a rise of the other.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from detectors.base import step_of
+from service.core import money
+from service.core.events import CostEvent, SeriesKey, TagValue
+from service.core.group_names import Values, check_group_by, groups_of, values_of
+from service.core.ledger import STEP_HOURS, Ledger
+from service.core.owners import Owners
+from service.core.rollups import Rollup, Rollups
+
+LOWEST: Final = Decimal("-Infinity")
+# Detectors hold a sum to the second highest of the weeks before it.
+NEW_DAYS: Final = 14
+
+_About = tuple[Mapping[str, TagValue] | None, str | None, str | None, str | None]
+
+
+class Change(NamedTuple):
+    """What a step of a series cost before a batch and does after it, and when that arrived."""
+
+    before: Decimal | None
+    after: Decimal | None
+    arrived_at: datetime
+
+
+class _Membership:
+    """Where one series belongs, what said so, and in which step that was last said."""
+
+    __slots__ = ("about", "groups", "said_step", "values")
+
+    def __init__(self, values: Values, groups: tuple[SeriesKey, ...], step: int) -> None:
+        self.values = values
+        self.groups = groups
+        self.said_step = step
+        self.about: _About | None = None
+
+
+class Groups:
+    """The groups of the series at hand (`part` of all), and their sums in `rollups`."""
+
+    def __init__(
+        self,
+        group_by: Sequence[str],
+        owners: Owners,
+        ledger: Ledger,
+        rollups: Rollups,
+        part: str = "",
+    ) -> None:
+        check_group_by(group_by)
+        self._by = tuple(dict.fromkeys(group_by))
+        self._owners = owners
+        self._ledger = ledger
+        self._rollups = rollups
+        self._part = part
+        self._of: dict[SeriesKey, _Membership] = {}
+        self._members: dict[SeriesKey, dict[SeriesKey, None]] = {}
+        self._newest: dict[SeriesKey, dict[SeriesKey, int]] = {}
+        self._first: dict[SeriesKey, tuple[int, Values]] = {}
+        self._otherwise: dict[tuple[int, SeriesKey], set[Values]] = {}
+        self._changed: dict[tuple[SeriesKey, int], datetime] = {}
+
+    def of(self, series: SeriesKey) -> tuple[SeriesKey, ...]:
+        """Return the groups that a series belongs to."""
+        known = self._of.get(series)
+        return () if known is None else known.groups
+
+    def members(self, group: SeriesKey) -> Collection[SeriesKey]:
+        """Return the series of a group, in the order in which they joined it."""
+        return self._members.get(group, {}).keys()
+
+    def newcomers(self, group: SeriesKey, step: int) -> list[Decimal]:
+        """Return what members cost that were seen for less than two weeks, largest first."""
+        since = step - NEW_DAYS * 24 // STEP_HOURS[group.grain]
+        costs = (
+            self._ledger.point(member, step)
+            for member, first in self._newest.get(group, {}).items()
+            if first > since
+        )
+        return sorted((cost for cost in costs if cost is not None), reverse=True)
+
+    def forget(self, before: datetime) -> None:
+        """Let go of who joined a group before a time."""
+        for group, members in self._newest.items():
+            edge = step_of(before, STEP_HOURS[group.grain])
+            for member in [member for member, step in members.items() if step < edge]:
+                del members[member]
+
+    def take(self, series: SeriesKey, step: int, event: CostEvent) -> None:
+        """Note where a row of plain usage says that its series belongs."""
+        if not self._by:
+            return
+        about = (event.tags, event.sub_account_id, event.service_name, event.region_id)
+        known = self._of.get(series)
+        if known is not None and known.about == about:
+            known.said_step = max(known.said_step, step)
+            return
+        values = values_of(self._by, event, self._owners)
+        if known is None:
+            # The newest step decides; within it the order of arrival must not.
+            first = self._first.get(series)
+            if first is None or (-step, values) < (-first[0], first[1]):
+                self._first[series] = (step, values)
+        elif values == known.values:
+            known.about = about
+            known.said_step = max(known.said_step, step)
+        else:
+            self._otherwise.setdefault((step, series), set()).add(values)
+
+    def apply(self, changes: Mapping[tuple[SeriesKey, int], Change]) -> None:
+        """Bring the sums up to the ledger."""
+        for series, (step, values) in self._first.items():
+            self._join(series, values, step)
+            first = min(self._ledger.steps(series))
+            for group in self.of(series):
+                self._newest.setdefault(group, {})[series] = first
+        self._first.clear()
+        moves: dict[tuple[SeriesKey, int], _Move] = {}
+        for (series, step), change in changes.items():
+            known = self._of.get(series)
+            if known is not None:
+                _collect(moves, known.groups, step, change)
+        self._move_sums(moves)
+
+    def settle(self, is_closed: Callable[[SeriesKey, int], bool], now: datetime) -> None:
+        """Move series whose rows of a closed step all name other groups than they are in."""
+        closed = sorted(key for key in self._otherwise if is_closed(key[1], key[0]))
+        for step, series in closed:
+            values = min(self._otherwise.pop((step, series)))
+            known = self._of[series]
+            if known.said_step < step:
+                self._retag(series, known, values, step, now)
+
+    def changed(self) -> dict[tuple[SeriesKey, int], datetime]:
+        """Return the sums that changed since the last call, and when what changed them arrived."""
+        changed, self._changed = self._changed, {}
+        return changed
+
+    def _join(self, series: SeriesKey, values: Values, step: int) -> None:
+        groups = groups_of(self._by, series, values)
+        self._of[series] = _Membership(values, groups, step)
+        for group in groups:
+            self._members.setdefault(group, {})[series] = None
+
+    def _retag(
+        self, series: SeriesKey, known: _Membership, values: Values, step: int, now: datetime
+    ) -> None:
+        old, new = known.groups, groups_of(self._by, series, values)
+        self._join(series, values, step)
+        left, joined = set(old) - set(new), set(new) - set(old)
+        for group in left:
+            del self._members[group][series]
+        moves: dict[tuple[SeriesKey, int], _Move] = {}
+        for at in self._ledger.steps(series):
+            cost = self._ledger.point(series, at)
+            _collect(moves, left, at, Change(cost, None, now))
+            _collect(moves, joined, at, Change(None, cost, now))
+        self._move_sums(moves)
+
+    def _move_sums(self, moves: Mapping[tuple[SeriesKey, int], "_Move"]) -> None:
+        for (group, step), move in moves.items():
+            known = self._rollups.part(group, step, self._part)
+            largest = max(known.largest, move.largest) if known.members else move.largest
+            if known.members and move.lowered >= known.largest:
+                largest = self._largest(group, step)
+            rollup = Rollup(money.add(known.cost, move.cost), known.members + move.members, largest)
+            self._rollups.put(group, step, self._part, rollup)
+            at = self._changed.get((group, step), move.arrived_at)
+            self._changed[group, step] = max(at, move.arrived_at)
+
+    def _largest(self, group: SeriesKey, step: int) -> Decimal:
+        costs = (self._ledger.point(member, step) for member in self._members[group])
+        return max((cost for cost in costs if cost is not None), default=money.ZERO)
+
+
+class _Move:
+    """What a batch does to one sum: `largest` of the new costs, and of those that fell."""
+
+    __slots__ = ("arrived_at", "cost", "largest", "lowered", "members")
+
+    def __init__(self, arrived_at: datetime) -> None:
+        self.arrived_at = arrived_at
+        self.cost = money.ZERO
+        self.members = 0
+        self.largest = self.lowered = LOWEST
+
+
+def _collect(
+    moves: dict[tuple[SeriesKey, int], _Move],
+    groups: Iterable[SeriesKey],
+    step: int,
+    change: Change,
+) -> None:
+    """Note that one member's old cost is replaced by a new one."""
+    old, new, arrived_at = change
+    if old == new:
+        return
+    cost = money.subtract(new or money.ZERO, old or money.ZERO)
+    for group in groups:
+        move = moves.get((group, step))
+        if move is None:
+            move = moves[group, step] = _Move(arrived_at)
+        move.cost = money.add(move.cost, cost)
+        move.members += (new is not None) - (old is not None)
+        move.arrived_at = max(move.arrived_at, arrived_at)
+        if new is not None and new > move.largest:
+            move.largest = new
+        if old is not None and old > move.lowered and (new is None or new < old):
+            move.lowered = old

@@ -1,0 +1,107 @@
+"""Places: what a finding is about, read from the rows of its series, or of all that it sums up."""
+
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from service.core import money
+from service.core.events import CostEvent, SeriesKey
+from service.core.group_names import BY_OWNER, GroupName
+from service.core.owners import UNOWNED, Owner, Owners
+from service.core.phrases import signed
+
+MOVERS_TOLD: Final = 3
+_BY: Final = {"owner": "of", "sub_account": "in account", "service": "of", "region": "in"}
+
+
+class Place(NamedTuple):
+    """Names of what costs, and of who owns it; None where several would have to be named."""
+
+    resource_id: str | None
+    resource_name: str | None
+    sub_account_id: str
+    service_name: str | None
+    region_id: str | None
+    owner: Owner
+
+
+def place_of(row: CostEvent, owners: Owners) -> Place:
+    """Return the place of one series."""
+    return Place(
+        row.resource_id,
+        row.resource_name,
+        row.sub_account_id or "",
+        row.service_name,
+        row.region_id,
+        owners.of(row.tags, row.sub_account_id),
+    )
+
+
+def common_place(rows: Sequence[CostEvent], owners: Owners, name: str, *, is_group: bool) -> Place:
+    """Return what many series have in common; only who owns all of them owns their sum.
+
+    Else it is nobody's: a reason names resources, and no team may hear of another's. One series is
+    its own place, unless it happens to be alone in what `is_group`.
+    """
+    if len(rows) == 1 and not is_group:
+        return place_of(rows[0], owners)._replace(resource_name=name)
+    found = {owners.of(row.tags, row.sub_account_id).name for row in rows}
+    owner = Owner(UNOWNED, f"its {len(rows)} resources have {len(found)} owners")
+    if len(found) == 1:
+        sources = {owners.of(row.tags, row.sub_account_id).source for row in rows}
+        source = sources.pop() if len(sources) == 1 else f"owner of all {len(rows)} resources"
+        owner = Owner(found.pop(), source)
+    return Place(
+        None,
+        name,
+        _one(row.sub_account_id for row in rows) or "",
+        _one(row.service_name for row in rows),
+        _one(row.region_id for row in rows),
+        owner,
+    )
+
+
+def _one(values: Iterable[str | None]) -> str | None:
+    found = set(values)
+    return found.pop() if len(found) == 1 else None
+
+
+def name_of(group: GroupName, members: int) -> str:
+    """Name the sum of many series.
+
+    >>> name_of(GroupName("owner", "search"), 12), name_of(GroupName("tag:env", "prod"), 3)
+    ('12 resources of search together', '3 resources with env=prod together')
+    """
+    if group == (BY_OWNER, UNOWNED):
+        return f"{members} resources without an owner together"
+    where = _BY.get(group.by)
+    if where is None:
+        return f"{members} resources with {group.by.partition(':')[2]}={group.value} together"
+    return f"{members} resources {where} {group.value} together"
+
+
+def movers_of(
+    members: Iterable[SeriesKey],
+    cost: Callable[[SeriesKey, int], Decimal | None],
+    step: int,
+    week: int,
+) -> list[tuple[Decimal, SeriesKey]]:
+    """Return by how much members changed from a step of the week before, most first."""
+    changes = []
+    for member in members:
+        now, then = cost(member, step) or money.ZERO, cost(member, step - week) or money.ZERO
+        changes.append((money.subtract(now, then), member))
+    return sorted(changes, key=lambda change: (-abs(change[0]), change[1]))
+
+
+def sum_reason(
+    name: str, sentence: str, movers: Sequence[tuple[Decimal, SeriesKey]], impact: Decimal
+) -> str:
+    """Say why a sum is odd, and which of its members moved most against the week before."""
+    told = [
+        f"{member.resource} {signed(change, member.billing_currency)}"
+        for change, member in movers
+        if change * impact > 0
+    ][:MOVERS_TOLD]
+    tail = f" Most against the week before: {', '.join(told)}." if told else ""
+    return f"{name}, beyond what is told of them one by one: {sentence}{tail}"

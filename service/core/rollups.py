@@ -1,0 +1,97 @@
+"""Rollups: what each group of series costs in each step, added up from parts.
+
+A part is what one holder of series (a partition, a process) knows of a group. It replaces what it
+said before, so that upserts may come in any order between parts, and again.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import NamedTuple
+
+from detectors.base import step_of
+from service.core import money
+from service.core.events import SeriesKey
+from service.core.ledger import STEP_HOURS
+
+
+class Rollup(NamedTuple):
+    """The members that have a cost in one step: its sum, their number, and the largest of them."""
+
+    cost: Decimal = money.ZERO
+    members: int = 0
+    largest: Decimal = money.ZERO
+
+    def join(self, other: "Rollup") -> "Rollup":
+        """Add what another part knows."""
+        return Rollup(
+            money.add(self.cost, other.cost),
+            self.members + other.members,
+            max(self.largest, other.largest),
+        )
+
+
+class Rollups:
+    """All groups' steps that may still change."""
+
+    def __init__(self) -> None:
+        self._steps: dict[SeriesKey, dict[int, dict[str, Rollup]]] = {}
+        self._widest: dict[SeriesKey, int] = {}
+
+    def put(self, group: SeriesKey, step: int, part: str, rollup: Rollup) -> bool:
+        """Set what a part knows of a step; tell whether that changed anything."""
+        steps = self._steps.setdefault(group, {})
+        parts = steps.get(step)
+        if not rollup.members:
+            if parts is None or parts.pop(part, None) is None:
+                return False
+            if not parts:
+                del steps[step]
+            return True
+        if parts is None:
+            parts = steps[step] = {}
+        elif parts.get(part) == rollup:
+            return False
+        parts[part] = rollup
+        count = rollup.members
+        if len(parts) > 1:
+            count = self.at(group, step).members
+        if count > self._widest.get(group, 0):
+            self._widest[group] = count
+        return True
+
+    def part(self, group: SeriesKey, step: int, part: str) -> Rollup:
+        """Return what one part knows of a step."""
+        return self._steps.get(group, {}).get(step, {}).get(part, Rollup())
+
+    def at(self, group: SeriesKey, step: int) -> Rollup:
+        """Return the whole of a step."""
+        whole = Rollup()
+        for rollup in self._steps.get(group, {}).get(step, {}).values():
+            whole = whole.join(rollup) if whole.members else rollup
+        return whole
+
+    def point(self, series: SeriesKey, step: int) -> Decimal | None:
+        """Return what a group costs in one step; None when no member has a row."""
+        whole = self.at(series, step)
+        return whole.cost if whole.members else None
+
+    def offset(self, series: SeriesKey, step: int) -> timedelta:
+        """Return how long after a step begins a group's periods do: its days are those of UTC."""
+        del series, step
+        return timedelta(0)
+
+    def widest(self, group: SeriesKey) -> int:
+        """Return the largest number of members that ever had a cost in one step."""
+        return self._widest.get(group, 0)
+
+    def groups(self) -> Iterator[SeriesKey]:
+        """Yield every group."""
+        yield from self._steps
+
+    def forget(self, before: datetime) -> None:
+        """Let go of steps that began before a time."""
+        for group, steps in self._steps.items():
+            edge = step_of(before, STEP_HOURS[group.grain])
+            for step in [step for step in steps if step < edge]:
+                del steps[step]

@@ -1,0 +1,159 @@
+"""What findings tell already of the money in a group, so that a group speaks of the rest alone.
+
+A group's excess is held to what its members' own findings say, and to what findings about narrower
+sums of the same members say: every dollar is told once.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from decimal import Decimal
+
+from service.core import money
+from service.core.events import SeriesKey
+from service.core.findings import OddPoint, Stretch, Stretches, Sums
+from service.core.group_names import GroupName
+
+Cost = Callable[[SeriesKey, int], Decimal | None]
+SeriesOf = Callable[[SeriesKey], Collection[SeriesKey]]
+
+
+class Told:
+    """Looks up what is told of a group's step.
+
+    `groups_of` names the groups of a series, `members` the series of a group or of whatever else
+    is a sum (nothing for a plain series), `cost` what a plain series costs.
+    """
+
+    def __init__(
+        self, stretches: Stretches, groups_of: SeriesOf, members: SeriesOf, cost: Cost
+    ) -> None:
+        self._stretches = stretches
+        self._groups_of = groups_of
+        self._members = members
+        self._cost = cost
+        self._odd_members: dict[SeriesKey, dict[SeriesKey, None]] = {}
+        self._odd_sums: dict[SeriesKey, None] = {}
+        self._shared: dict[tuple[str, SeriesKey], float] = {}
+        self._subtracted: dict[tuple[SeriesKey, int], Sums] = {}
+
+    def note(self, changed: Iterable[Stretch]) -> None:
+        """Take notice of findings that changed, and move what groups said of the same money."""
+        steps: set[tuple[int, int]] = set()
+        for stretch in changed:
+            series = stretch.series
+            if self._members(series):
+                self._odd_sums[series] = None
+            else:
+                for group in self._groups_of(series):
+                    self._odd_members.setdefault(group, {})[series] = None
+            steps.update((stretch.step_hours, step) for step in stretch.dirty)
+        for series in self._odd_sums:
+            for stretch in self._stretches.of(series) if GroupName.of(series) else ():
+                for step in sorted(stretch.points):
+                    if (stretch.step_hours, step) in steps:
+                        self._refresh(series, step)
+
+    def rest(self, group: SeriesKey, step: int, whole: OddPoint) -> OddPoint:
+        """Return what nobody told yet of a group's point: as much less odd as less is left."""
+        told = self.of(group, step)
+        left = _without(whole, told)
+        if left.excess * whole.excess <= 0:
+            return left._replace(surprise=0.0)
+        share = min(1.0, float(left.excess) / float(whole.excess))
+        return left._replace(surprise=whole.surprise * share)
+
+    def of(self, group: SeriesKey, step: int) -> Sums:
+        """Return what is told of a group's step."""
+        told = Sums()
+        for series in self._odd_members.get(group, ()):
+            loudest = _loudest(self._stretches.of(series), step)
+            if loudest is not None and group in self._groups_of(series):
+                told = told.replace(None, loudest.points[step])
+        for series in self._odd_sums:
+            if self._gives_way(group, series):
+                loudest = _loudest(self._stretches.of(series), step)
+                if loudest is not None:
+                    said = float(loudest.points[step].excess) * self._share(loudest, group)
+                    # Not subtracted from the sum: that much more of it was to be expected.
+                    less = money.cents(-said)
+                    told = told.replace(None, OddPoint(money.ZERO, less, less, less, 0.0))
+        return told
+
+    def subtract(self, group: SeriesKey, step: int) -> Sums:
+        """Return what is told, and remember that a finding about the group left it out."""
+        self._odd_sums[group] = None
+        told = self._subtracted[group, step] = self.of(group, step)
+        return told
+
+    def forget(self) -> None:
+        """Let go of what belongs to findings that may not change any more."""
+        stretches = self._stretches
+        for group, step in list(self._subtracted):
+            if not any(step in known.points for known in stretches.of(group)):
+                del self._subtracted[group, step]
+        for group, series in list(self._odd_members.items()):
+            self._odd_members[group] = {one: None for one in series if stretches.of(one)}
+        self._odd_sums = {one: None for one in self._odd_sums if stretches.of(one)}
+        for name, group in list(self._shared):
+            if stretches.get(name) is None:
+                del self._shared[name, group]
+
+    def _refresh(self, group: SeriesKey, step: int) -> None:
+        """Give a group's findings what is left now; how odd the step was does not change."""
+        old = self._subtracted.get((group, step))
+        if old is None:
+            return
+        new = self.subtract(group, step)
+        if new == old:
+            return
+        for stretch in self._stretches.of(group):
+            point = stretch.points.get(step)
+            if point is not None:
+                whole = OddPoint(
+                    money.add(point.actual, old.actual),
+                    money.add(point.expected, old.expected),
+                    money.add(point.low, old.low),
+                    money.add(point.high, old.high),
+                    point.surprise,
+                )
+                self._stretches.put(stretch, step, _without(whole, new))
+
+    def _gives_way(self, group: SeriesKey, other: SeriesKey) -> bool:
+        """Tell whether another sum may speak for a group: the narrower of two does."""
+        if (group.source, *group[3:]) != (other.source, *other[3:]):
+            return False
+        return GroupName.of(other) is None or self.size(other) < self.size(group)
+
+    def size(self, series: SeriesKey) -> tuple[int, SeriesKey]:
+        """Order sums by their width; the key decides between equals."""
+        return len(self._members(series)), series
+
+    def _share(self, stretch: Stretch, group: SeriesKey) -> float:
+        """Return how much of what a sum's members cost at its raise is the group's as well."""
+        key = (stretch.finding_id, group)
+        if key not in self._shared:
+            whole = common = money.ZERO
+            for member in self._members(stretch.series):
+                cost = self._cost(member, stretch.raised_step) or money.ZERO
+                whole = money.add(whole, cost)
+                if group in self._groups_of(member):
+                    common = money.add(common, cost)
+            self._shared[key] = float(common) / float(whole) if whole else 0.0
+        return self._shared[key]
+
+
+def _without(point: OddPoint, told: Sums) -> OddPoint:
+    return OddPoint(
+        money.subtract(point.actual, told.actual),
+        money.subtract(point.expected, told.expected),
+        money.subtract(point.low, told.low),
+        money.subtract(point.high, told.high),
+        point.surprise,
+    )
+
+
+def _loudest(stretches: Iterable[Stretch], step: int) -> Stretch | None:
+    """Return the finding that says most of a step: several about one series tell the same money."""
+    found = [known for known in stretches if known.status != "retracted" and step in known.points]
+    return max(
+        found, key=lambda s: (abs(s.points[step].excess), s.points[step], s.detector), default=None
+    )

@@ -1,0 +1,154 @@
+"""Groups through the whole pipeline: what no member shows is seen, and what they show is not."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from service.bootstrap import build_pipeline
+from service.config import DetectionSettings, Settings
+from service.core.events import Arrival
+from tests.factories import make_event
+
+T0 = datetime(2026, 3, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DAYS = 38
+LEAK = 36 * 24
+MEMBERS = 12
+
+
+def rows(leak=0.0, members=MEMBERS, only=None, more=(), start=0, **values):
+    """Noisy machines of one team and one of another; from hour LEAK on each costs a share more."""
+    random = np.random.default_rng(11)
+    found = []
+    for hour in range(start, DAYS * 24):
+        at = T0 + hour * HOUR
+        for number in range(members + 1):
+            cost = 5 * np.exp(random.normal(0, 0.15))
+            if hour >= LEAK and number < members and (only is None or number == only):
+                cost *= 1 + leak
+            found.append(
+                make_event(
+                    **{
+                        "charge_period_start": at,
+                        "charge_period_end": at + HOUR,
+                        "effective_cost": Decimal(f"{cost:.4f}"),
+                        "resource_id": f"i-{number}",
+                        "x_event_id": f"{number}-{hour}",
+                        "tags": {"team": "search" if number < members else "ads"},
+                        "sub_account_id": "a" if number < members else "b",
+                    }
+                    | values
+                )
+            )
+    return [Arrival(event.charge_period_end, "events", event) for event in [*found, *more]]
+
+
+def run(arrivals, **detection):
+    settings = Settings(detection=DetectionSettings(**detection))
+    pipeline = build_pipeline(settings, {"events": "effective"}, tells_history=True)
+    findings, incidents, by_time = {}, {}, {}
+    for arrival in arrivals:
+        by_time.setdefault(arrival.arrived_at, []).append(arrival)
+    for offset, now in enumerate(sorted(by_time), 1):
+        changes = pipeline.step(by_time[now], now, offset).changes
+        findings |= {f.finding_id: f for f in changes.findings}
+        incidents |= {i.incident_id: i for i in changes.incidents}
+    return findings, list(incidents.values())
+
+
+def of_groups(findings):
+    return [f for f in findings.values() if "~group~" in f.series]
+
+
+@pytest.fixture(scope="module")
+def leak():
+    return run(rows(leak=0.25))
+
+
+def test_many_small_leaks_are_one_finding_about_their_sum(leak):
+    findings, _ = leak
+    (found,) = {f.series: f for f in of_groups(findings)}.values()
+    assert found.series == "events//~group~owner=search/USD/hour"
+    assert found.resource_id is None
+    assert (found.owner, found.sub_account_id, found.service_name, found.region_id) == (
+        "search", "a", "Amazon EC2", "us-east-1",
+    )  # fmt: skip
+    assert T0 + LEAK * HOUR < found.detected_at <= T0 + (LEAK + 24) * HOUR
+    assert found.reason.startswith("12 resources of search together, beyond what is told of them")
+    assert found.impact == found.actual - found.expected
+
+
+def test_a_group_and_its_members_are_one_incident_that_counts_money_once(leak):
+    findings, incidents = leak
+    (found,) = of_groups(findings)[:1]
+    (incident,) = [i for i in incidents if found.finding_id in i.finding_ids]
+    joined = [findings[one] for one in incident.finding_ids]
+    members = {f.series for f in joined} - {f.series for f in of_groups(findings)}
+    late = {f.series for f in findings.values() if f.charge_period_start >= T0 + LEAK * HOUR}
+    assert members >= {series for series in late if "~group~" not in series and "/a/" in series}
+    spent = Decimal("0.25") * 5 * MEMBERS * (DAYS * 24 - LEAK)
+    assert incident.impact < Decimal("1.3") * spent
+
+
+def test_what_one_member_shows_is_told_of_the_member_alone():
+    findings, _ = run(rows(leak=4.0, only=3))
+    assert {f.resource_id for f in findings.values() if f.impact > 100} == {"i-3"}
+    assert of_groups(findings) == []
+
+
+def test_a_group_that_one_member_dominates_is_not_scored_apart():
+    findings, _ = run(rows(leak=0.25, members=1))
+    assert of_groups(findings) == []
+
+
+def newcomers(count):
+    return [
+        make_event(
+            charge_period_start=T0 + hour * HOUR,
+            charge_period_end=T0 + (hour + 1) * HOUR,
+            effective_cost=Decimal(30) / count,
+            resource_id=f"i-new-{number}",
+            x_event_id=f"new-{number}-{hour}",
+            tags={"team": "search"},
+            sub_account_id="a",
+        )
+        for hour in range(LEAK, DAYS * 24)
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, False), (3, False), (12, True)])
+def test_an_ordinary_new_resource_is_no_finding_of_its_group_but_a_swarm_is(count, told):
+    findings, _ = run(rows(more=newcomers(count)))
+    assert bool(of_groups(findings)) is told
+
+
+def test_a_changed_tag_is_neither_a_rise_of_one_team_nor_a_fall_of_the_other():
+    moved = [
+        arrival._replace(event=make_event(**_values(arrival.event, {"team": "ads"})))
+        if arrival.event.resource_id in ("i-1", "i-2", "i-3", "i-4")
+        and arrival.event.charge_period_start >= T0 + LEAK * HOUR
+        else arrival
+        for arrival in rows()
+    ]
+    findings, _ = run(moved)
+    assert of_groups(findings) == []
+
+
+def _values(event, tags):
+    names = ("charge_period_start", "charge_period_end", "effective_cost", "resource_id")
+    more = {name: getattr(event, name) for name in (*names, "x_event_id", "sub_account_id")}
+    return more | {"tags": tags}
+
+
+def test_without_groups_only_members_speak():
+    findings, _ = run(rows(leak=0.25), group_by=[])
+    assert of_groups(findings) == []
+
+
+def test_the_order_of_equal_arrivals_does_not_show(leak):
+    arrivals = rows(leak=0.25)
+    random = np.random.default_rng(2)
+    assert run([arrivals[n] for n in random.permutation(len(arrivals))]) == leak

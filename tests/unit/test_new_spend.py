@@ -1,0 +1,163 @@
+"""First spend ever: told at once where it is rare, and nowhere else."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from service.bootstrap import build_pipeline
+from service.config import DetectionSettings, Settings
+from service.core.events import Arrival
+from tests.factories import make_event
+
+T0 = datetime(2026, 3, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DAY = 24
+
+
+def row(hour, cost=2, resource="i-1", revision=0, at=None, **values):
+    start = T0 + hour * HOUR
+    event = make_event(
+        **{
+            "charge_period_start": start,
+            "charge_period_end": start + HOUR,
+            "effective_cost": Decimal(str(cost)),
+            "resource_id": resource,
+            "x_event_id": f"{resource}-{hour}-{revision}",
+            "x_revision": revision,
+        }
+        | values
+    )
+    return Arrival(at or event.charge_period_end, "events", event)
+
+
+def usual(hours, **values):
+    """Two machines in one region, $96 a day."""
+    return [row(hour, resource=f"i-{n}", **values) for hour in hours for n in (1, 2)]
+
+
+def run(arrivals, tells_history=True, **detection):
+    settings = Settings(detection=DetectionSettings(**detection))
+    pipeline = build_pipeline(settings, {"events": "effective"}, tells_history=tells_history)
+    findings, incidents = {}, {}
+    by_time = {}
+    for arrival in arrivals:
+        by_time.setdefault(arrival.arrived_at, []).append(arrival)
+    for offset, now in enumerate(sorted(by_time), 1):
+        changes = pipeline.step(by_time[now], now, offset).changes
+        findings |= {f.finding_id: f for f in changes.findings}
+        incidents |= {i.incident_id: i for i in changes.incidents}
+    return list(findings.values()), list(incidents.values())
+
+
+def thief(hours, cost=17, region="eu-north-1", count=3):
+    return [
+        row(hour, cost, f"i-thief-{n}", region_id=region, sku_id="BoxUsage:p4d.24xlarge")
+        for hour in hours
+        for n in range(count)
+    ]
+
+
+def test_a_new_region_is_told_in_its_first_hour_as_one_finding_with_all_its_resources():
+    begin = 20 * DAY
+    findings, incidents = run(usual(range(24 * DAY)) + thief(range(begin, begin + 19)))
+    (found,) = findings
+    assert (found.kind, found.detector, found.region_id) == ("new_spend", "new_spend", "eu-north-1")
+    assert found.detected_at == T0 + (begin + 1) * HOUR
+    assert (found.impact, found.expected, found.actual) == (17 * 3 * 19, 0, 17 * 3 * 19)
+    assert (found.resource_id, found.owner, found.sub_account_id) == (None, "unowned", "000123")
+    assert found.charge_period_end == T0 + (begin + 19) * HOUR
+    assert found.reason == (
+        "First spend ever in region eu-north-1 by account 000123: $969 in 19 h on 3 resources; "
+        "in the 20 days before, this account started no other new region."
+    )
+    assert [(i.kind, i.state, i.impact) for i in incidents] == [("new_spend", "resolved", 969)]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"service_name": "Amazon SageMaker"}, "on Amazon SageMaker"),
+        ({"charge_description": "$9 per p5.48xlarge Instance Hour"}, "on p5 (instances or models)"),
+        ({"tags": {"aws:createdBy": "mallory"}}, "by mallory"),
+    ],
+)
+def test_a_new_service_family_or_principal_is_told(values, said):
+    strange = [row(hour, 30, "i-9", **values) for hour in range(20 * DAY, 20 * DAY + 5)]
+    (found,), _ = run(usual(range(21 * DAY)) + strange)
+    assert found.reason.startswith(
+        f"First spend ever {said} by account 000123: $150 in 5 h on i-9;"
+    )
+    assert found.resource_id == "i-9"
+
+
+def test_what_goes_on_is_known_after_a_week_and_its_new_level():
+    begin = 20 * DAY
+    (found,), _ = run(usual(range(30 * DAY)) + thief(range(begin, 30 * DAY), count=1))
+    assert found.charge_period_end == T0 + (begin + 7 * DAY) * HOUR
+    assert found.ended_at == found.charge_period_end
+    assert found.is_new_level
+
+
+@pytest.mark.parametrize(
+    "quiet",
+    [
+        thief(range(20 * DAY, 20 * DAY + 5), region="us-east-1"),
+        thief(range(9 * DAY, 9 * DAY + 5)),
+        thief(range(20 * DAY, 21 * DAY), cost=0.1, count=1),
+        thief(range(20 * DAY, 21 * DAY), cost=0),
+        thief(range(20 * DAY, 21 * DAY), region="global"),
+    ],
+    ids=["known region", "account not known yet", "too small", "free", "no region at all"],
+)
+def test_ordinary_beginnings_are_quiet(quiet):
+    known = [row(3, 1, "i-p4d", sku_id="BoxUsage:p4d.24xlarge")]
+    findings, _ = run(usual(range(23 * DAY)) + known + quiet)
+    assert [f for f in findings if f.kind == "new_spend"] == []
+
+
+def test_an_account_that_starts_something_every_day_is_not_told_of_it():
+    often = [
+        row(hour, 20, f"i-{day}", service_name=f"Service {day}")
+        for day in range(15, 45)
+        for hour in range(day * DAY, day * DAY + 3)
+    ]
+    findings, _ = run(usual(range(46 * DAY)) + often)
+    assert len([f for f in findings if f.kind == "new_spend"]) <= 3
+
+
+def test_an_account_that_is_new_itself_is_quiet():
+    begin = 20 * DAY
+    other = usual(range(begin, begin + 48), sub_account_id="new")
+    findings, _ = run(usual(range(23 * DAY)) + other)
+    assert findings == []
+
+
+def test_money_that_was_taken_back_withdraws_it():
+    begin = 20 * DAY
+    at = T0 + (begin + 30) * HOUR
+    back = [
+        row(hour, 0, "i-thief-0", 1, at, region_id="eu-north-1", sku_id="BoxUsage:p4d.24xlarge")
+        for hour in range(begin, begin + 3)
+    ]
+    (found,), _ = run(usual(range(23 * DAY)) + thief(range(begin, begin + 3), count=1) + back)
+    assert (found.status, found.impact) == ("retracted", 0)
+
+
+def test_what_lies_in_a_past_that_is_met_for_the_first_time_is_not_told():
+    begin = 20 * DAY
+    now = T0 + 30 * DAY * HOUR
+    past = [
+        arrival._replace(arrived_at=now)
+        for arrival in usual(range(29 * DAY)) + thief(range(begin, begin + 3))
+    ]
+    (found,), (incident,) = run(past, tells_history=False)
+    assert (found.kind, found.backfill, incident.backfill) == ("new_spend", True, True)
+
+
+def test_without_an_amount_for_its_currency_nothing_is_told():
+    begin = 20 * DAY
+    findings, _ = run(
+        usual(range(22 * DAY)) + thief(range(begin, begin + 3)), new_spend_from={"EUR": Decimal(1)}
+    )
+    assert [f for f in findings if f.kind == "new_spend"] == []
