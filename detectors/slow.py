@@ -54,10 +54,15 @@ def view(rings: Rings, row: int, own: F32, point: tuple[int, float], span: Span,
         usual, known = highest(work, 6 * which + 1, 6 * which + 6)
         above = (work[6 * which] - usual) / scale
         work[12 + which] = above if known > 0 and scale > 0.0 else NAN
-        if work[12 + which] > own[which * SECOND + tail.HIGH]:
-            work[12 + which] -= monthly.share(rings, row, point[0], span[which], span[2]) / scale
         if which == 0 and known > 0:
             work[14] = usual
+
+
+@compiled
+def _without_months(rings: Rings, row: int, own: F32, step: int, span: Span, work: F64) -> None:
+    """Take from both statistics what is usual for their days of the month."""
+    for which in range(2):
+        work[12 + which] -= monthly.share(rings, row, step, span[which], span[2]) / own[TYPICAL]
 
 
 @compiled
@@ -91,6 +96,10 @@ def judge(
     young = ERRATIC * float(own[DISTANCE])
     brief = tail.surprise(own[:SECOND], work[12], LEAST, young, 1.0 / day)
     lasting = tail.surprise(own[SECOND:QUEUE], work[13], LEAST, young, 1.0 / day)
+    if max(brief, lasting) > TELL:
+        _without_months(rings, row, own, point[0], span, work)
+        brief = tail.surprise(own[:SECOND], work[12], LEAST, young, 1.0 / day)
+        lasting = tail.surprise(own[SECOND:QUEUE], work[13], LEAST, young, 1.0 / day)
     if not np.isnan(work[14]):
         work[16] = work[17] = work[18] = power(work[14])
     most = max(brief, lasting)
@@ -111,6 +120,8 @@ def absorb(
     own[TYPICAL] = mean
     own[DISTANCE] = distance
     view(rings, row, own, point, span, work)
+    if work[12] > own[tail.HIGH] or work[13] > own[SECOND + tail.HIGH]:
+        _without_months(rings, row, own, step, span, work)
     own[LATEST] = work[12]
     own[LATEST + 1] = work[13]
     own[LATEST + 2] = step
