@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test check format lint types imports unit contract integration bench-detection lock clean
+.PHONY: help setup demo test check format lint types imports unit contract integration kafka bench-detection lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -48,6 +48,9 @@ contract: setup ## tests that run over every plugin
 
 integration: setup ## real servers on loopback, the real browser, the real commands
 	$(BIN)/pytest -q tests/integration tests/e2e tests/benchmarks
+
+kafka: ## fetch Apache Kafka for the tests and for make up, once (needs Java 17 and Maven)
+	@deploy/kafka/start.sh fetch
 
 bench-detection: setup ## detection figures beside named peers, into docs/detection.md (QUICK=1: printed only)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock

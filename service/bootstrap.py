@@ -5,12 +5,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from detectors.calendar import Calendar
 from detectors.fleet import Fleet
 from detectors.idle_gpu import IdleGpuColumns
 from service.adapters.calendars import CalendarError, calendar_name, load_calendar
 from service.adapters.embedded_store import EmbeddedStore
+from service.adapters.kafka_client import Cluster
+from service.adapters.kafka_topics import Topic, topics
 from service.adapters.notifiers import NOTIFIERS
 from service.adapters.prices import PriceListError, load_prices
 from service.adapters.redis_store import RedisStore
@@ -240,6 +243,44 @@ def check_paths(settings: Settings) -> None:
         place = place.parent
     if not os.path.isdir(place) or not os.access(place, os.W_OK | os.X_OK):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
         raise ConfigError(f"data_dir: {place} is not a folder that can be written to")
+
+
+def build_cluster(settings: Settings) -> Cluster:
+    """Say how to reach Kafka; ConfigError when nobody said where it is."""
+    kafka = settings.kafka
+    if kafka.bootstrap_servers is None:
+        raise ConfigError(
+            "kafka.bootstrap_servers is not set: give it in the config, or in "
+            "SPENDWATCH_KAFKA_BOOTSTRAP_SERVERS"
+        )
+    security: dict[str, Any] = {"security_protocol": kafka.security_protocol}
+    if kafka.password is not None:
+        security |= {
+            "sasl_mechanism": kafka.sasl_mechanism,
+            "sasl_plain_username": kafka.username,
+            "sasl_plain_password": kafka.password,
+        }
+    for name, file in (
+        ("ssl_cafile", kafka.ca_file),
+        ("ssl_certfile", kafka.certificate_file),
+        ("ssl_keyfile", kafka.key_file),
+    ):
+        if file is not None:
+            _readable(file)
+            security[name] = str(file)
+    return Cluster(kafka.bootstrap_servers, kafka.topic_prefix, security)
+
+
+def build_topics(settings: Settings) -> dict[str, Topic]:
+    """Say what each topic must be like."""
+    return topics(settings.kafka.partitions, timedelta(days=settings.remember_days))
+
+
+def _readable(file: Path) -> None:
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
 
 
 def build_notifiers(settings: Settings) -> dict[str, Notifier]:

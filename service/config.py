@@ -23,6 +23,9 @@ from service.core.secret import Secret
 
 ENVIRONMENT: Final[Mapping[str, tuple[str, ...]]] = {
     "SPENDWATCH_STORE_URL": ("store", "url"),
+    "SPENDWATCH_STORE_PASSWORD": ("store", "password"),
+    "SPENDWATCH_KAFKA_BOOTSTRAP_SERVERS": ("kafka", "bootstrap_servers"),
+    "SPENDWATCH_KAFKA_PASSWORD": ("kafka", "password"),
     "SPENDWATCH_SLACK_TOKEN": ("notifiers", "slack", "token"),
     "SPENDWATCH_EMAIL_PASSWORD": ("notifiers", "email", "password"),
 }
@@ -125,10 +128,63 @@ class IncidentSettings(_Section, frozen=True):
             raise ValueError("medium_per_day is above high_per_day")
 
 
+def _refuse_half(settings: "StoreSettings | KafkaSettings", has_tls: bool, tls: str) -> None:
+    """Raise ValueError for TLS that is given in part: it would not protect what it seems to."""
+    if (settings.certificate_file is None) != (settings.key_file is None):
+        raise ValueError("certificate_file and key_file go together")
+    for name in ("ca_file", "certificate_file"):
+        if getattr(settings, name) is not None and not has_tls:
+            raise ValueError(f"{name} without {tls}")
+
+
 class StoreSettings(_Section, frozen=True):
-    """Where state lives; without a URL, an embedded server in `data_dir`."""
+    """Where state lives; without a URL, an embedded server in `data_dir`.
+
+    TLS is the URL's `rediss://`; a `username` is an ACL user.
+    """
 
     url: str | None = None
+    username: str | None = None
+    password: Secret | None = None
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        has_tls = self.url is not None and self.url.startswith("rediss://")
+        _refuse_half(self, has_tls, "a url that begins with rediss://")
+        if self.username is not None and self.password is None:
+            raise ValueError("username without password")
+        if self.password is not None and self.url is None:
+            raise ValueError("password without url")
+
+
+class KafkaSettings(_Section, frozen=True):
+    """The log of the distributed service. `partitions` is of the input, and fixed once it exists.
+
+    `security_protocol` and `sasl_mechanism` are named as Kafka names them.
+    """
+
+    bootstrap_servers: str | None = None
+    topic_prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
+    partitions: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 8
+    replication: Annotated[int, msgspec.Meta(ge=-1, le=9)] = -1
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    username: str | None = None
+    password: Secret | None = None
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        protocol = self.security_protocol
+        _refuse_half(self, protocol.endswith("SSL"), "security_protocol SSL or SASL_SSL")
+        for name in ("sasl_mechanism", "username", "password"):
+            given = getattr(self, name) is not None
+            if given != protocol.startswith("SASL"):
+                what = f"{name} without" if given else f"no {name} with"
+                raise ValueError(f"{what} security_protocol {'SASL_SSL' if given else protocol}")
 
 
 class ApiSettings(_Section, frozen=True):
@@ -164,6 +220,7 @@ class Settings(_Section, frozen=True):
     notifiers: dict[str, dict[str, Any]] = {}
     prices: Path | None = None
     store: StoreSettings = StoreSettings()
+    kafka: KafkaSettings = KafkaSettings()
     api: ApiSettings = ApiSettings()
 
     def __post_init__(self) -> None:
@@ -204,6 +261,9 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
         kind: _with_secrets(f"notifiers.{kind}", _table(table, f"notifiers.{kind}"), base)
         for kind, table in notifiers.items()
     }
+    for name in ("store", "kafka"):
+        if name in data:
+            data[name] = _with_secrets(name, data[name], base)
     return checked(data, Settings, "the config" if path is None else str(path))
 
 

@@ -5,6 +5,8 @@ from hypothesis import settings
 
 from service.adapters.embedded_store import EmbeddedStore
 from service.adapters.redis_store import RedisStore
+from tests.kafka_server import KafkaServer
+from tests.needs import need
 
 # How long an example takes is the machine's affair: no test may fail by the clock.
 settings.register_profile("untimed", settings.default, deadline=None)
@@ -25,3 +27,15 @@ def store(store_server):
     store._redis.flushall()
     yield store
     store.close()
+
+
+@pytest.fixture(scope="session")
+def kafka_server(tmp_path_factory):
+    """A real Apache Kafka broker, for the whole run; whoever stops it starts it again."""
+    need("java")
+    server = KafkaServer(tmp_path_factory.mktemp("kafka"))
+    if not server.is_fetched:
+        need("mvn")
+    server.start()
+    yield server
+    server.stop()

@@ -241,3 +241,7 @@ class UnreadableDeliveryError(Exception):
     def __init__(self, delivery_id: str, reason: str) -> None:
         super().__init__(reason)
         self.delivery_id = delivery_id
+
+
+class LogUnavailableError(Exception):
+    """The log does not answer, or refuses to write."""

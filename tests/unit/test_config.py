@@ -92,3 +92,35 @@ def test_secrets_come_from_the_file_beside_the_config_or_from_the_environment(tm
     settings = load(path, {"SPENDWATCH_SLACK_TOKEN": "xoxb-env"})
     assert settings.notifiers["slack"]["token"] == Secret("xoxb-env")
     assert "xoxb" not in repr(settings)
+
+
+HALF = {
+    'kafka.username = "u"': "username without security_protocol SASL_SSL",
+    'kafka.security_protocol = "SASL_SSL"': "no sasl_mechanism with security_protocol SASL_SSL",
+    'kafka.ca_file = "ca.pem"': "ca_file without security_protocol SSL or SASL_SSL",
+    'kafka.security_protocol = "SSL"\nkafka.key_file = "k"': "key_file go together",
+    'store.url = "redis://h"\nstore.ca_file = "ca.pem"': "ca_file without a url that begins with",
+    'store.url = "rediss://h"\nstore.certificate_file = "c"': "key_file go together",
+    'store.url = "rediss://h"\nstore.username = "u"': "username without password",
+    'store.password = "p"': "password without url",
+}
+
+
+@pytest.mark.parametrize("text", HALF)
+def test_what_would_protect_by_half_is_refused(tmp_path, text):
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=HALF[text]):
+        load(path, {})
+
+
+def test_passwords_may_lie_in_files_and_are_never_shown(tmp_path):
+    (tmp_path / "secret").write_text("s3cret\n")
+    path = tmp_path / "c.toml"
+    path.write_text(
+        '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_mechanism = "PLAIN"\nusername = "u"\n'
+        'password_file = "secret"\n[store]\nurl = "redis://h"\npassword_file = "secret"\n'
+    )
+    settings = load(path, {})
+    assert settings.kafka.password.reveal() == settings.store.password.reveal() == "s3cret"
+    assert "s3cret" not in repr(settings)

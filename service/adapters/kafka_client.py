@@ -1,0 +1,80 @@
+"""What every user of Kafka shares: how to reach the cluster, and what its failures are called."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaError
+
+from service.core.ports import LogUnavailableError
+from service.core.secret import Secret
+
+# Below the broker's own limit of 1 MiB, with room for headers and the record's frame.
+MAX_MESSAGE_BYTES: Final = 1_000_000
+ANSWERS_WITHIN_MS: Final = 15_000
+DELIVERS_WITHIN_MS: Final = 120_000
+
+
+class Cluster(NamedTuple):
+    """Where Kafka is, what its topics' names begin with, and kafka-python's security settings."""
+
+    bootstrap_servers: str
+    prefix: str
+    security: Mapping[str, Any]
+
+    def topic(self, name: str) -> str:
+        """Return the full name of one of our topics."""
+        return self.prefix + name
+
+    def admin(self) -> "KafkaAdminClient":
+        """Connect for questions about topics."""
+        with guarded():
+            return KafkaAdminClient(**self._connection())
+
+    def producer(self, **settings: Any) -> "KafkaProducer":
+        """Connect an idempotent producer: acknowledged by all replicas, in order, compressed."""
+        with guarded():
+            return KafkaProducer(
+                **self._connection(),
+                enable_idempotence=True,
+                acks="all",
+                compression_type="zstd",
+                allow_auto_create_topics=False,
+                max_request_size=MAX_MESSAGE_BYTES + 10_000,
+                delivery_timeout_ms=DELIVERS_WITHIN_MS,
+                max_block_ms=DELIVERS_WITHIN_MS,
+                **settings,
+            )
+
+    def consumer(self, **settings: Any) -> "KafkaConsumer":
+        """Connect a consumer without a group, which remembers nothing for itself."""
+        with guarded():
+            return KafkaConsumer(
+                **self._connection(),
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                allow_auto_create_topics=False,
+                **settings,
+            )
+
+    def _connection(self) -> dict[str, Any]:
+        return {
+            "bootstrap_servers": self.bootstrap_servers.split(","),
+            "bootstrap_timeout_ms": ANSWERS_WITHIN_MS,
+            "client_id": "spendwatch",
+            **{
+                name: value.reveal() if isinstance(value, Secret) else value
+                for name, value in self.security.items()
+            },
+        }
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Turn what the client raises when the cluster is away or refuses into the port's error."""
+    try:
+        yield
+    except (KafkaError, TimeoutError) as error:
+        what = str(error) or type(error).__name__
+        raise LogUnavailableError(f"Kafka does not answer: {what}") from error
