@@ -1,6 +1,7 @@
 """What every user of Kafka shares: how to reach the cluster, and what its failures are called."""
 
-from collections.abc import Iterator, Mapping
+import socket
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -12,7 +13,7 @@ from service.core.secret import Secret
 
 # Below the broker's own limit of 1 MiB, with room for headers and the record's frame.
 MAX_MESSAGE_BYTES: Final = 1_000_000
-ANSWERS_WITHIN_MS: Final = 15_000
+ANSWERS_WITHIN_MS: Final = 10_000
 DELIVERS_WITHIN_MS: Final = 120_000
 
 
@@ -59,8 +60,10 @@ class Cluster(NamedTuple):
             )
 
     def _connection(self) -> dict[str, Any]:
+        servers = [server.strip() for server in self.bootstrap_servers.split(",")]
+        _reach(servers)
         return {
-            "bootstrap_servers": self.bootstrap_servers.split(","),
+            "bootstrap_servers": servers,
             "bootstrap_timeout_ms": ANSWERS_WITHIN_MS,
             "client_id": "spendwatch",
             **{
@@ -68,6 +71,25 @@ class Cluster(NamedTuple):
                 for name, value in self.security.items()
             },
         }
+
+
+def _reach(servers: Sequence[str]) -> None:
+    """Return when one of the servers takes connections.
+
+    The client would try for long, say less, and leave threads behind that tried.
+    """
+    why = "no server is named"
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        except ValueError:
+            why = f"{server!r} is not host:port"
+        except OSError as error:
+            why = f"{server}: {error.strerror or error}"
+        else:
+            return
+    raise LogUnavailableError(f"Kafka does not answer: {why}")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from service.core.events import Arrival, CostEvent, GpuSample
 
@@ -40,10 +41,11 @@ class Spool:
     def __len__(self) -> int:
         return len(self._arrived)
 
-    def put(self, arrival: Arrival) -> None:
-        """Put one event aside."""
+    def put(self, arrival: Arrival, group: str | None = None) -> None:
+        """Put one event aside. Events of one time and `group` stay together, in the order put."""
         data = self._encode(arrival.event)
-        digest = hashlib.blake2b(data, digest_size=8).digest()
+        named = data if group is None else group.encode()
+        digest = hashlib.blake2b(named, digest_size=8).digest()
         if arrival.source not in self._sources:
             self._sources.append(arrival.source)
         self._file.write(data)
@@ -53,19 +55,34 @@ class Spool:
         self._source.append(self._sources.index(arrival.source))
         self._is_sample.append(isinstance(arrival.event, GpuSample))
 
+    def __iter__(self) -> Iterator[Arrival]:
+        """Yield the events one by one, in order."""
+        if not len(self):
+            return
+        order, _ = self._order()
+        with self._mapped() as data:
+            for index in order:
+                yield self._read(data, int(index))
+
     def batches(self) -> Iterator[tuple[datetime, list[Arrival]]]:
         """Yield (time, events): all that arrived within one second, and when the last of it did."""
         if not len(self):
             return
-        self._file.flush()
-        arrived = np.frombuffer(self._arrived, dtype=np.int64)
-        order = np.lexsort((np.frombuffer(self._hash, dtype=np.uint64), arrived))
-        seconds = arrived[order] // 1_000_000
-        edges = [0, *(np.flatnonzero(np.diff(seconds)) + 1).tolist(), len(order)]
-        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        order, arrived = self._order()
+        edges = [0, *(np.flatnonzero(np.diff(arrived // 1_000_000)) + 1).tolist(), len(order)]
+        with self._mapped() as data:
             for begin, end in pairwise(edges):
                 batch = [self._read(data, int(index)) for index in order[begin:end]]
                 yield batch[-1].arrived_at, batch
+
+    def _order(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        arrived = np.frombuffer(self._arrived, dtype=np.int64)
+        order = np.lexsort((np.frombuffer(self._hash, dtype=np.uint64), arrived))
+        return order, arrived[order]
+
+    def _mapped(self) -> mmap.mmap:
+        self._file.flush()
+        return mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def close(self) -> None:
         """Let go of the disk space."""

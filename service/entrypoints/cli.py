@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -15,13 +16,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from service.config import ConfigError, Settings, load
+from service.core.events import Rejected
 from service.core.incidents import Severity
-from service.core.ports import StoreUnavailableError
+from service.core.ports import LogUnavailableError, StoreUnavailableError
 from service.entrypoints.stopping import Interrupted
 
 FAILED: Final = 1
 MISUSED: Final = 2
 MOSTLY_REJECTED: Final = 3
+SHOWN_REJECTS: Final = 10
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -72,7 +75,7 @@ def _one_line_errors() -> Iterator[None]:
     except ConfigError as error:
         complain(f"spendwatch: {error}")
         raise typer.Exit(MISUSED) from None
-    except (StoreUnavailableError, OSError) as error:
+    except (StoreUnavailableError, LogUnavailableError, OSError) as error:
         complain(f"spendwatch: {error}")
         raise typer.Exit(FAILED) from None
     except Interrupted as stopped:
@@ -116,6 +119,17 @@ def _common(
     pass
 
 
+def _complain_of(
+    notes: list[str], rejected: list[Rejected], more: int, where: Path | str
+) -> None:
+    for note in notes:
+        complain(note)
+    for bad in rejected:
+        complain(f"{bad.file}:{bad.row}: {bad.reason}")
+    if more:
+        complain(f"... and {more} more in {where}")
+
+
 @app.command(epilog="Example: spendwatch replay exports/ --out out")
 def replay(
     inputs: Annotated[list[Path], typer.Argument(help="Files, folders or manifests.")],
@@ -138,12 +152,8 @@ def replay(
         with _bar() as show:
             run = Replay(settings, lambda p: show(*p))
             summary = run.run(inputs, out, source)
-        for note in run.notes:
-            complain(note)
-        for bad in run.rejected:
-            complain(f"{bad.file}:{bad.row}: {bad.reason}")
-        if rest := run.letters - len(run.rejected):
-            complain(f"... and {rest} more in {out / 'dead_letters.ndjson'}")
+        more = run.letters - len(run.rejected)
+        _complain_of(run.notes, run.rejected, more, out / "dead_letters.ndjson")
         say(
             f"{summary.events} events, {summary.rejected} rejected, {summary.series} series, "
             f"{summary.findings} findings, {summary.incidents} incidents, "
@@ -156,6 +166,53 @@ def replay(
             complain(f"spendwatch: {run.broken} of {run.files} files could not be read to the end")
         if run.broken * 2 > run.files:
             raise typer.Exit(MOSTLY_REJECTED)
+
+
+@app.command(epilog="Example: spendwatch ingest exports/aws --feed aws --config spendwatch.toml")
+def ingest(
+    inputs: Annotated[list[Path], typer.Argument(help="Files, folders or manifests.")],
+    config: ConfigOption = None,
+    source: Annotated[
+        str | None, typer.Option("--source", help="Read all input as this source.")
+    ] = None,
+    feed: Annotated[
+        str | None, typer.Option("--feed", help="Name of the feed; the source's if not given.")
+    ] = None,
+    dead_letters: Annotated[
+        Path | None,
+        typer.Option("--dead-letters", help="File for what is refused; else topic ingest.dlq."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read and count; publish and remember nothing.")
+    ] = False,
+) -> None:
+    """Publish what is new in exports to Kafka. Cut off and started again, it goes on from there.
+
+    Ends with 3 when more than half of the rows was rejected.
+    """
+    from service.entrypoints.ingest import Ingest, Order  # noqa: PLC0415 - loads the Kafka client
+
+    with _one_line_errors():
+        with _bar() as show:
+            run = Ingest(load(config), show)
+            order = Order(inputs, source, feed, dead_letters)
+            report = run.rehearse(order) if dry_run else run.publish(order)
+        shown, where = run.rejected[:SHOWN_REJECTS], dead_letters or "topic ingest.dlq"
+        _complain_of(run.notes, shown, len(run.rejected) - len(shown), where)
+        by_topic = Counter[str]()
+        for (topic, _), rows in report.rows.items():
+            by_topic[topic] += rows
+        what = ", ".join(f"{rows} rows to {topic}" for topic, rows in sorted(by_topic.items()))
+        say(
+            f"{'would publish' if dry_run else 'published'} {what or 'nothing: no news'} in "
+            f"{report.messages} messages, {report.value_bytes} bytes; "
+            f"{report.known} rows were there already, {report.rejected} rejected"
+        )
+        if report.rejected > report.read:
+            complain("spendwatch: more than half of the input was rejected")
+            raise typer.Exit(MOSTLY_REJECTED)
+        if run.notes and not report.read:
+            raise typer.Exit(FAILED)
 
 
 @app.command(epilog="Example: spendwatch demo --once")

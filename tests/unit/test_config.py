@@ -46,7 +46,7 @@ def test_the_sample_config_shows_every_key_of_every_notifier(kind):
 def test_every_table_of_the_sample_config_that_is_commented_out_loads_too(tmp_path):
     text = (ROOT / "deploy" / "config.toml").read_text()
     tables = re.sub(r"(?m)^# (?=[a-z_]+ = |\[)", "", text)
-    for name in ("slack-token", "mail-password"):
+    for name in ("slack-token", "mail-password", "store-password", "kafka-password"):
         (tmp_path / name).write_text("s3cret")
     settings = load(write(tmp_path, tables), {})
     assert set(settings.notifiers) == {"slack", "email"}

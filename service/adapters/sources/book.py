@@ -7,6 +7,7 @@ news comes out. The book is an SQLite file: memory does not grow with what is de
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -92,6 +93,17 @@ class SnapshotBook:
     def temporary(cls) -> Self:
         """Return a book that is forgotten when it is closed."""
         return cls(None)
+
+    @classmethod
+    def copy(cls, folder: Path) -> Self:
+        """Return a book that begins as a folder's, if it has one, and is forgotten when closed."""
+        book = cls(None)
+        if (folder / FILE).exists():
+            with closing(
+                sqlite3.connect(f"{(folder / FILE).absolute().as_uri()}?mode=ro", uri=True)
+            ) as kept:
+                kept.backup(book.db)
+        return book
 
     def __enter__(self) -> Self:
         return self
