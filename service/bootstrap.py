@@ -12,6 +12,9 @@ from detectors.fleet import Fleet
 from detectors.idle_gpu import IdleGpuColumns
 from service.adapters.calendars import CalendarError, calendar_name, load_calendar
 from service.adapters.embedded_store import EmbeddedStore
+from service.adapters.gpu.base import Probe
+from service.adapters.gpu.exporter import Exporter
+from service.adapters.gpu.nvml import Nvml
 from service.adapters.kafka_client import Cluster
 from service.adapters.kafka_topics import Topic, topics
 from service.adapters.notifiers import NOTIFIERS
@@ -274,6 +277,17 @@ def build_cluster(settings: Settings) -> Cluster:
 def build_topics(settings: Settings) -> dict[str, Topic]:
     """Say what each topic must be like."""
     return topics(settings.kafka.partitions, timedelta(days=settings.remember_days))
+
+
+def build_probes(settings: Settings) -> list[Probe]:
+    """Say which GPUs to ask; ConfigError when none are named."""
+    agent = settings.gpu_agent
+    probes: list[Probe] = [Exporter(url) for url in agent.exporters]
+    if agent.nvml:
+        probes.append(Nvml())
+    if not probes:
+        raise ConfigError("gpu_agent: name exporters, or set nvml = true for this machine's GPUs")
+    return probes
 
 
 def _readable(file: Path) -> None:

@@ -33,6 +33,7 @@ SECRETS: Final = frozenset({"token", "password"})
 DEFAULT_DETECTORS: Final = ("spike", "shift", "creep", "drop", "gone")
 LONGEST_SECRET: Final = 10_000
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,80}")
+FEED: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _T = TypeVar("_T")
 
 
@@ -187,6 +188,28 @@ class KafkaSettings(_Section, frozen=True):
                 raise ValueError(f"{what} security_protocol {'SASL_SSL' if given else protocol}")
 
 
+class GpuHostSettings(_Section, frozen=True):
+    """What telemetry does not say of one host: what it is on the bill."""
+
+    resource_id: str | None = None
+    instance_type: str | None = None
+    region_id: str | None = None
+    sub_account_id: str | None = None
+    provider: str | None = None
+    tags: dict[str, str] = {}
+
+
+class GpuAgentSettings(_Section, frozen=True):
+    """Which GPUs the agent asks, and how much it keeps while Kafka is away. Hosts by hostname."""
+
+    exporters: list[Annotated[str, msgspec.Meta(pattern="^https?://[^/]")]] = []
+    nvml: bool = False
+    every_seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 30
+    feed: Annotated[str, msgspec.Meta(pattern=FEED)] = "gpu_samples"
+    buffer_mib: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 256
+    hosts: dict[str, GpuHostSettings] = {}
+
+
 class ApiSettings(_Section, frozen=True):
     """Where the page and the API listen, and how people reach them from outside."""
 
@@ -221,6 +244,7 @@ class Settings(_Section, frozen=True):
     prices: Path | None = None
     store: StoreSettings = StoreSettings()
     kafka: KafkaSettings = KafkaSettings()
+    gpu_agent: GpuAgentSettings = GpuAgentSettings()
     api: ApiSettings = ApiSettings()
 
     def __post_init__(self) -> None:

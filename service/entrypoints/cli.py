@@ -215,6 +215,27 @@ def ingest(
             raise typer.Exit(FAILED)
 
 
+@app.command("gpu-agent", epilog="Example: spendwatch gpu-agent --config spendwatch.toml")
+def gpu_agent(
+    config: ConfigOption = None,
+    once: Annotated[bool, typer.Option("--once", help="Ask once, publish, and end.")] = False,
+) -> None:
+    """Ask DCGM exporters, or this machine's GPUs, what they do, and publish it to Kafka."""
+    from service.entrypoints.gpu_agent import GpuAgent  # noqa: PLC0415 - loads the Kafka client
+
+    with _one_line_errors():
+        agent = GpuAgent(load(config))
+        if not once:
+            agent.run()
+            return
+        sent, failures = agent.run_once()
+        for failure in failures:
+            complain(failure)
+        say(f"published {sent} samples to gpu.samples")
+        if failures:
+            raise typer.Exit(FAILED)
+
+
 @app.command(epilog="Example: spendwatch demo --once")
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the replay.")] = False,

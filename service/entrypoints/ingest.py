@@ -19,13 +19,12 @@ from service.adapters.kafka_topics import EVENTS, REFUSED, SAMPLES, ensure
 from service.adapters.sources import SOURCES, Delivery, Reader, SnapshotBook, deliveries
 from service.adapters.spool import Spool
 from service.bootstrap import build_cluster, build_topics
-from service.config import ConfigError, Settings
+from service.config import FEED, ConfigError, Settings
 from service.core.events import Arrival, CostEvent, Rejected, content_hash
 from service.core.partitions import partition_key
 from service.entrypoints.machine import utc_now
 
 SHOWN_EVERY: Final = 5000
-_FEED: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Order(NamedTuple):
@@ -185,7 +184,7 @@ class Ingest:
 def _check(order: Order) -> None:
     if order.source is not None and order.source not in SOURCES:
         raise ConfigError(f"no source {order.source!r}; there are {', '.join(SOURCES)}")
-    if order.feed is not None and not _FEED.fullmatch(order.feed):
+    if order.feed is not None and not re.match(FEED, order.feed):
         raise ConfigError(f"--feed {order.feed!r}: letters, digits, '.', '_' and '-' only")
     for path in order.inputs:
         if not path.exists():
