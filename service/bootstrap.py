@@ -20,7 +20,7 @@ from service.adapters.kafka_topics import Topic, topics
 from service.adapters.notifiers import NOTIFIERS
 from service.adapters.prices import PriceListError, load_prices
 from service.adapters.redis_store import RedisStore
-from service.config import CalendarSettings, ConfigError, Settings, checked
+from service.config import CalendarSettings, ConfigError, Settings, StoreSettings, checked
 from service.core.about import About
 from service.core.deliveries import Deliveries
 from service.core.findings import Stretches
@@ -205,7 +205,7 @@ def _prices(settings: Settings) -> PriceBook:
 def open_store(settings: Settings, folder: Path | None = None) -> Iterator[RedisStore]:
     """Open the store: the URL's, else the embedded one in `folder` or the data directory."""
     if settings.store.url is not None:
-        store = _client(settings.store.url)
+        store = _client(settings.store)
         try:
             store.ping()
             yield store
@@ -220,9 +220,9 @@ def open_store(settings: Settings, folder: Path | None = None) -> Iterator[Redis
             store.close()
 
 
-def _client(url: str) -> RedisStore:
+def _client(store: StoreSettings) -> RedisStore:
     try:
-        return RedisStore.connect(url)
+        return RedisStore.connect(store.url or "", **_store_security(store))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"store.url: {error}") from None
 
@@ -233,7 +233,7 @@ def check(settings: Settings) -> None:
     build_pipeline(settings, {}, tells_history=False)
     build_notifiers(settings)
     if settings.store.url is not None:
-        _client(settings.store.url).close()
+        _client(settings.store).close()
 
 
 def check_paths(settings: Settings) -> None:
@@ -263,14 +263,9 @@ def build_cluster(settings: Settings) -> Cluster:
             "sasl_plain_username": kafka.username,
             "sasl_plain_password": kafka.password,
         }
-    for name, file in (
-        ("ssl_cafile", kafka.ca_file),
-        ("ssl_certfile", kafka.certificate_file),
-        ("ssl_keyfile", kafka.key_file),
-    ):
-        if file is not None:
-            _readable(file)
-            security[name] = str(file)
+    security |= _files(
+        ssl_cafile=kafka.ca_file, ssl_certfile=kafka.certificate_file, ssl_keyfile=kafka.key_file
+    )
     return Cluster(kafka.bootstrap_servers, kafka.topic_prefix, security)
 
 
@@ -290,11 +285,24 @@ def build_probes(settings: Settings) -> list[Probe]:
     return probes
 
 
-def _readable(file: Path) -> None:
-    try:
-        file.open("rb").close()
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from None
+def _store_security(store: StoreSettings) -> dict[str, Any]:
+    named = {"username": store.username} if store.username is not None else {}
+    if store.password is not None:
+        named["password"] = store.password.reveal()
+    return named | _files(
+        ssl_ca_certs=store.ca_file, ssl_certfile=store.certificate_file, ssl_keyfile=store.key_file
+    )
+
+
+def _files(**files: Path | None) -> dict[str, str]:
+    """Return the files that are given; ConfigError for one that cannot be read."""
+    given = {name: file for name, file in files.items() if file is not None}
+    for file in given.values():
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            raise ConfigError(f"{file}: {error.strerror}") from None
+    return {name: str(file) for name, file in given.items()}
 
 
 def build_notifiers(settings: Settings) -> dict[str, Notifier]:

@@ -66,9 +66,10 @@ class RedisStore:
         self._conclude = client.register_script((_LUA / "conclude.lua").read_text("utf-8"))
 
     @classmethod
-    def connect(cls, url: str) -> "RedisStore":
+    def connect(cls, url: str, **security: Any) -> "RedisStore":
         """Connect to `redis://`, `rediss://` or `unix://`; commands are never repeated unasked.
 
+        `security` is redis-py's: username, password, ssl_ca_certs, ssl_certfile, ssl_keyfile.
         ValueError or TypeError when the URL or one of its options is none. Nothing is sent yet.
         """
         client = redis.Redis.from_url(
@@ -76,6 +77,7 @@ class RedisStore:
             socket_timeout=10,
             socket_connect_timeout=5,
             retry=RedisRetry(NoBackoff(), 0),
+            **security,
         )
         try:
             client.connection_pool.make_connection()
