@@ -21,7 +21,7 @@ from service.core.events import GpuSample
 from service.core.partitions import partition_key
 from service.core.ports import LogUnavailableError
 from service.entrypoints.machine import utc_now
-from service.entrypoints.serve import stopped_by_signal
+from service.entrypoints.stopping import Stop
 from service.telemetry import configure_logging
 
 PROBES_AT_ONCE: Final = 16
@@ -50,7 +50,7 @@ class GpuAgent:
     def run(self) -> None:
         """Ask and publish until SIGTERM or Ctrl-C; what is not published then stays on disk."""
         configure_logging(self._settings.log_level)
-        stop = stopped_by_signal()
+        stop = Stop()
         with closing(self._buffer()) as buffer:
             publishing = threading.Thread(target=self._publish, args=(buffer, stop), name="publish")
             publishing.start()

@@ -114,7 +114,8 @@ def test_any_text_is_samples_or_a_value_error(text):
 
 @given(st.floats())
 @pytest.mark.parametrize(
-    "name", ["DEV_GPU_UTIL", "DEV_XID_ERRORS", "DEV_FB_USED", "PROF_GR_ENGINE_ACTIVE"]
+    "name",
+    ["DEV_GPU_UTIL", "DEV_XID_ERRORS", "DEV_FB_USED", "DEV_POWER_USAGE", "PROF_GR_ENGINE_ACTIVE"],
 )
 def test_whatever_a_sensor_says_the_sample_keeps_its_contract(name, value):
     (sample,) = scrape(line(value, name=f"DCGM_FI_{name}"))

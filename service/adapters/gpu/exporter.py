@@ -19,6 +19,7 @@ from service.core.events import GpuSample
 MAX_BYTES: Final = 16 * 1024 * 1024
 TIMEOUT_SECONDS: Final = 10
 MIB: Final = 1024 * 1024
+MOST_WATTS: Final = 1e6
 
 PERCENTAGES: Final[Mapping[str, str]] = {
     "DCGM_FI_DEV_GPU_UTIL": "utilization",
@@ -103,9 +104,9 @@ def _reading(name: str, value: float) -> dict[str, float | int | None]:
         return {RATIOS[name]: ratio_of(value, 1)}
     known = value_of(value)
     if name == "DCGM_FI_DEV_FB_USED":
-        return {"memory_used_bytes": None if known is None else known * MIB}
+        return {"memory_used_bytes": None if known is None else value_of(known * MIB)}
     if name == "DCGM_FI_DEV_POWER_USAGE":
-        return {"power_watts": known}
+        return {"power_watts": known if known is not None and known <= MOST_WATTS else None}
     if name == "DCGM_FI_DEV_XID_ERRORS":
         return {"xid": None if known is None else int(known)}
     return {}
