@@ -170,6 +170,7 @@ class KafkaSettings(_Section, frozen=True):
     topic_prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
     partitions: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 8
     replication: Annotated[int, msgspec.Meta(ge=-1, le=9)] = -1
+    bad_lines_in_a_row: Annotated[int, msgspec.Meta(ge=1, le=10**9)] = 100
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     username: str | None = None

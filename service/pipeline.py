@@ -32,11 +32,15 @@ GRAIN_HOURS: Final[Mapping[str, int]] = {
 
 
 class Outcome(NamedTuple):
-    """What one batch changed: state to save, and ledger rows for the history."""
+    """What one batch changed: state to save, and ledger rows for the history.
+
+    `members` are the changed findings as an incident needs them.
+    """
 
     changes: Changes
     ledger_rows: list[LedgerRow]
     too_late: list[Arrival]
+    members: list[Member]
 
 
 class Parts(NamedTuple):
@@ -133,7 +137,8 @@ class Pipeline:
         parts.purchases.judge()
         kept = sorted(before) if self._keeps_history else ()
         rows = [row for key in kept for row in parts.ledger.rows(*key, offset)]
-        return Outcome(self._tell(now, offset, ends_backfill), rows, too_late)
+        members = self._members(now)
+        return Outcome(self._tell(members, now, offset, ends_backfill), rows, too_late, members)
 
     def note_rejected(self, source: str, count: int, last_reason: str | None) -> None:
         """Count input that was refused before it became an event."""
@@ -229,11 +234,16 @@ class Pipeline:
         status.last_period_end = max(status.last_period_end or until, until)
         return status
 
-    def _tell(self, now: datetime, offset: int, ends_backfill: str | None) -> Changes:
+    def _members(self, now: datetime) -> list[Member]:
         parts = self._parts
         parts.stretches.advance(now)
         members = [self._member(stretch, now) for stretch in parts.stretches.drain()]
-        members += parts.gpus.advance(now, parts.owners)
+        return [*members, *parts.gpus.advance(now, parts.owners)]
+
+    def _tell(
+        self, members: Sequence[Member], now: datetime, offset: int, ends_backfill: str | None
+    ) -> Changes:
+        parts = self._parts
         incidents = parts.incidents.update(members, now)
         notices = [
             notice

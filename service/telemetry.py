@@ -20,6 +20,9 @@ from service.core.ledger import Taken
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 LONGEST_TEXT: Final = 2000
 
+# Clients that tell of every connection; what they warn of is ours to hear.
+TALKATIVE: Final = ("kafka", "aiokafka", "faust", "mode")
+
 EventOutcome = Taken | Literal["rejected"]
 
 _CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
@@ -209,6 +212,8 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

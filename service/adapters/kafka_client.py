@@ -24,6 +24,11 @@ class Cluster(NamedTuple):
     prefix: str
     security: Mapping[str, Any]
 
+    @property
+    def servers(self) -> list[str]:
+        """Return the servers, host:port each."""
+        return [server.strip() for server in self.bootstrap_servers.split(",")]
+
     def topic(self, name: str) -> str:
         """Return the full name of one of our topics."""
         return self.prefix + name
@@ -60,10 +65,9 @@ class Cluster(NamedTuple):
             )
 
     def _connection(self) -> dict[str, Any]:
-        servers = [server.strip() for server in self.bootstrap_servers.split(",")]
-        _reach(servers)
+        _reach(self.servers)
         return {
-            "bootstrap_servers": servers,
+            "bootstrap_servers": self.servers,
             "bootstrap_timeout_ms": ANSWERS_WITHIN_MS,
             "client_id": "spendwatch",
             **{

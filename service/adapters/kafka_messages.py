@@ -19,6 +19,8 @@ from service.core.partitions import partition_of
 # Large enough that what a message costs does not show, small enough to be scored at once.
 FULL_BYTES: Final = 128 * 1024
 SOURCE_HEADER: Final = "source"
+# A message with this header holds no events: it lets time pass.
+TICK_HEADER: Final = "tick"
 
 
 class Message(NamedTuple):

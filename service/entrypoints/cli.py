@@ -236,6 +236,15 @@ def gpu_agent(
             raise typer.Exit(FAILED)
 
 
+@app.command(epilog="Example: spendwatch worker --config spendwatch.toml")
+def worker(config: ConfigOption = None) -> None:
+    """Score what is in Kafka, with as many others of the same group as there are."""
+    from service.entrypoints.worker import Worker  # noqa: PLC0415 - loads Faust and the detectors
+
+    with _one_line_errors():
+        Worker(load(config)).run()
+
+
 @app.command(epilog="Example: spendwatch demo --once")
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the replay.")] = False,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from service.adapters.dead_letters import DeadLetters
-from service.adapters.dead_letters import line_of as letter_of
 from service.adapters.kafka_client import MAX_MESSAGE_BYTES
+from service.adapters.kafka_letters import refused
 from service.adapters.kafka_messages import Message, Packer, line_of, stamped, topic_of
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_resume import RUN_HEADER, RunNote, Sent
@@ -166,7 +166,7 @@ class Ingest:
                 dead.put(rejected)
             dead.flush()
             return
-        for letter in map(letter_of, self.rejected):
+        for letter in map(refused, self.rejected):
             publisher.send(REFUSED, letter, key=content_hash(letter))
 
     @contextmanager

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from service.adapters.sources.base import Completion, Flaw, Head, Row, Source, first_bytes
-from service.adapters.sources.ndjson import NOT_DECODED, decoded
+from service.adapters.sources.ndjson import NOT_DECODED, decoded, decoded_line
 from service.adapters.sources.values import tidy
 from service.core.events import CostEvent, content_hash, flaw_of
 
@@ -31,17 +31,26 @@ def read(path: Path) -> Iterator[Row | Flaw | Completion]:
     for number, line, event in decoded(path, _EVENT.decode):
         if isinstance(event, Flaw):
             yield _completion(number, line) or event
-            continue
-        why = flaw_of(event)
-        if why is not None:
-            yield Flaw(number, "range", why, first_bytes(line))
-        elif event.x_event_id or event.x_snapshot_id is not None:
-            yield Row(number, tidy(event))
         else:
-            content = _content(line)
-            named = msgspec.structs.replace(event, x_event_id=f"{content}-{seen[content]}")
-            seen[content] += 1
-            yield Row(number, tidy(named))
+            yield _row(number, line, event, seen)
+
+
+def parse(number: int, line: bytes, seen: Counter[str]) -> Row | Flaw | None:
+    """Read one line of a message, None if it is blank; `seen` counts its rows without a name."""
+    event = decoded_line(number, line, _EVENT.decode)
+    return _row(number, line, event, seen) if isinstance(event, CostEvent) else event
+
+
+def _row(number: int, line: bytes, event: CostEvent, seen: Counter[str]) -> Row | Flaw:
+    why = flaw_of(event)
+    if why is not None:
+        return Flaw(number, "range", why, first_bytes(line))
+    if event.x_event_id or event.x_snapshot_id is not None:
+        return Row(number, tidy(event))
+    content = _content(line)
+    named = msgspec.structs.replace(event, x_event_id=f"{content}-{seen[content]}")
+    seen[content] += 1
+    return Row(number, tidy(named))
 
 
 def _completion(number: int, line: bytes) -> Completion | None:

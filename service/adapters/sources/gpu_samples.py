@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from service.adapters.sources.base import Completion, Flaw, Head, Row, Source, first_bytes
-from service.adapters.sources.ndjson import NOT_DECODED, decoded
+from service.adapters.sources.ndjson import NOT_DECODED, decoded, decoded_line
 from service.core.events import GpuSample, flaw_of
 
 SENTINEL: Final = 1e12
@@ -33,13 +33,23 @@ def recognises(head: Head) -> bool:
 def read(path: Path) -> Iterator[Row | Flaw | Completion]:
     """Read one file; BrokenFileError where it ends early."""
     for number, line, found in decoded(path, _SAMPLE.decode):
-        sample = _without_sentinels(line, found) if isinstance(found, Flaw) else found
-        if isinstance(sample, Flaw):
-            yield sample
-        elif (why := flaw_of(sample)) is not None:
-            yield Flaw(number, "range", why, first_bytes(line))
-        else:
-            yield Row(number, _tidy(sample))
+        yield _row(number, line, found)
+
+
+def parse(number: int, line: bytes) -> Row | Flaw | None:
+    """Read one line of a message, None if it is blank."""
+    found = decoded_line(number, line, _SAMPLE.decode)
+    return None if found is None else _row(number, line, found)
+
+
+def _row(number: int, line: bytes, found: GpuSample | Flaw) -> Row | Flaw:
+    sample = _without_sentinels(line, found) if isinstance(found, Flaw) else found
+    if isinstance(sample, Flaw):
+        return sample
+    why = flaw_of(sample)
+    if why is not None:
+        return Flaw(number, "range", why, first_bytes(line))
+    return Row(number, _tidy(sample))
 
 
 def _without_sentinels(line: bytes, flaw: Flaw) -> GpuSample | Flaw:

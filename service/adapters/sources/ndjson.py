@@ -24,11 +24,17 @@ def decoded(path: Path, decode: Callable[[bytes], _T]) -> Iterator[tuple[int, by
     for number, line in lines(path):
         if number == 1:
             line = line.removeprefix(_BOM)  # noqa: PLW2901 - the mark is no part of the line
-        try:
-            yield number, line, decode(line)
-        except NOT_DECODED as error:
-            if line.strip():
-                yield number, line, _flaw(number, line, error)
+        found = decoded_line(number, line, decode)
+        if found is not None:
+            yield number, line, found
+
+
+def decoded_line(number: int, line: bytes, decode: Callable[[bytes], _T]) -> _T | Flaw | None:
+    """Return a line's value or its flaw, None for a blank line."""
+    try:
+        return decode(line)
+    except NOT_DECODED as error:
+        return _flaw(number, line, error) if line.strip() else None
 
 
 def _flaw(number: int, line: bytes, error: Exception) -> Flaw:

@@ -1,0 +1,168 @@
+"""Workers on a real broker: what they say is what one process alone would have said."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from service.adapters.kafka_findings import chained
+from service.adapters.kafka_findings import records as findings
+from service.adapters.kafka_messages import Message, line_of
+from service.adapters.kafka_publisher import Publisher
+from service.adapters.kafka_topics import ensure
+from service.bootstrap import build_pipeline, build_topics
+from service.core.chain import BEGINNING
+from service.core.partitions import partition_key, partition_of
+from service.entrypoints.partition import Message as Seen
+from service.entrypoints.partition import Partition, Place
+from tests.factories import make_event
+from tests.integration.kafka.reading import records
+
+SPENDWATCH = Path(sys.executable).with_name("spendwatch")
+EVENTS = "billing.events"
+START = datetime(2026, 6, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def publish(settings, cluster, resources=8, hours=24 * 38):
+    """Publish a message a day for each resource; every resource has a spike of its own."""
+    ensure(cluster, build_topics(settings), -1)
+    rand = random.Random(7)  # noqa: S311 - chance that can be had again
+    with Publisher(cluster) as publisher:
+        for day in range(hours // 24):
+            for number in range(resources):
+                rows = []
+                for hour in range(day * 24, day * 24 + 24):
+                    spike = hour == 24 * 33 + 7 * number
+                    cost = Decimal(90 if spike else 1) + Decimal(rand.randrange(20)) / 100
+                    start = START + hour * HOUR
+                    rows.append(
+                        make_event(
+                            charge_period_start=start, charge_period_end=start + HOUR,
+                            resource_id=f"i-{number}", billed_cost=cost, effective_cost=cost,
+                            x_event_id=f"{number}-{hour}",
+                        )
+                    )  # fmt: skip
+                place = partition_of(partition_key(rows[0]), 4)
+                value = b"".join(map(line_of, rows))
+                publisher.put(Message(EVENTS, place, "aws", value, len(rows)))
+        publisher.flush()
+
+
+def expected(settings, cluster):
+    """Run every message through the partitions in this process."""
+    partitions, found = {}, {}
+    for record in records(cluster, EVENTS):
+        number = record.partition
+        if number not in partitions:
+            pipeline = build_pipeline(settings, {}, tells_history=False, keeps_history=False)
+            partitions[number] = Partition(Place(EVENTS, number, 4), pipeline, BEGINNING, 100)
+        at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=record.timestamp)
+        headers = dict(record.headers)
+        out = partitions[number].take(Seen(record.offset, at, headers, record.value))
+        if out.record is not None:
+            found.setdefault(number, []).append(out.record)
+    return found
+
+
+def said(cluster):
+    """Return what was said, each link once, by partition."""
+    found = {}
+    for record in chained(findings(cluster)):
+        found.setdefault(record.partition, []).append(record)
+    return found
+
+
+class Workers:
+    def __init__(self, config, folder):
+        self._config, self._folder = config, folder
+        self.running = []
+
+    def start(self):
+        with (self._folder / "worker.log").open("ab") as log:
+            command = [SPENDWATCH, "worker", "--config", self._config]
+            run = subprocess.Popen(command, stdout=log, stderr=log)
+        self.running.append(run)
+        return run
+
+    def end(self, run):
+        self.running.remove(run)
+        run.kill()
+        run.wait()
+
+    @property
+    def log(self):
+        return (self._folder / "worker.log").read_text()
+
+
+@pytest.fixture
+def workers(config, tmp_path):
+    found = Workers(config, tmp_path)
+    yield found
+    for run in list(found.running):
+        found.end(run)
+
+
+def wait_until(condition, workers, seconds=90):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, workers.log[-4000:]
+        time.sleep(0.2)
+
+
+def test_killed_again_and_again_workers_say_all_of_it_and_nothing_twice(settings, cluster, workers):
+    publish(settings, cluster)
+    wanted = expected(settings, cluster)
+    assert sum(map(len, wanted.values())) >= 8
+    workers.start()
+    workers.start()
+    rand = random.Random(3)  # noqa: S311 - chance that can be had again
+    for _ in range(4):
+        time.sleep(rand.uniform(2, 7))
+        workers.end(rand.choice(workers.running))
+        workers.start()
+    wait_until(lambda: said(cluster) == wanted, workers)
+
+
+def test_a_worker_that_was_paused_past_its_session_does_no_harm(settings, cluster, workers):
+    publish(settings, cluster)
+    wanted = expected(settings, cluster)
+    first = workers.start()
+    wait_until(lambda: "assigned" in workers.log, workers)
+    first.send_signal(signal.SIGSTOP)
+    workers.start()
+    wait_until(lambda: said(cluster) == wanted, workers)
+    first.send_signal(signal.SIGCONT)
+    time.sleep(5)
+    assert said(cluster) == wanted
+
+
+def test_bad_lines_are_letters_and_too_many_in_a_row_stop_the_worker(settings, cluster, workers):
+    ensure(cluster, build_topics(settings), -1)
+    run = workers.start()
+    with Publisher(cluster) as publisher:
+        publisher.put(Message(EVENTS, 0, "aws", b"not json\n", 1))
+        publisher.flush()
+        wait_until(lambda: records(cluster, "billing.events.dlq"), workers)
+        publisher.put(Message(EVENTS, 0, "aws", b"not json\n" * 100, 100))
+        publisher.flush()
+    assert run.wait(timeout=60) == 1
+    assert "100 bad lines in a row" in workers.log
+    (letter,) = [json.loads(record.value) for record in records(cluster, "billing.events.dlq")]
+    assert letter["reason"].startswith("is not JSON")
+
+
+def test_a_worker_listens_nowhere_and_ends_when_told_to(settings, cluster, workers):
+    run = workers.start()
+    wait_until(lambda: "assigned" in workers.log, workers)
+    listening = subprocess.run(["ss", "-ltnp"], capture_output=True, text=True, check=True).stdout
+    assert f"pid={run.pid}," not in listening
+    run.terminate()
+    assert run.wait(timeout=60) == 0
