@@ -245,6 +245,49 @@ def worker(config: ConfigOption = None) -> None:
         Worker(load(config)).run()
 
 
+dead_letters_app = typer.Typer(
+    no_args_is_help=True, help="What was refused in Kafka: list it, show it, try it again."
+)
+app.add_typer(dead_letters_app, name="dead-letters")
+
+
+@dead_letters_app.command("list", epilog="Example: spendwatch dead-letters list -c spendwatch.toml")
+def list_dead_letters(config: ConfigOption = None) -> None:
+    """List what was refused, with the reason."""
+    from service.entrypoints.letters import list_letters  # noqa: PLC0415 - loads the Kafka client
+
+    with _one_line_errors():
+        list_letters(load(config), say)
+
+
+@dead_letters_app.command(
+    "show", epilog="Example: spendwatch dead-letters show billing.events/0/7/1"
+)
+def show_dead_letter(
+    name: Annotated[str, typer.Argument(help="A letter's name, as list gives it.")],
+    config: ConfigOption = None,
+) -> None:
+    """Show one line that was refused, whole."""
+    from service.entrypoints.letters import show_letter  # noqa: PLC0415 - loads the Kafka client
+
+    with _one_line_errors():
+        show_letter(load(config), name, say)
+
+
+@dead_letters_app.command(
+    "replay", epilog="Example: spendwatch dead-letters replay 'billing.events/*'"
+)
+def replay_dead_letters(
+    pattern: Annotated[str, typer.Argument(help="Names of letters; * stands for anything.")],
+    config: ConfigOption = None,
+) -> None:
+    """Put lines that were refused back into the log, for instance after an update."""
+    from service.entrypoints.letters import replay_letters  # noqa: PLC0415 - loads the Kafka client
+
+    with _one_line_errors():
+        say(f"published {replay_letters(load(config), pattern, say)} lines again")
+
+
 @app.command(epilog="Example: spendwatch demo --once")
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the replay.")] = False,

@@ -5,6 +5,7 @@ What comes out depends on the messages alone, so that whoever owns the partition
 
 from collections import Counter
 from collections.abc import Mapping
+from copy import copy
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -102,7 +103,7 @@ class Partition:
             offset=message.offset,
             now=now,
             told=told(outcome.members),
-            sources=list(self._pipeline.statuses.values()),
+            sources=[copy(status) for status in self._pipeline.statuses.values()],
         )
         self._end = message.offset
         return Output(record, letters, strays)

@@ -1,9 +1,10 @@
 """The worker: scores the partitions that the group gives it, and says what changed.
 
-Faust carries the group, the partitions and the timers; its commits are for those who watch the lag
-and are never trusted. A partition is read from its start (the pipeline's state is a function of the
-log), what Faust hands over out of turn is dropped until the expected offset comes, and whatever
-goes wrong ends the process before anything is acknowledged.
+Faust carries the group, the partitions and the timers; how far a partition was told stands in
+`cost.findings`. A partition is read from its start, since the pipeline's state is a function of the
+log. Nothing is ever acknowledged, so that Faust commits nothing and always begins there: a seek of
+ours would race with what it has read ahead (it then waits for ever), and its commits have been
+found beyond what was done. Whatever goes wrong ends the process.
 """
 
 import asyncio
@@ -34,6 +35,7 @@ GROUP: Final = "spendwatch-worker"
 TICK: Final = timedelta(minutes=5)
 LOOKS_EVERY_SECONDS: Final = 30.0
 STALLED_SECONDS: Final = 60.0
+NEVER: Final = 1e9  # Faust complains when nothing is committed for so long
 FAILED: Final = 1
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -63,6 +65,8 @@ class Worker:
     def build_app(self) -> faust.App:
         """Wire the app; it connects to nothing before it is started."""
         settings, kafka = self._settings, self._settings.kafka
+        folder = settings.data_dir / "worker"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         app = faust.App(
             kafka.topic_prefix + GROUP,
             broker=[f"kafka://{server}" for server in self._cluster.servers],
@@ -71,10 +75,11 @@ class Worker:
             topic_allow_declare=False,
             topic_disable_leader=True,
             web_enabled=False,
-            datadir=str(settings.data_dir / "worker"),
+            datadir=str(folder),
             broker_session_timeout=10.0,
             broker_heartbeat_interval=3.0,
             broker_max_poll_interval=600.0,
+            broker_commit_livelock_soft_timeout=NEVER,
             stream_buffer_maxsize=64,
             stream_wait_empty=False,
         )
@@ -104,7 +109,6 @@ class Worker:
                     self._partitions[at] = self._partition(name, tp.partition, until)
                 one = self._partitions[at]
                 one.next_offset = max(one.next_offset, earliest.get(tp) or 0)
-                await self._app.consumer.seek(tp, one.next_offset)
             _log.info("assigned", partitions=len(mine))
         except Exception as error:  # noqa: BLE001 - whatever it is, another start is the cure
             _leave(error)
@@ -119,34 +123,31 @@ class Worker:
     async def _score(self, stream: Any) -> None:
         async for event in stream.noack().events():
             try:
-                if await self._take(event.message):
-                    event.ack()
-            except Exception as error:  # noqa: BLE001 - it must not be acknowledged, so nothing may be
+                await self._take(event.message)
+            except Exception as error:  # noqa: BLE001 - whatever it is, another start is the cure
                 _leave(error)
 
-    async def _take(self, message: Any) -> bool:
-        """Take in one message; False when it is not its turn: it must not be acknowledged."""
+    async def _take(self, message: Any) -> None:
+        """Take in one message if it is its turn; those before are known, those after come again."""
         at = (message.topic, message.partition)
         partition = self._partitions.get(at)
-        if partition is None:
-            return False
+        if partition is None or message.offset < partition.next_offset:
+            return
         if message.offset > partition.next_offset:
             since = self._out_of_turn.setdefault(at, time.monotonic())
             if time.monotonic() - since > STALLED_SECONDS:
                 raise RuntimeError(f"{at}: offset {partition.next_offset} does not come")
-            return False
+            return
         self._out_of_turn.pop(at, None)
-        if message.offset == partition.next_offset:
-            seen = Message(
-                message.offset,
-                EPOCH + timedelta(milliseconds=round(message.timestamp * 1000)),
-                dict(message.headers or {}),
-                message.value or b"",
-            )
-            output = partition.take(seen)
-            if output.record is not None:
-                await asyncio.to_thread(self._say, partition, output)
-        return True
+        seen = Message(
+            message.offset,
+            EPOCH + timedelta(milliseconds=round(message.timestamp * 1000)),
+            dict(message.headers or {}),
+            message.value or b"",
+        )
+        output = partition.take(seen)
+        if output.record is not None:
+            await asyncio.to_thread(self._say, partition, output)
 
     def _say(self, partition: Partition, output: Output) -> None:
         """Publish what one message changed, its record last: it says that the rest is there."""

@@ -110,9 +110,10 @@ def workers(config, tmp_path):
         found.end(run)
 
 
-def wait_until(condition, workers, seconds=90):
+def wait_until(condition, workers, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition():
+        assert any(run.poll() is None for run in workers.running), workers.log[-4000:]
         assert time.monotonic() < deadline, workers.log[-4000:]
         time.sleep(0.2)
 
