@@ -119,9 +119,7 @@ def _common(
     pass
 
 
-def _complain_of(
-    notes: list[str], rejected: list[Rejected], more: int, where: Path | str
-) -> None:
+def _complain_of(notes: list[str], rejected: list[Rejected], more: int, where: Path | str) -> None:
     for note in notes:
         complain(note)
     for bad in rejected:
