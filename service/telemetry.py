@@ -21,7 +21,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 LONGEST_TEXT: Final = 2000
 
 # Clients that tell of every connection; what they warn of is ours to hear.
-TALKATIVE: Final = ("kafka", "aiokafka", "faust", "mode")
+TALKATIVE: Final = ("kafka", "aiokafka")
 
 EventOutcome = Taken | Literal["rejected"]
 

@@ -4,7 +4,6 @@ What comes out depends on the messages alone, so that whoever owns the partition
 """
 
 from collections import Counter
-from collections.abc import Mapping
 from copy import copy
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -13,6 +12,7 @@ import msgspec
 
 from service.adapters.kafka_findings import Record, told
 from service.adapters.kafka_letters import Letter
+from service.adapters.kafka_log import Message
 from service.adapters.kafka_messages import SOURCE_HEADER, TICK_HEADER
 from service.adapters.kafka_topics import SAMPLES
 from service.adapters.sources import events, gpu_samples
@@ -24,18 +24,10 @@ from service.pipeline import Pipeline
 UNNAMED: Final = {False: "events", True: "gpu_samples"}
 
 
-class Message(NamedTuple):
-    """One message of the input, as the broker has it."""
-
-    offset: int
-    at: datetime
-    headers: Mapping[str, bytes]
-    value: bytes
-
-
 class Stray(NamedTuple):
-    """A good line that belongs to another partition."""
+    """A good line that belongs to another partition of its topic."""
 
+    topic: str
     partition: int
     source: str
     line: bytes
@@ -135,7 +127,7 @@ class Partition:
         event = row.event
         home = partition_of(partition_key(event), self._partitions)
         if home != self.number:
-            strays.append(Stray(home, source, line + b"\n"))
+            strays.append(Stray(self.topic, home, source, line + b"\n"))
             return None
         return Arrival(event.x_arrived_at or message.at, source, event)
 

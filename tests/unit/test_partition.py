@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from service.adapters.kafka_findings import Record, chained, encode, told
+from service.adapters.kafka_log import Message
 from service.adapters.kafka_messages import line_of
 from service.bootstrap import build_pipeline
 from service.config import Settings
@@ -14,7 +15,7 @@ from service.core.drivers import Member
 from service.core.events import GpuSample
 from service.core.findings import OddPoint
 from service.core.money import ZERO
-from service.entrypoints.partition import Message, Partition, Place, TooManyBadError
+from service.entrypoints.partition import Partition, Place, TooManyBadError
 from tests.factories import make_event, make_finding
 
 START = datetime(2026, 6, 1, tzinfo=UTC)

@@ -14,13 +14,13 @@ import pytest
 
 from service.adapters.kafka_findings import chained
 from service.adapters.kafka_findings import records as findings
+from service.adapters.kafka_log import Message as Seen
 from service.adapters.kafka_messages import Message, line_of
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import ensure
 from service.bootstrap import build_pipeline, build_topics
 from service.core.chain import BEGINNING
 from service.core.partitions import partition_key, partition_of
-from service.entrypoints.partition import Message as Seen
 from service.entrypoints.partition import Partition, Place
 from tests.factories import make_event
 from tests.integration.kafka.reading import records
