@@ -164,8 +164,9 @@ def test_a_worker_listens_nowhere_and_ends_when_told_to(settings, cluster, worke
     run = workers.start()
     wait_until(lambda: "assigned" in workers.log, workers)
     mine = {link.readlink().name for link in Path(f"/proc/{run.pid}/fd").iterdir()}
-    table = [*Path("/proc/net/tcp").open(), *Path("/proc/net/tcp6").open()]
-    listening = [row.split()[9] for row in table if row.split()[3] == "0A"]
+    tables = (Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6"))
+    rows = [row.split() for table in tables for row in table.splitlines()]
+    listening = [row[9] for row in rows if row[3] == "0A"]
     assert mine.isdisjoint(f"socket:[{inode}]" for inode in listening)
     run.terminate()
     assert run.wait(timeout=60) == 0
