@@ -49,7 +49,7 @@ contract: setup ## tests that run over every plugin
 integration: setup ## real servers on loopback, the real browser, the real commands
 	$(BIN)/pytest -q tests/integration tests/e2e tests/benchmarks
 
-kafka: ## fetch Apache Kafka for the tests and for make up, once (needs Java 17 and Maven)
+kafka: ## fetch Apache Kafka for the tests, once (needs Java 17 and Maven)
 	@deploy/kafka/start.sh fetch
 
 bench-detection: setup ## detection figures beside named peers, into docs/detection.md (QUICK=1: printed only)
