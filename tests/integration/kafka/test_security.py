@@ -1,5 +1,6 @@
 """TLS, SASL and ACL for real: servers with a private authority, and every half of it refused."""
 
+import asyncio
 import socket
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from service.adapters.kafka_log import GroupLog
+from service.adapters.kafka_messages import Message
+from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import ensure
 from service.bootstrap import build_cluster, build_topics, open_store
 from service.config import ConfigError, KafkaSettings, Settings, StoreSettings
@@ -102,6 +106,23 @@ def test_kafka_is_reached_with_tls_both_ways_and_a_password(kafka):
     producer.send("cost.intents", b"1", key=b"k").get(timeout=20)
     producer.close()
     assert PASSWORD not in repr(cluster)
+
+
+async def test_a_group_reads_what_was_published_with_the_same_protection(kafka):
+    cluster = reach(kafka)
+    with Publisher(cluster) as publisher:
+        publisher.put(Message("billing.events", 0, "aws", b"{}", 1))
+        publisher.flush()
+    stop = asyncio.Event()
+
+    async def from_the_start(ours):
+        return dict.fromkeys(ours, 0)
+
+    log = GroupLog(cluster, "group", ["billing.events"], from_the_start)
+    async for topic, partition, message in log.messages(stop):
+        assert (topic, partition, message.offset) == ("billing.events", 0, 0)
+        assert (dict(message.headers), message.value) == ({"source": b"aws"}, b"{}")
+        stop.set()
 
 
 # In a process of its own: after a failure the client leaves sockets and threads behind.
