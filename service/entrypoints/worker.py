@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Final
 
+import msgspec
 import structlog
 
 from service.adapters import kafka_letters
@@ -87,7 +88,10 @@ class Worker:
     def _partition(self, topic: str, number: int, told_until: int) -> Partition:
         settings = self._settings
         metrics = {name: one.metric for name, one in settings.sources.items() if one.metric}
-        pipeline = build_pipeline(settings, metrics, tells_history=False, keeps_history=False)
+        # Sums over resources and what is new in an account cross partitions: not told from one.
+        alone = msgspec.structs.replace(settings.detection, group_by=[], new_spend_from={})
+        own = msgspec.structs.replace(settings, detection=alone)
+        pipeline = build_pipeline(own, metrics, tells_history=False, keeps_history=False)
         place = Place(topic, number, settings.kafka.partitions)
         return Partition(place, pipeline, told_until, settings.kafka.bad_lines_in_a_row)
 
