@@ -40,17 +40,17 @@ class Series(NamedTuple):
     excused: NDArray[np.bool_] | None = None
 
 
-def _noise(r: Generator, phi: float, sigma: float) -> F64:
+def noise(r: Generator, phi: float, sigma: float) -> F64:
     """Autoregressive noise of standard deviation sigma."""
     shocks = r.normal(0, sigma * np.sqrt(1 - phi * phi), HOURS)
     return lfilter([1.0], [1.0, -phi], shocks)
 
 
-def _daily(r: Generator, amplitude: float) -> F64:
+def daily(r: Generator, amplitude: float) -> F64:
     return 1 + amplitude * np.cos((HOUR - r.uniform(0, 24)) * 2 * np.pi / 24)
 
 
-def _runs(r: Generator, on_hours: float, off_hours: float, spread: float = 0.9) -> list:
+def runs(r: Generator, on_hours: float, off_hours: float, spread: float = 0.9) -> list:
     """Lognormal runs as (first hour, hours)."""
     runs, hour, running = [], 0, r.random() < on_hours / (on_hours + off_hours)
     while hour < HOURS:
@@ -65,14 +65,14 @@ def _runs(r: Generator, on_hours: float, off_hours: float, spread: float = 0.9) 
 def steady(r: Generator) -> F64:
     """Virtual machines that run all the time."""
     sigma = 0.0 if r.random() < 0.3 else r.uniform(0.003, 0.03)
-    return np.exp(_noise(r, 0.5, sigma))
+    return np.exp(noise(r, 0.5, sigma))
 
 
 def web(r: Generator) -> F64:
     """Load that follows people: by hour, and less at weekends."""
     weekend = np.where(WEEKEND, r.uniform(0.4, 1.0), 1.0)
-    noise = _noise(r, r.uniform(0.3, 0.85), r.uniform(0.03, 0.2))
-    return _daily(r, r.uniform(0.2, 0.8)) * weekend * np.exp(noise)
+    wobble = noise(r, r.uniform(0.3, 0.85), r.uniform(0.03, 0.2))
+    return daily(r, r.uniform(0.2, 0.8)) * weekend * np.exp(wobble)
 
 
 def nightly(r: Generator) -> F64:
@@ -106,7 +106,7 @@ def office(r: Generator) -> F64:
 def gpu(r: Generator) -> F64:
     """Training runs on 1, 2, 4 or 8 machines."""
     x = np.zeros(HOURS)
-    for at, hours in _runs(r, r.uniform(8, 40), r.uniform(15, 60)):
+    for at, hours in runs(r, r.uniform(8, 40), r.uniform(15, 60)):
         x[at : at + hours] = r.choice([1, 2, 4, 8], p=[0.4, 0.3, 0.2, 0.1])
     return x
 
@@ -114,7 +114,7 @@ def gpu(r: Generator) -> F64:
 def gpu_partial(r: Generator) -> F64:
     """Runs billed by the second: the first and the last hour are partial."""
     x = np.zeros(HOURS)
-    for at, hours in _runs(r, r.uniform(8, 40), r.uniform(15, 60)):
+    for at, hours in runs(r, r.uniform(8, 40), r.uniform(15, 60)):
         count = r.choice([1, 2, 4], p=[0.5, 0.3, 0.2])
         x[at : at + hours] = count
         x[at] = count * r.random()
@@ -126,20 +126,20 @@ def campaign(r: Generator) -> F64:
     """Days of work, then days of none."""
     x = np.zeros(HOURS)
     sigma = r.uniform(0.01, 0.15)
-    for at, hours in _runs(r, r.uniform(48, 160), r.uniform(36, 120), 0.5):
+    for at, hours in runs(r, r.uniform(48, 160), r.uniform(36, 120), 0.5):
         x[at : at + hours] = np.exp(r.normal(0, sigma, hours))
     return x
 
 
 def serverless(r: Generator) -> F64:
     """Counted requests with a daily rhythm."""
-    rate = r.uniform(2, 40) * _daily(r, r.uniform(0.3, 0.9))
+    rate = r.uniform(2, 40) * daily(r, r.uniform(0.3, 0.9))
     return r.poisson(rate) / 20 * np.exp(r.normal(0, 0.25, HOURS))
 
 
 def sparse(r: Generator) -> F64:
     """A few requests a day."""
-    rate = r.uniform(0.05, 0.6) * _daily(r, r.uniform(0.2, 0.9))
+    rate = r.uniform(0.05, 0.6) * daily(r, r.uniform(0.2, 0.9))
     return r.poisson(rate) * np.exp(r.normal(0, 0.4, HOURS))
 
 
@@ -151,14 +151,14 @@ def storage(r: Generator) -> F64:
 
 def autoscaled(r: Generator) -> F64:
     """A group of equal machines that follows load, in whole machines."""
-    load = r.uniform(3, 20) * _daily(r, r.uniform(0.2, 0.7)) * np.where(WEEKEND, 0.7, 1.0)
-    return np.ceil(load * np.exp(_noise(r, 0.7, r.uniform(0.03, 0.15))))
+    load = r.uniform(3, 20) * daily(r, r.uniform(0.2, 0.7)) * np.where(WEEKEND, 0.7, 1.0)
+    return np.ceil(load * np.exp(noise(r, 0.7, r.uniform(0.03, 0.15))))
 
 
 def tokens(r: Generator) -> F64:
     """Spend on a model by the token: daily rhythm, heavy and persistent noise."""
-    noise = _noise(r, r.uniform(0.5, 0.9), r.uniform(0.3, 0.7))
-    return _daily(r, r.uniform(0.3, 0.9)) * np.where(WEEKEND, 0.5, 1.0) * np.exp(noise)
+    wobble = noise(r, r.uniform(0.5, 0.9), r.uniform(0.3, 0.7))
+    return daily(r, r.uniform(0.3, 0.9)) * np.where(WEEKEND, 0.5, 1.0) * np.exp(wobble)
 
 
 def weekly(r: Generator) -> F64:
@@ -172,15 +172,15 @@ def weekly(r: Generator) -> F64:
 
 def overflow(r: Generator) -> F64:
     """What a commitment does not cover: zero until the load passes it."""
-    load = _daily(r, r.uniform(0.3, 0.8)) * np.exp(_noise(r, 0.6, r.uniform(0.05, 0.2)))
+    load = daily(r, r.uniform(0.3, 0.8)) * np.exp(noise(r, 0.6, r.uniform(0.05, 0.2)))
     return np.maximum(load - r.uniform(0.8, 1.3), 0) + 0.001
 
 
 def month_end(r: Generator) -> F64:
     """A daily rhythm with a busy last day and first two days of the month."""
     busy = np.isin(DAY % 30, (28, 29, 0))
-    noise = _noise(r, 0.5, r.uniform(0.03, 0.1))
-    return _daily(r, 0.4) * np.where(busy, r.uniform(1.2, 1.8), 1.0) * np.exp(noise)
+    wobble = noise(r, 0.5, r.uniform(0.03, 0.1))
+    return daily(r, 0.4) * np.where(busy, r.uniform(1.2, 1.8), 1.0) * np.exp(wobble)
 
 
 def growing(r: Generator) -> F64:
@@ -217,7 +217,19 @@ OTHER = {
     spot: 0.10,
 }
 SMOOTH = frozenset({"steady", "web", "storage", "autoscaled", "month_end", "growing", "spot"})
-OFF_WITHOUT_ROWS = frozenset({"office", "gpu", "gpu_partial", "campaign", "sparse", "weekly"})
+OFF_WITHOUT_ROWS = frozenset(
+    {
+        "office",
+        "gpu",
+        "gpu_partial",
+        "campaign",
+        "sparse",
+        "weekly",
+        "training",
+        "notebooks",
+        "scheduled",
+    }
+)
 
 
 def series(r: Generator, families: dict) -> Series:
