@@ -16,7 +16,8 @@ class Creep(Slow):
     """Column form."""
 
     kind: ClassVar[str] = "creep"
-    spans: ClassVar[tuple[int, int]] = (3, 6)
+    share: ClassVar[float] = 0.27
+    spans: ClassVar[tuple[int, int]] = (2, 3)
 
     def reason(self, evidence: Evidence) -> str:
         """Say by how much the last days outgrew earlier weeks."""

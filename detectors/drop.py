@@ -16,10 +16,10 @@ from detectors.calendar import days_off
 from detectors.column import Column, One, Points, period_of, range_of
 from detectors.compiled import compiled
 from detectors.history import Rings, power, root
+from detectors.sums import SPANS
 from detectors.window import ask_stretches, stretches, typical, usual_costs
 
-SHORT: Final = 1
-LONG: Final = 1  # whole days in the stretch
+ONE_DAY: Final = 0  # the stretch of one whole day, in `window.SPANS`
 LEAST: Final = 0.005  # least mean excess, as a share of the typical root: two percent of cost
 ERRATIC: Final = 1.5  # of the distance between days, while the series is young
 EVERY: Final = 6  # steps between two that are learnt
@@ -48,10 +48,10 @@ def fall(rings: Rings, row: int, point: tuple[int, float, int], scale: float, wo
     """
     step, cost, day = point
     today = step // day
-    off = days_off(rings.calendars, rings.which[row], today - LONG, today)
+    off = days_off(rings.calendars, rings.which[row], today - SPANS[ONE_DAY], today)
     if step - rings.first[row] < 30 * day or off > 0:
         return np.nan
-    stretches(rings, row, step, cost, (SHORT, LONG, day), work)
+    stretches(rings, row, (step, cost), (ONE_DAY, ONE_DAY, day), work)
     lowest = second = np.inf
     known = 0
     for value in work[7:12]:
@@ -86,7 +86,7 @@ def _score_drop(rings: Rings, state: F32, points: Points, day: int, out: Scores,
         surprise = tail.surprise(own[: tail.FIELDS], value, LEAST, young, 1.0 / day)
         work[14] = work[15] = work[16] = cost
         if surprise > 0.0:
-            usual_costs(rings, row, step, LONG, day, work[14:])
+            usual_costs(rings, row, step, SPANS[ONE_DAY], day, work[14:])
         out.surprise[i] = surprise if cost < work[14] else 0.0
         out.expected[i] = work[14]
         out.low[i] = work[15]
@@ -182,7 +182,7 @@ class Gone(Column):
 
     kind: ClassVar[str] = "gone"
     on_close: ClassVar[bool] = True
-    share: ClassVar[float] = 0.06
+    share: ClassVar[float] = 0.04
     width: ClassVar[int] = 4
     judge: ClassVar[Callable[..., None]] = _score_gone
     absorb: ClassVar[Callable[..., None]] = _learn_gone

@@ -3,7 +3,6 @@
 A fleet has no clock: who drives it says which points changed and which have closed.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -12,17 +11,13 @@ from numpy.typing import NDArray
 
 from detectors.base import F64, I64, Scores
 from detectors.calendar import Calendar
+from detectors.calibration import JOINT, threshold
 from detectors.column import Column, Points
 from detectors.history import History
 from detectors.registry import column_of
 
-VERSION: Final = 2
-DAYS_PER_MONTH: Final = 30.4375
+VERSION: Final = 3
 DEFAULT_TOLERATED: Final = 100.0
-# Pooled over calibration series: surprise per power of ten of the rate, and what is given back
-# because findings of several detectors on one oddity count once.
-STRETCH: Final = 1.2
-OVERLAP: Final = 0.32
 
 
 class Fleet:
@@ -47,13 +42,10 @@ class Fleet:
         self.detectors: Mapping[str, Column] = columns
         if not false_findings_per_1000_resource_months > 0.0:
             raise ValueError("the tolerated rate of false findings must be above 0")
-        rarer = -math.log10(false_findings_per_1000_resource_months / DEFAULT_TOLERATED)
-        steps = DAYS_PER_MONTH * self.history.day
+        rate = false_findings_per_1000_resource_months / 1000.0 * JOINT
         shares = sum(column.share for column in columns.values())
         self._thresholds = {
-            name: -math.log10(DEFAULT_TOLERATED / 1000.0 * column.share / shares / steps)
-            + STRETCH * rarer
-            - OVERLAP
+            name: threshold(name, rate * column.share / shares, self.history.day)
             for name, column in columns.items()
         }
 

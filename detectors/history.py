@@ -20,7 +20,8 @@ WEEKS: Final = 6
 DAYS: Final = 126
 PAST: Final = 84  # days of which a mean and the highest step are kept
 NEVER: Final = -(2**62)
-SHARED: Final = {"which", "calendars"}  # what the config says, no state
+UNSAVED: Final = {"which", "calendars", "turns", "sums"}  # what the config says, or follows
+SUMS: Final = 64
 OFTEN: Final = 0.15  # share of missing steps from which they mean that a series is off
 LINE: Final = 16  # numbers in a cache line
 AHEAD: Final = 4  # points for which a kernel asks beforehand
@@ -36,6 +37,10 @@ class Rings(NamedTuple):
     week before at most. `first` and `last` are the steps ever seen, `absent` is the share of steps
     lately for which nothing arrived. `calendar` is the key of a row's calendar and `which` its
     place in `calendars`.
+
+    The rest is worked out from these and not saved. `turns` counts what was written out of order,
+    so that what was worked out before it is known to be stale; `sums` holds what `sums` has summed
+    up of a day so far, in this week and the five before.
     """
 
     steps: F32
@@ -48,6 +53,8 @@ class Rings(NamedTuple):
     peaks: F32
     calendar: I64
     which: I64
+    turns: I64
+    sums: F64
     calendars: Calendars
 
 
@@ -88,6 +95,8 @@ class History:
             np.empty((0, PAST), np.float32),
             np.empty(0, np.int64),
             np.empty(0, np.int64),
+            np.empty(0, np.int64),
+            np.empty((0, SUMS), np.float64),
             table_of(known) if calendars else only_utc(),
         )
 
@@ -107,6 +116,8 @@ class History:
             grown(rings.peaks, have, rows, np.nan),
             grown(rings.calendar, have, rows, self._keys[0]),
             grown(rings.which, have, rows, 0),
+            grown(rings.turns, have, rows, 0),
+            grown(rings.sums, have, rows, np.nan),
             rings.calendars,
         )
         self.rows = rows
@@ -169,9 +180,10 @@ class History:
         return np.where(known, np.copysign(roots**4, roots), np.nan)
 
     def columns(self) -> Mapping[str, NDArray[Any]]:
-        """Return the state itself, by name."""
+        """Return the state itself, by name; who has it may fill it."""
+        self.rings.turns[: self.rows] += 1
         rings = self.rings._asdict()
-        return {name: rings[name][: self.rows] for name in rings if name not in SHARED}
+        return {name: rings[name][: self.rows] for name in rings if name not in UNSAVED}
 
 
 @compiled
@@ -295,6 +307,8 @@ def _record(rings: Rings, rows: I64, steps: I64, costs: F64, day: int) -> None:
             rings.absent[row] += missed * (1.0 - rings.absent[row])
             rings.absent[row] -= pace * rings.absent[row]
             _clear(rings, row, step, day)
+        if step != last + 1:
+            rings.turns[row] += 1
         rings.first[row] = min(rings.first[row], step)
         rings.last[row] = max(rings.last[row], step)
         rings.steps[row, step % depth] = root(costs[i])

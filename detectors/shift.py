@@ -15,7 +15,8 @@ class Shift(Slow):
     """Column form."""
 
     kind: ClassVar[str] = "shift"
-    spans: ClassVar[tuple[int, int]] = (1, 2)
+    share: ClassVar[float] = 0.08
+    spans: ClassVar[tuple[int, int]] = (0, 1)
 
     def reason(self, evidence: Evidence) -> str:
         """Say how much more a day costs than in earlier weeks."""

@@ -14,8 +14,8 @@ from detectors.base import F32, F64, Scores
 from detectors.column import Column, Points
 from detectors.compiled import compiled
 from detectors.history import Rings, power, root
+from detectors.sums import NAN, SPANS
 from detectors.window import (
-    NAN,
     Span,
     ask_stretches,
     highest,
@@ -26,6 +26,7 @@ from detectors.window import (
 )
 
 LEAST: Final = 0.001  # least mean excess, as a share of the typical root: 0.4 percent of cost
+EARLY: Final = 3.0
 ERRATIC: Final = 1.5  # of the distance between days, while the series is young
 AIMLESS: Final = 0.3  # distance between days from which an onset cannot be told
 EVERY: Final = 6  # steps between two that are learnt: neighbours say the same
@@ -47,7 +48,7 @@ def view(rings: Rings, row: int, own: F32, point: tuple[int, float], span: Span,
     Into work[12:14], as a share of the typical root, NaN without a reference; work[14] receives
     the reference of the short stretch.
     """
-    stretches(rings, row, point[0], point[1], span, work)
+    stretches(rings, row, point, span, work)
     scale = own[TYPICAL]
     work[14] = NAN
     for which in range(2):
@@ -62,7 +63,8 @@ def view(rings: Rings, row: int, own: F32, point: tuple[int, float], span: Span,
 def _without_months(rings: Rings, row: int, own: F32, step: int, span: Span, work: F64) -> None:
     """Take from both statistics what is usual for their days of the month."""
     for which in range(2):
-        work[12 + which] -= monthly.share(rings, row, step, span[which], span[2]) / own[TYPICAL]
+        days = SPANS[span[which]]
+        work[12 + which] -= monthly.share(rings, row, step, days, span[2]) / own[TYPICAL]
 
 
 @compiled
@@ -72,7 +74,7 @@ def quiet(own: F32, point: tuple[int, float], span: Span) -> bool:
     Were every step since as far above the typical as this one, both would still be below.
     """
     step, cost = point
-    short, long, day = span
+    short, long, day = SPANS[span[0]], SPANS[span[1]], span[2]
     since = step - own[LATEST + 2]
     if not 0 < since <= 2 * EVERY or day == 1:
         return False
@@ -88,7 +90,7 @@ def judge(
     rings: Rings, row: int, own: F32, point: tuple[int, float], span: Span, work: F64
 ) -> float:
     """Return the surprise at one point; work[16:19] receive expected, low and high per step."""
-    short, long, day = span
+    short, long, day = SPANS[span[0]], SPANS[span[1]], span[2]
     work[16] = work[17] = work[18] = max(power(float(own[TYPICAL])), 0.0)
     if quiet(own, point, span):
         return 0.0
@@ -105,7 +107,8 @@ def judge(
     most = max(brief, lasting)
     if most > TELL:
         usual_costs(rings, row, point[0], short if brief >= lasting else long, day, work[16:])
-    return most
+    age = (point[0] - rings.first[row]) / day
+    return tail.early(most, age, EARLY * float(own[DISTANCE]))
 
 
 @compiled
@@ -159,10 +162,9 @@ def _learn(rings: Rings, state: F32, points: Points, span: Span, work: F64) -> N
 
 
 class Slow(Column):
-    """Column form of what lasts; a subclass says how many whole days its two stretches have."""
+    """Column form of what lasts; a subclass says which two stretches."""
 
-    spans: ClassVar[tuple[int, int]]
-    share: ClassVar[float] = 0.6
+    spans: ClassVar[tuple[int, int]]  # places in `window.SPANS`
     width: ClassVar[int] = WIDTH
 
     def _score(self, points: Points, out: Scores) -> None:

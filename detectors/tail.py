@@ -25,6 +25,7 @@ RATE: Final = 0.12
 LARGEST: Final = 8.0  # an excess counts as at most this many mean excesses when learnt
 
 SETTLED: Final = 7.0  # days after which no day may move the mean far
+GROWN: Final = 35.0  # days after which no series is a beginner
 YOUNG: Final = 4.0  # days by which a beginner's tail is widened
 
 
@@ -48,6 +49,15 @@ def surprise(own: F32, value: float, floor: float, erratic: float, share: float)
         return 0.0
     chance = np.log10(QUANTILE * share) - np.log10(1.0 + SHAPE * over) / SHAPE
     return float(max(0.0, -chance))
+
+
+@compiled
+def early(surprise: float, days: float, erratic: float) -> float:
+    """Return what is left of a surprise in a series of so many days.
+
+    What comes and goes has shown little of what it does before five weeks are over.
+    """
+    return surprise / (1.0 + erratic * max(0.0, 1.0 - days / GROWN))
 
 
 @compiled

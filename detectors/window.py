@@ -4,100 +4,64 @@ A stretch is some whole UTC days and the day so far; what it is worth is the mea
 its costs (`history.root`), so that quiet hours count as much as busy ones.
 """
 
-from typing import Final, NamedTuple
-
 import numpy as np
 
 from detectors.base import F32, F64
 from detectors.column import Points
 from detectors.compiled import compiled, fetch
 from detectors.history import AHEAD, LINE, Rings, ask, is_off, root
+from detectors.sums import (
+    KNOWN,
+    SPANS,
+    TOTALS,
+    WEEKS,
+    WHOLE,
+    Series,
+    ago,
+    so_far,
+    sum_up,
+    whole,
+)
 
-WEEKS: Final = 5
-NAN: Final = float("nan")
-
-Span = tuple[int, int, int]
-
-
-class _Known(NamedTuple):
-    """What one row's stretches are read by; `newest` is its latest day, `days` the ring's depth."""
-
-    first: int
-    last: int
-    newest: int
-    days: int
-    off: bool
-
-
-@compiled
-def _stretch(
-    rings: Rings, row: int, at: tuple[int, int], count: int, cost: float, span: Span, known: _Known
-) -> tuple[float, float]:
-    """Return the worth of the short and the long stretch that end in a day.
-
-    `at` is that day and its slot in the ring of days, `count` how many of its steps are read;
-    `cost`, unless NaN, is one more. NaN where the series had not begun.
-    """
-    today, slot = at
-    short, long, day = span
-    oldest = known.newest - known.days
-    if (today - short) * day < known.first or today - short <= oldest:
-        return NAN, NAN
-    total = 0.0
-    arrived = 0
-    begin = slot * day
-    for i in range(begin, begin + min(count, max(0, known.last + 1 - today * day))):
-        value = float(rings.steps[row, i])
-        is_known = not np.isnan(value)
-        total += value if is_known else 0.0
-        arrived += is_known
-    weight = float(count if known.off else arrived)
-    if not np.isnan(cost):
-        total += root(cost)
-        weight += 1.0
-    brief = NAN
-    for back in range(1, long + 1):
-        slot = slot - 1 if slot > 0 else known.days - 1
-        mean = float(rings.roots[row, slot])
-        is_known = not np.isnan(mean) and today - back <= known.newest
-        total += day * mean if is_known else 0.0
-        weight += day if is_known or known.off else 0
-        if back == short and weight > 0.0:
-            brief = total / weight
-    if weight == 0.0 or (today - long) * day < known.first or today - long <= oldest:
-        return brief, NAN
-    return brief, total / weight
+Span = tuple[int, int, int]  # two places in SPANS, and the steps in a day
 
 
 @compiled
-def stretches(rings: Rings, row: int, step: int, cost: float, span: Span, work: F64) -> None:
-    """Write the worth of both stretches now and in earlier weeks into work[0:6] and work[6:12].
+def stretches(rings: Rings, row: int, point: tuple[int, float], span: Span, work: F64) -> None:
+    """Write the worth of two stretches now and in earlier weeks into work[0:6] and work[6:12].
 
-    NaN where there is none. `span` is how many whole days the stretches have, and the steps in a
-    day. A series without two earlier weeks is held against earlier days.
+    NaN where there is none. A series without two earlier weeks is held against earlier days.
     """
+    step, cost = point
     day = span[2]
-    last = rings.last[row]
     days = rings.roots.shape[1]
-    known = _Known(rings.first[row], last, last // day, days, is_off(rings, row))
+    last = rings.last[row]
+    series = Series(row, rings.first[row], last, last // day, is_off(rings, row), days, day)
     today = step // day
-    slot = today % days
+    at = today, today % days
     count = step - today * day
-    work[0], work[6] = _stretch(rings, row, (today, slot), count, cost, span, known)
-    for week in range(1, WEEKS + 1):
-        then = slot - 7 * week
-        at = today - 7 * week, then if then >= 0 else then + days
-        work[week], work[6 + week] = _stretch(rings, row, at, count + 1, NAN, span, known)
+    sum_up(rings, series, at, count)
+    sums = rings.sums[row]
+    total = 0.0 if np.isnan(cost) else root(cost)
+    more = 0.0 if np.isnan(cost) else 1.0
+    for week in range(WEEKS + 1):
+        total += sums[TOTALS + week]
+        weight = more + (count if series.off else sums[KNOWN + week])
+        for which in range(2):
+            of = WHOLE + 2 * (WEEKS + 1) * span[which] + week
+            work[6 * which + week] = (total + sums[of]) / (weight + sums[of + WEEKS + 1])
+        total = 0.0
+        more = 1.0 if series.off else 0.0
     for which in range(2):
-        begin = 6 * which
-        if not np.isnan(work[begin + 2]):
+        if not np.isnan(work[6 * which + 2]):
             continue
-        whole = span[which]
-        for back in range(whole + 1, min(whole + 5, 7)):
-            then = slot - back
-            at = today - back, then if then >= 0 else then + days
-            pair = _stretch(rings, row, at, count + 1, NAN, span, known)
-            work[begin + back - whole] = pair[which]
+        length = SPANS[span[which]]
+        for back in range(length + 1, min(length + 5, 7)):
+            then = ago(at, back, days)
+            total, arrived = so_far(rings, series, then, (0, count + 1))
+            before, weight = whole(rings, series, then, length)
+            weight += count + 1.0 if series.off else arrived
+            work[6 * which + back - length] = (total + before) / weight
 
 
 @compiled
@@ -111,10 +75,9 @@ def ask_stretches(rings: Rings, state: F32, points: Points, i: int, day: int) ->
     for week in range(WEEKS + 1):
         at = slot - 7 * week
         begin = (at if at >= 0 else at + rings.roots.shape[1]) * day
-        fetch(rings.steps, row, begin)
         fetch(rings.steps, row, begin + step % day)
-    for column in range(0, rings.roots.shape[1], LINE):
-        fetch(rings.roots, row, column)
+    for column in range(0, rings.sums.shape[1], LINE // 2):
+        fetch(rings.sums, row, column)
     ask(state, row)
 
 

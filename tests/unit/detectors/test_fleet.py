@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 
@@ -102,7 +104,40 @@ def test_what_no_one_meant_is_refused(detectors, tolerated):
 
 def test_a_series_takes_at_most_six_kib():
     fleet = fed(rows=1, hours=1)
-    assert sum(part.nbytes for name, part in fleet.save().items() if name != "version") <= 6144
+    parts = [*fleet.history.rings, fleet.detectors["spike"].memo]
+    parts += [detector.state for detector in fleet.detectors.values()]
+    assert sum(part[:1].nbytes for part in parts) <= 6144
+
+
+def test_what_is_kept_from_hour_to_hour_for_speed_changes_nothing():
+    r = np.random.default_rng(21)
+    rows = 12
+    fleet = Fleet(1, ALL)
+    fleet.resize(rows)
+    active = r.uniform(0.2, 1.0, rows)
+    for h in range(1_100):
+        some = np.flatnonzero(r.random(rows) < active)
+        points = some, np.full(len(some), START + h), r.lognormal(0, 0.5, len(some))
+        afresh = copy.deepcopy(fleet) if h % 90 < 2 else None
+        said = fleet.score(*points)
+        fleet.record(*points)
+        if r.random() < 0.3:
+            back = START + h - r.integers(0, 60, len(some))
+            fleet.score(some, back, 3 * points[2])
+            fleet.record(some, back, 2 * points[2])
+        if afresh:
+            afresh.save()
+            for name, scores in afresh.score(*points).items():
+                for part, same in zip(scores, said[name], strict=True):
+                    np.testing.assert_array_equal(part, same)
+            for part, now in zip(afresh.history.rings, fleet.history.rings, strict=True):
+                part[...] = now
+            afresh.save()
+        fleet.learn(*points)
+        if afresh:
+            afresh.learn(*points)
+            for name, part in afresh.save().items():
+                np.testing.assert_array_equal(part, copy.deepcopy(fleet).save()[name])
 
 
 def test_several_steps_of_a_row_are_scored_in_one_call_each_by_its_own_past():
