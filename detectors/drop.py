@@ -163,7 +163,7 @@ class Drop(Column):
 
     kind: ClassVar[str] = "drop"
     on_close: ClassVar[bool] = True
-    share: ClassVar[float] = 0.08
+    share: ClassVar[float] = 0.2
     width: ClassVar[int] = LATEST + 2
     judge: ClassVar[Callable[..., None]] = _score_drop
     absorb: ClassVar[Callable[..., None]] = _learn_drop
@@ -182,7 +182,7 @@ class Gone(Column):
 
     kind: ClassVar[str] = "gone"
     on_close: ClassVar[bool] = True
-    share: ClassVar[float] = 0.04
+    share: ClassVar[float] = 0.06
     width: ClassVar[int] = 4
     judge: ClassVar[Callable[..., None]] = _score_gone
     absorb: ClassVar[Callable[..., None]] = _learn_gone

@@ -15,7 +15,7 @@ class Shift(Slow):
     """Column form."""
 
     kind: ClassVar[str] = "shift"
-    share: ClassVar[float] = 0.08
+    share: ClassVar[float] = 0.15
     spans: ClassVar[tuple[int, int]] = (0, 1)
 
     def reason(self, evidence: Evidence) -> str:

@@ -195,7 +195,7 @@ class Spike(Column):
 
     kind: ClassVar[str] = "spike"
     remembers: ClassVar[bool] = False
-    share: ClassVar[float] = 0.5
+    share: ClassVar[float] = 0.45
     width: ClassVar[int] = WIDTH
 
     def __init__(self, history: History) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from tests.benchmarks.detection.families import KNOWN, OTHER
+from tests.benchmarks.detection.unseen import UNSEEN as UNSEEN_FAMILIES
 
-SETS: Final[Mapping[str, Mapping]] = {"known": KNOWN, "other": OTHER}
+SETS: Final[Mapping[str, Mapping]] = {"known": KNOWN, "other": OTHER, "unseen": UNSEEN_FAMILIES}
 CALIBRATION: Final = {"known": 201, "other": 202, "unseen": 203}
 UNSEEN: Final = {"known": 401, "other": 402, "unseen": 403}
 CARRIERS: Final = 411
