@@ -9,11 +9,17 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from tests.benchmarks.detection.families import KNOWN, OTHER
+from tests.benchmarks.detection.more import MORE
 from tests.benchmarks.detection.unseen import UNSEEN as UNSEEN_FAMILIES
 
-SETS: Final[Mapping[str, Mapping]] = {"known": KNOWN, "other": OTHER, "unseen": UNSEEN_FAMILIES}
-CALIBRATION: Final = {"known": 201, "other": 202, "unseen": 203}
-UNSEEN: Final = {"known": 401, "other": 402, "unseen": 403}
+SETS: Final[Mapping[str, Mapping]] = {
+    "known": KNOWN,
+    "other": OTHER,
+    "more": MORE,
+    "unseen": UNSEEN_FAMILIES,
+}
+CALIBRATION: Final = {"known": 201, "other": 202, "more": 203, "unseen": 204}
+UNSEEN: Final = {"known": 401, "other": 402, "more": 403, "unseen": 404}
 CARRIERS: Final = 411
 ASKED: Final = 0.1  # false findings per resource-month
 QUICK_SETS: Final = ("known",)

@@ -20,157 +20,114 @@ from tests.benchmarks.detection.families import (
 )
 
 
-def etl_varying(r: Generator) -> F64:
-    """A nightly load whose length follows the data; a skipped night is made up for."""
+def log_ingest(r: Generator) -> F64:
+    """Log volume: follows traffic, with short storms of errors that belong to it."""
+    x = daily(r, r.uniform(0.2, 0.5)) * np.exp(noise(r, 0.7, r.uniform(0.03, 0.1)))
+    for at, hours in runs(r, 2, r.uniform(150, 400), 0.5):
+        x[at : at + hours] *= r.uniform(1.1, 1.6)
+    return x
+
+
+def job_queue(r: Generator) -> F64:
+    """A cluster that scales to zero: a fixed nightly part, and jobs of the day in whole nodes."""
+    night, nodes = r.integers(0, 6), r.integers(4, 20)
+    jobs = r.poisson(r.uniform(0.1, 0.5) * np.where((HOUR >= 8) & (HOUR < 20) & ~WEEKEND, 1.0, 0.1))
+    x = np.where((night <= HOUR) & (night + 3 > HOUR), float(nodes), 0.0)
+    return x + np.convolve(jobs * r.integers(1, 5, HOURS), np.ones(2))[:HOURS]
+
+
+def game_servers(r: Generator) -> F64:
+    """Evenings and weekends, slowly losing players; a patch every other week draws some back."""
+    x = daily(r, r.uniform(0.4, 0.8)) * np.where(WEEKEND, r.uniform(1.1, 1.5), 1.0)
+    x *= (1 - r.uniform(0, 0.03)) ** (np.arange(HOURS) / 168)
+    first, lift = r.integers(0, 14), r.uniform(0.05, 0.2)
+    since = (np.arange(HOURS) - 24 * first) % (14 * 24)
+    return x * (1 + lift * np.exp(-since / 60)) * np.exp(noise(r, 0.6, r.uniform(0.02, 0.06)))
+
+
+def inference_fleet(r: Generator) -> F64:
+    """Whole GPUs under a daily load, added at once and taken away late."""
+    load = r.uniform(2, 16) * daily(r, r.uniform(0.2, 0.7)) * np.exp(noise(r, 0.8, 0.08))
+    x, now = np.empty(HOURS), 1.0
+    for hour in range(HOURS):
+        wanted = np.ceil(load[hour])
+        now = wanted if wanted > now or wanted < now - 1 else now
+        x[hour] = now
+    return x
+
+
+def holidays_taken(r: Generator) -> F64:
+    """Machines of a small team on working days; each person is away for a week now and then."""
     x = np.zeros(HOURS)
-    begin, hours, spread = r.integers(0, 24), r.uniform(1.5, 7), r.uniform(0.1, 0.4)
-    owed = 0.0
-    for day in range(DAYS):
-        owed += hours * r.lognormal(0, spread)
-        if r.random() < 0.03:
-            continue
-        at = day * 24 + begin
-        whole = int(owed)
-        x[at : at + whole] = 1.0
-        if at + whole < HOURS:
-            x[at + whole] += owed - whole
-        owed = 0.0
+    for _ in range(r.integers(3, 10)):
+        away = np.zeros(DAYS, bool)
+        for at in np.nonzero(r.random(DAYS) < 1 / 60)[0]:
+            away[at : at + 7] = True
+        begin, end = r.integers(7, 11), r.integers(16, 20)
+        x += np.where((begin <= HOUR) & (end > HOUR) & ~WEEKEND & ~away[DAY], 1.0, 0.0)
     return x
 
 
-def training(r: Generator) -> F64:
-    """Jobs on one to eight GPUs, several at once, most begun by day, billed by the second."""
+def crons(r: Generator) -> F64:
+    """A function every few minutes: nearly constant, with retries."""
+    x = 1 + r.binomial(12, r.uniform(0.005, 0.05), HOURS) * r.uniform(0.02, 0.2)
+    return x * np.exp(r.normal(0, 0.003, HOURS))
+
+
+def snapshots_kept(r: Generator) -> F64:
+    """Backups: each day adds, what is older than some weeks expires."""
+    sizes = r.lognormal(0, r.uniform(0.05, 0.4), DAYS + 40)
+    kept = int(r.integers(7, 35))
+    held = np.convolve(sizes, np.ones(kept))[40 : 40 + DAYS]
+    return held[DAY] * np.exp(r.normal(0, 0.001, HOURS))
+
+
+def warehouse(r: Generator) -> F64:
+    """Queries of analysts: heavy hours on working days, next to nothing else."""
+    rate = np.where((HOUR >= 8) & (HOUR < 18) & ~WEEKEND, 1.0, r.uniform(0.02, 0.15))
+    return rate * r.lognormal(0, r.uniform(0.2, 0.6), HOURS)
+
+
+def telemetry(r: Generator) -> F64:
+    """Devices in the field: steady growth, and hours for which nothing was sent."""
+    x = (1 + r.uniform(0.002, 0.02)) ** (np.arange(HOURS) / 168) * daily(r, r.uniform(0, 0.2))
+    x[r.random(HOURS) < 0.002] = 0.0
+    return x * np.exp(noise(r, 0.5, r.uniform(0.005, 0.03)))
+
+
+def long_training(r: Generator) -> F64:
+    """One node that trains for days at a fixed price, then waits for days."""
     x = np.zeros(HOURS)
-    rate = r.uniform(0.5, 3) / 24 * np.where((HOUR >= 9) & (HOUR < 20), 2.0, 0.4)
-    for hour in np.nonzero(r.random(HOURS) < rate * np.where(WEEKEND, 0.3, 1.0))[0]:
-        gpus, length = r.choice([1, 2, 4, 8], p=[0.5, 0.25, 0.15, 0.1]), r.lognormal(1.5, 1.1)
-        first = 1 - r.random()
-        x[hour] += gpus * min(first, length)
-        whole = int(max(length - first, 0))
-        x[hour + 1 : hour + 1 + whole] += gpus
-    return x
+    for at, hours in runs(r, r.uniform(40, 120), r.uniform(24, 100), 0.6):
+        x[at : at + hours] = 1.0
+    return x * 8
 
 
-def agents(r: Generator) -> F64:
-    """Model calls of agents: batches of Pareto size in working hours over a thin trickle."""
-    rate = r.uniform(0.5, 6) * np.where((HOUR >= 8) & (HOUR < 19), 1.0, 0.15)
-    batches = r.poisson(rate * np.where(WEEKEND, 0.25, 1.0))
-    shape = r.uniform(1.8, 3.5)
-    x = np.array([np.sum(r.pareto(shape, n) + 1) for n in batches])
-    return x + 0.05 * np.exp(r.normal(0, 0.3, HOURS))
+def egress(r: Generator) -> F64:
+    """Data sent out: heavy-tailed transfers over a daily base."""
+    x = daily(r, r.uniform(0.1, 0.5)) * np.exp(noise(r, 0.3, r.uniform(0.05, 0.2)))
+    return x + r.uniform(0.02, 0.1) * (r.pareto(r.uniform(2, 4), HOURS) + 1)
 
 
-def notebooks(r: Generator) -> F64:
-    """GPU notebooks that are opened for minutes or hours, and culled when idle."""
-    x = np.zeros(HOURS)
-    people = r.integers(1, 6)
-    for _ in range(people):
-        for day in range(DAYS):
-            if (day + 6) % 7 >= 5 and r.random() > 0.08:
-                continue
-            if r.random() > 0.7:
-                continue
-            at = day * 24 + r.normal(11, 2)
-            end = at + r.lognormal(1, 0.7)
-            for hour in range(int(at), min(HOURS, int(end) + 1)):
-                x[hour] += max(0.0, min(end, hour + 1) - max(at, hour))
-    return x
-
-
-def marketing(r: Generator) -> F64:
-    """A site whose campaigns start high and fade over days."""
-    x = daily(r, r.uniform(0.3, 0.6)) * np.exp(noise(r, 0.6, r.uniform(0.03, 0.12)))
-    extra = np.zeros(HOURS)
-    for at in np.nonzero(r.random(HOURS) < 1 / (24 * r.uniform(7, 20)))[0]:
-        extra[at:] += r.uniform(0.3, 1.5) * np.exp(-np.arange(HOURS - at) / r.uniform(12, 72))
-    return x * (1 + extra)
-
-
-def scaled_growth(r: Generator) -> F64:
-    """Whole machines under a load that grows by one to four percent a week."""
-    load = r.uniform(4, 30) * (1 + r.uniform(0.01, 0.04)) ** (np.arange(HOURS) / 168)
-    load *= daily(r, r.uniform(0.2, 0.6)) * np.where(WEEKEND, r.uniform(0.5, 1.0), 1.0)
-    return np.maximum(2, np.ceil(load * np.exp(noise(r, 0.6, r.uniform(0.02, 0.1)))))
-
-
-def ci_runners(r: Generator) -> F64:
-    """Build minutes: pushes in working hours, each some minutes on some runners; nightly builds."""
-    rate = r.uniform(1, 15) * np.where((HOUR >= 8) & (HOUR < 19), 1.0, 0.05)
-    pushes = r.poisson(rate * np.where(WEEKEND, 0.1, 1.0))
-    x = np.array([np.sum(r.lognormal(2, 0.8, n)) for n in pushes]) / 60
-    x[r.integers(0, 5) == HOUR] += r.uniform(0.5, 3)
-    return x
-
-
-def staircase(r: Generator) -> F64:
-    """Volumes that are enlarged by a few percent now and then, and never shrunk."""
-    steps = np.where(
-        r.random(HOURS) < 1 / (24 * r.uniform(8, 30)), r.uniform(0.01, 0.06, HOURS), 0.0
+def two_sites(r: Generator) -> F64:
+    """A service of two continents: two waves a day, weekends a little less."""
+    x = daily(r, r.uniform(0.2, 0.5)) + r.uniform(0.3, 1) * daily(r, r.uniform(0.2, 0.5))
+    return (
+        x * np.where(WEEKEND, r.uniform(0.7, 1), 1) * np.exp(noise(r, 0.8, r.uniform(0.01, 0.08)))
     )
-    return np.exp(np.cumsum(steps)) * np.exp(r.normal(0, 0.001, HOURS))
-
-
-def quarterly(r: Generator) -> F64:
-    """A warehouse with a daily load, month closes, and a heavier close each third month."""
-    x = daily(r, 0.3) * np.exp(noise(r, 0.4, r.uniform(0.02, 0.08)))
-    first, month, heavy = r.integers(0, 30), r.uniform(1.1, 1.4), r.uniform(1.5, 2.2)
-    for close in range(3 + 1):
-        at = int(first + 30 * close)
-        x[(at <= DAY) & (at + 2 > DAY)] *= heavy if close == 1 else month
-    return x
-
-
-def spot_interrupted(r: Generator) -> F64:
-    """Spot machines: the price jumps and returns, and at times they are taken away for hours."""
-    pull, size = r.uniform(0.01, 0.05), r.uniform(0.01, 0.04)
-    price = noise(r, 1 - pull, size / np.sqrt(2 * pull))
-    x = np.exp(np.round(price, 2))
-    for at, hours in runs(r, 4, r.uniform(120, 480), 0.8):
-        x[at : at + hours] *= r.uniform(0, 0.6)
-    return x
-
-
-def database(r: Generator) -> F64:
-    """A provisioned database: flat, I/O by day, a backup each night, a vacuum once a week."""
-    x = 1 + r.uniform(0, 0.15) * np.maximum(0, daily(r, 1) - 1)
-    x += np.where(r.integers(0, 24) == HOUR, r.uniform(0.05, 0.4), 0.0)
-    weekly = (r.integers(0, 7) == DAY % 7) & (r.integers(0, 24) == HOUR)
-    return (x + np.where(weekly, r.uniform(0.1, 0.6), 0.0)) * np.exp(
-        r.normal(0, r.uniform(0.003, 0.02), HOURS)
-    )
-
-
-def matches(r: Generator) -> F64:
-    """Traffic of a broadcaster: evenings, and some matches a week, half of them on other days."""
-    x = daily(r, r.uniform(0.4, 0.8)) * np.exp(noise(r, 0.5, r.uniform(0.03, 0.1)))
-    weekdays, begin = r.choice(7, 2, replace=False), r.integers(12, 21)
-    for day in range(DAYS):
-        if day % 7 in weekdays or r.random() < 0.12:
-            at = day * 24 + begin
-            x[at : at + 3] *= r.uniform(1.5, 4)
-    return x
-
-
-def scheduled(r: Generator) -> F64:
-    """Test machines that a scheduler starts and stops on working days, to the minute."""
-    begin, end = r.integers(6, 10), r.integers(16, 22)
-    x = np.where((begin <= HOUR) & (end > HOUR) & ~WEEKEND, 1.0, 0.0)
-    machines = np.cumsum(np.where(r.random(DAYS) < 0.04, r.choice([-1, 1], DAYS), 0)) + 12
-    return x * np.maximum(machines, 3)[DAY] * np.exp(r.normal(0, 0.002, HOURS))
 
 
 UNSEEN = {
-    etl_varying: 0.10,
-    training: 0.08,
-    agents: 0.08,
-    notebooks: 0.08,
-    marketing: 0.06,
-    scaled_growth: 0.10,
-    ci_runners: 0.08,
-    staircase: 0.08,
-    quarterly: 0.04,
-    spot_interrupted: 0.08,
-    database: 0.10,
-    matches: 0.06,
-    scheduled: 0.06,
+    log_ingest: 0.08,
+    job_queue: 0.08,
+    game_servers: 0.08,
+    inference_fleet: 0.10,
+    holidays_taken: 0.08,
+    crons: 0.10,
+    snapshots_kept: 0.08,
+    warehouse: 0.08,
+    telemetry: 0.10,
+    long_training: 0.06,
+    egress: 0.08,
+    two_sites: 0.08,
 }
