@@ -7,6 +7,7 @@ exporter's life and with how Prometheus is set up, so that several are read for 
 import urllib.request
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from http.client import HTTPException
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -51,11 +52,14 @@ class Exporter:
             # The scheme was checked when the settings were read.
             with urllib.request.urlopen(self.name, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
                 data = answer.read(MAX_BYTES + 1)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", None) or error
+                missing = answer.length
+        except (OSError, ValueError, HTTPException) as error:
+            reason = getattr(error, "reason", None) or repr(error)
             raise ProbeError(f"{self.name}: {reason}") from None
         if len(data) > MAX_BYTES:
             raise ProbeError(f"{self.name}: says more than {MAX_BYTES} bytes")
+        if missing:
+            raise ProbeError(f"{self.name}: the answer was cut off, {missing} bytes are missing")
         try:
             return samples_of(data.decode(), now, self._host)
         except ValueError as error:
