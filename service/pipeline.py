@@ -113,14 +113,16 @@ class Pipeline:
         points: dict[tuple[SeriesKey, int], Point] = {}
         too_late: list[Arrival] = []
         before: dict[tuple[SeriesKey, int], Decimal | None] = {}
+        changed: set[tuple[SeriesKey, int]] = set()
         self._forget(now)
-        parts.groups.settle(lambda series, step: is_closed(series, step, now), now)
+        moved = parts.groups.settle(lambda series, step: is_closed(series, step, now), now)
+        parts.told.note_moved(moved)
         if self._contacts is not None:
             for arrival in batch:
                 self._contacts.setdefault(arrival.source, now)
         for arrival in batch:
             if isinstance(arrival.event, CostEvent):
-                if self._take(arrival, arrival.event, points, before) == "too_late":
+                if self._take(arrival, arrival.event, points, before, changed) == "too_late":
                     too_late.append(arrival)
             else:
                 parts.gpus.observe(arrival.arrived_at, arrival.event)
@@ -135,7 +137,7 @@ class Pipeline:
         self._score_groups(now)
         self._price_gpus(points.values())
         parts.purchases.judge()
-        kept = sorted(before) if self._keeps_history else ()
+        kept = sorted(changed) if self._keeps_history else ()
         rows = [row for key in kept for row in parts.ledger.rows(*key, offset)]
         members = self._members(now)
         return Outcome(self._tell(members, now, offset, ends_backfill), rows, too_late, members)
@@ -173,25 +175,27 @@ class Pipeline:
         event: CostEvent,
         points: dict[tuple[SeriesKey, int], Point],
         before: dict[tuple[SeriesKey, int], Decimal | None],
+        changed: set[tuple[SeriesKey, int]],
     ) -> Taken:
         parts, at = self._parts, arrival.arrived_at
         status = self._status(arrival.source, at, event.charge_period_end)
-        change = parts.ledger.take(arrival.source, event)
+        change = parts.ledger.take(arrival.source, event, before)
         if change.taken == "duplicate":
             status.duplicates += 1
         if change.taken == "too_late" or self._is_late(change.series, change.step, at):
             status.late += 1
+        if event.is_scored and change.taken != "too_late":
+            # What a newer revision replaces says so too: which came first must not show.
+            parts.new_spend.take(change.series, event)
+            parts.groups.take(change.series, change.step, event)
         if change.taken != "new":
             return change.taken
         key = (change.series, change.step)
-        before.setdefault(key, change.before)
+        changed.add(key)
         if change.scored:
             known = points.get(key)
             if known is None or known.arrived_at < at:
                 points[key] = Point(change.series, change.step, at)
-        if event.is_scored:
-            parts.new_spend.take(change.series, event)
-            parts.groups.take(change.series, change.step, event)
         parts.purchases.take(arrival.source, event, at)
         return change.taken
 

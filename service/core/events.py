@@ -29,6 +29,9 @@ Grain = Literal["hour", "day", "other"]
 HOURLY: Final[Grain] = "hour"
 DAILY: Final[Grain] = "day"
 UNSCORED: Final[Grain] = "other"
+# What the resource of a sum begins with: no row may name a series like that.
+GROUP_MARK: Final = "~group~"
+NEW_MARK: Final = "~new~"
 
 
 def _focus_name(name: str) -> str:
@@ -138,6 +141,8 @@ def series_of(source: str, event: CostEvent) -> SeriesKey:
     resource = event.resource_id or "~".join(
         ("", event.service_name or "", event.region_id or "", event.sku_id or "")
     )
+    if resource.startswith((GROUP_MARK, NEW_MARK)):
+        resource = f"~{resource}"
     return SeriesKey(
         source, event.sub_account_id or "", resource, event.billing_currency, event.grain
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from service.core.events import CostEvent, SeriesKey, TagValue
+from service.core.events import GROUP_MARK, CostEvent, SeriesKey, TagValue
 from service.core.owners import Owners, plain_key
 
 BY_OWNER: Final = "owner"
@@ -14,7 +14,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "service": "service_name",
     "region": "region_id",
 }
-MARK: Final = "~group~"
+MARK: Final = GROUP_MARK
 LONGEST_VALUE: Final = 256
 
 Values = tuple[str, ...]

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from detectors.base import step_of
 from service.core import money
-from service.core.events import CostEvent, SeriesKey, TagValue
+from service.core.events import CostEvent, Grain, SeriesKey, TagValue
 from service.core.group_names import Values, check_group_by, groups_of, values_of
 from service.core.ledger import STEP_HOURS, Ledger
 from service.core.owners import Owners
@@ -66,7 +66,7 @@ class Groups:
         self._members: dict[SeriesKey, dict[SeriesKey, None]] = {}
         self._newest: dict[SeriesKey, dict[SeriesKey, int]] = {}
         self._first: dict[SeriesKey, tuple[int, Values]] = {}
-        self._otherwise: dict[tuple[int, SeriesKey], set[Values]] = {}
+        self._otherwise: dict[tuple[int, Grain], dict[SeriesKey, set[Values]]] = {}
         self._changed: dict[tuple[SeriesKey, int], datetime] = {}
 
     def of(self, series: SeriesKey) -> tuple[SeriesKey, ...]:
@@ -114,7 +114,8 @@ class Groups:
             known.about = about
             known.said_step = max(known.said_step, step)
         else:
-            self._otherwise.setdefault((step, series), set()).add(values)
+            others = self._otherwise.setdefault((step, series.grain), {})
+            others.setdefault(series, set()).add(values)
 
     def apply(self, changes: Mapping[tuple[SeriesKey, int], Change]) -> None:
         """Bring the sums up to the ledger."""
@@ -131,14 +132,22 @@ class Groups:
                 _collect(moves, known.groups, step, change)
         self._move_sums(moves)
 
-    def settle(self, is_closed: Callable[[SeriesKey, int], bool], now: datetime) -> None:
+    def settle(self, is_closed: Callable[[SeriesKey, int], bool], now: datetime) -> list[SeriesKey]:
         """Move series whose rows of a closed step all name other groups than they are in."""
-        closed = sorted(key for key in self._otherwise if is_closed(key[1], key[0]))
-        for step, series in closed:
-            values = min(self._otherwise.pop((step, series)))
-            known = self._of[series]
-            if known.said_step < step:
-                self._retag(series, known, values, step, now)
+        moved: list[SeriesKey] = []
+        moves: dict[tuple[SeriesKey, int], _Move] = {}
+        for step, grain in sorted(self._otherwise):
+            others = self._otherwise[step, grain]
+            if not is_closed(next(iter(others)), step):
+                continue
+            del self._otherwise[step, grain]
+            for series in sorted(others):
+                known = self._of[series]
+                if known.said_step < step:
+                    self._retag(series, known, min(others[series]), step, now, moves)
+                    moved.append(series)
+        self._move_sums(moves)
+        return moved
 
     def changed(self) -> dict[tuple[SeriesKey, int], datetime]:
         """Return the sums that changed since the last call, and when what changed them arrived."""
@@ -152,19 +161,28 @@ class Groups:
             self._members.setdefault(group, {})[series] = None
 
     def _retag(
-        self, series: SeriesKey, known: _Membership, values: Values, step: int, now: datetime
+        self,
+        series: SeriesKey,
+        known: _Membership,
+        values: Values,
+        step: int,
+        now: datetime,
+        moves: "dict[tuple[SeriesKey, int], _Move]",
     ) -> None:
         old, new = known.groups, groups_of(self._by, series, values)
         self._join(series, values, step)
         left, joined = set(old) - set(new), set(new) - set(old)
+        first: int | None = None
         for group in left:
             del self._members[group][series]
-        moves: dict[tuple[SeriesKey, int], _Move] = {}
+            first = self._newest.get(group, {}).pop(series, first)
+        if first is not None:
+            for group in joined:
+                self._newest.setdefault(group, {})[series] = first
         for at in self._ledger.steps(series):
             cost = self._ledger.point(series, at)
             _collect(moves, left, at, Change(cost, None, now))
             _collect(moves, joined, at, Change(None, cost, now))
-        self._move_sums(moves)
 
     def _move_sums(self, moves: Mapping[tuple[SeriesKey, int], "_Move"]) -> None:
         for (group, step), move in moves.items():

@@ -47,16 +47,12 @@ class LedgerRow(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What taking in one row did; `scored` tells that plain usage is, or was, part of the cell.
-
-    `before` is what plain usage cost in the step until then; None when there was none.
-    """
+    """What taking in one row did; `scored` tells that plain usage is, or was, part of the cell."""
 
     taken: Taken
     series: SeriesKey
     step: int
     scored: bool = False
-    before: Decimal | None = None
 
 
 class _Row(NamedTuple):
@@ -136,8 +132,17 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._books)
 
-    def take(self, source: str, event: CostEvent) -> Change:
-        """Take in one row."""
+    def take(
+        self,
+        source: str,
+        event: CostEvent,
+        before: dict[tuple[SeriesKey, int], Decimal | None] | None = None,
+    ) -> Change:
+        """Take in one row.
+
+        In `before` is noted, once for each step, what plain usage cost until then; None when there
+        was none.
+        """
         key = series_of(source, event)
         start, end = event.charge_period_start, event.charge_period_end
         step = _step_of(key.grain, start, end)
@@ -154,12 +159,13 @@ class Ledger:
         cost = cost_of(event, self._metrics.get(source, self._otherwise))
         row = _Row(cost, event.is_scored, quantity_of(event))
         scored = row.scored or any(known.scored for known in cell.rows.values())
-        before = _cost_of(cells)
+        if before is not None and (key, step) not in before:
+            before[key, step] = _cost_of(cells)
         taken = cell.take(event, row)
         book.describe(event)
         if "month" in (event.pricing_unit or event.consumed_unit or "").lower():
             book.kept.add(event.sku_id or "")
-        return Change(taken, key, step, scored and not event.is_correction, before)
+        return Change(taken, key, step, scored and not event.is_correction)
 
     def point(self, series: SeriesKey, step: int) -> Decimal | None:
         """Return what plain usage costs in one step; None when the step has no such row."""

@@ -126,10 +126,11 @@ class NewSpend:
         known_days = (first - (account.first or 0)) * hours // 24
         others = len(account.others(thing, first, 24 // hours))
         amount = amount_text(stretch.sums.actual, thing.account.billing_currency)
-        resources = paid[0].resource if len(paid) == 1 else f"{len(paid)} resources"
+        account_id = thing.account.sub_account_id
+        by = f"account {account_id}" if account_id else "an account without a name"
         return (
-            f"First spend ever {_phrase(thing)} by account {thing.account.sub_account_id}: {amount}"
-            f" in {duration(length)} on {resources}; in the {known_days} days before, this account"
+            f"First spend ever {_phrase(thing)} by {by}: {amount} in {duration(length)} on"
+            f" {_resources(spend, len(paid))}; in the {known_days} days before, this account"
             f" started {_count(others, thing.dimension)}."
         )
 
@@ -220,8 +221,10 @@ class NewSpend:
             known = stretch.points.get(step)
             if not stretch.since_step <= step < last:
                 continue
-            if known is None and (stretch.ended_at is not None or not cost):
+            if known is None and (spend.is_known or not cost):
                 continue
+            if known is None and cost > 0:
+                stretch.ended_at = None  # it paused, and its series are silent for it
             kept = odd if known is None else known.surprise
             zero = money.ZERO
             point = OddPoint(cost, zero, zero, zero, kept if cost > 0 else 0.0)
@@ -263,6 +266,14 @@ class NewSpend:
 
 def _has_cost(ledger: Ledger, series: SeriesKey) -> bool:
     return any(ledger.point(series, step) for step in ledger.steps(series))
+
+
+def _resources(spend: Spend, paid: int) -> str:
+    """Name a resource that has always been alone; one that joined may be another team's."""
+    name = next(iter(spend.series)).resource
+    if len(spend.series) == 1 and not name.startswith("~"):
+        return name
+    return "one resource" if paid == 1 else f"{paid} resources"
 
 
 def _phrase(thing: Thing) -> str:

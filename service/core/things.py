@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from service.core.events import CostEvent, SeriesKey, TagValue
+from service.core.events import NEW_MARK, CostEvent, SeriesKey, TagValue
 from service.core.owners import plain_key
 
 # In the order in which they are told: one that is new explains what is new within it.
 DIMENSIONS: Final = ("region", "service", "family", "principal")
 NOWHERE: Final = frozenset({"global", "aws-global", "any", "none", "unassigned", "unknown"})
-MARK: Final = "~new~"
+MARK: Final = NEW_MARK
 LONGEST_VALUE: Final = 128
 
 # p4d.24xlarge, db.r6g.large, ml.g5.2xlarge

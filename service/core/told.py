@@ -43,14 +43,19 @@ class Told:
             if self._members(series):
                 self._odd_sums[series] = None
             else:
-                for group in self._groups_of(series):
-                    self._odd_members.setdefault(group, {})[series] = None
+                self._note_member(series)
             steps.update((stretch.step_hours, step) for step in stretch.dirty)
         for series in self._odd_sums:
             for stretch in self._stretches.of(series) if GroupName.of(series) else ():
                 for step in sorted(stretch.points):
                     if (stretch.step_hours, step) in steps:
                         self._refresh(series, step)
+
+    def note_moved(self, moved: Iterable[SeriesKey]) -> None:
+        """Take notice of series that are now in other groups, with what was found about them."""
+        for series in moved:
+            if self._stretches.of(series):
+                self._note_member(series)
 
     def rest(self, group: SeriesKey, step: int, whole: OddPoint) -> OddPoint:
         """Return what nobody told yet of a group's point: as much less odd as less is left."""
@@ -79,7 +84,8 @@ class Told:
         return told
 
     def subtract(self, group: SeriesKey, step: int) -> Sums:
-        """Return what is told, and remember that a finding about the group left it out."""
+        """Return what is told, and remember that every finding about the group leaves it out."""
+        self._refresh(group, step)
         self._odd_sums[group] = None
         told = self._subtracted[group, step] = self.of(group, step)
         return told
@@ -97,14 +103,19 @@ class Told:
             if stretches.get(name) is None:
                 del self._shared[name, group]
 
+    def _note_member(self, series: SeriesKey) -> None:
+        for group in self._groups_of(series):
+            self._odd_members.setdefault(group, {})[series] = None
+
     def _refresh(self, group: SeriesKey, step: int) -> None:
         """Give a group's findings what is left now; how odd the step was does not change."""
         old = self._subtracted.get((group, step))
         if old is None:
             return
-        new = self.subtract(group, step)
+        new = self.of(group, step)
         if new == old:
             return
+        self._subtracted[group, step] = new
         for stretch in self._stretches.of(group):
             point = stretch.points.get(step)
             if point is not None:

@@ -6,9 +6,12 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from detectors.base import Score
 from service.bootstrap import build_pipeline
 from service.config import DetectionSettings, Settings
-from service.core.events import Arrival
+from service.core.events import Arrival, SeriesKey
+from service.core.findings import OddPoint, Stretch, Stretches
+from service.core.told import Told
 from tests.factories import make_event
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
@@ -152,3 +155,101 @@ def test_the_order_of_equal_arrivals_does_not_show(leak):
     arrivals = rows(leak=0.25)
     random = np.random.default_rng(2)
     assert run([arrivals[n] for n in random.permutation(len(arrivals))]) == leak
+
+
+def test_what_was_told_of_a_resource_is_not_told_again_of_the_group_that_it_moves_to():
+    moved = []
+    for arrival in rows(members=24):
+        event = arrival.event
+        hour = (event.charge_period_start - T0) // HOUR
+        number = int(event.resource_id.removeprefix("i-"))
+        team = "search" if number < 12 else "ads"
+        cost = event.effective_cost
+        if number == 0 and LEAK <= hour < LEAK + 3:
+            cost = Decimal(400)
+        if number == 0 and hour >= LEAK + 6:
+            team = "ads"
+        values = _values(event, {"team": team}) | {"effective_cost": cost}
+        moved.append(arrival._replace(event=make_event(**values)))
+    findings, _ = run(moved, group_by=["owner"])
+    assert "i-0" in {f.resource_id for f in findings.values()}
+    assert of_groups(findings) == []
+
+
+def test_which_of_two_revisions_at_once_comes_first_does_not_show():
+    def told_after(order):
+        pipeline = build_pipeline(Settings(), {"events": "effective"}, tells_history=True)
+        pair = [
+            make_event(tags={"team": team}, x_revision=revision, x_event_id=str(revision))
+            for revision, team in enumerate(("ads", "search"))
+        ]
+        now = pair[0].charge_period_end
+        batch = [Arrival(now, "events", pair[one]) for one in order]
+        pipeline.step(batch, now, 1)
+        return sorted(map(str, pipeline._parts.rollups.groups()))
+
+    assert told_after((0, 1)) == told_after((1, 0))
+
+
+def test_a_wider_sum_gives_way_also_when_its_own_rows_change_at_once():
+    stretches = Stretches(lambda _source: timedelta(hours=72))
+    wide, narrow, member = (
+        SeriesKey("s", "", resource, "USD", "hour")
+        for resource in ("~group~service=x", "~group~owner=y", "i-1")
+    )
+    sums = {wide: [member, member], narrow: [member]}
+    told = Told(
+        stretches, lambda _series: [wide, narrow], lambda s: sums.get(s, ()), lambda *_: Decimal(10)
+    )
+    point = OddPoint(Decimal(30), Decimal(10), Decimal(9), Decimal(11), 9.0)
+    score = Score(9.0, 0.0, 0.0, 0.0, 5)
+
+    def find(series):
+        fresh = Stretch(series, "spike", "spike", 1, 5.0)
+        told.subtract(series, 5)
+        stretches.put(stretches.raise_or_extend(fresh, 5, score, T0), 5, point)
+        return fresh
+
+    found = find(wide)
+    told.note(stretches.changed())
+    find(narrow)
+    told.subtract(wide, 5)
+    told.note(stretches.changed())
+    assert found.points[5].excess == 0
+
+
+def test_no_resource_can_pass_for_a_group():
+    more = [
+        make_event(
+            charge_period_start=T0 + hour * HOUR,
+            charge_period_end=T0 + (hour + 1) * HOUR,
+            resource_id="~group~owner=search",
+            x_event_id=f"x-{hour}",
+        )
+        for hour in range(30 * 24)
+    ]
+    findings, _ = run(rows(more=more))
+    assert [f.series for f in findings.values() if f.kind == "gone"] == [
+        "events/000123/~~group~owner=search/USD/hour"
+    ]
+
+
+def test_a_resource_of_another_team_that_joins_later_is_not_named():
+    later = [
+        make_event(
+            charge_period_start=T0 + hour * HOUR,
+            charge_period_end=T0 + (hour + 1) * HOUR,
+            effective_cost=Decimal(12),
+            resource_id="i-secret",
+            x_event_id=f"secret-{hour}",
+            tags={"team": "ads"},
+            sub_account_id="a",
+        )
+        for hour in range(LEAK + 20, DAYS * 24)
+    ]
+    ours = [arrival for arrival in rows(leak=0.25) if arrival.event.sub_account_id == "a"]
+    more = [Arrival(event.charge_period_end, "events", event) for event in later]
+    findings, _ = run(ours + more, group_by=["service"])
+    reasons = [found.reason for found in of_groups(findings) if found.owner == "search"]
+    assert any(reason.startswith("13 resources") for reason in reasons)
+    assert not any("i-secret" in reason for reason in reasons)

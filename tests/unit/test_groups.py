@@ -68,8 +68,7 @@ class Feed:
         before, new = {}, set()
         for event in map(event_of, rows):
             key = series_of("s", event), step_of(event.charge_period_start, 1)
-            before.setdefault(key, self.ledger.point(*key))
-            if self.ledger.take("s", event).taken == "new":
+            if self.ledger.take("s", event, before).taken == "new":
                 new.add(key)
             if event.is_scored:
                 self.groups.take(*key, event)
@@ -187,3 +186,30 @@ def test_forgotten_steps_are_gone_and_the_rest_stays():
 def test_a_group_by_what_no_row_has_is_refused(by):
     with pytest.raises(ValueError, match="group_by"):
         Groups([by], Owners([], {}), Ledger({}), Rollups())
+
+
+def test_who_moves_is_no_newcomer_of_the_group_that_it_left():
+    feed = Feed()
+    both = [row(hour=0), row(resource="b", hour=0, team="blue")]
+    feed.batch(both, T0 + HOUR)
+    feed.batch([row(hour=1, team="blue")], T0 + 2 * HOUR)
+    feed.batch([], T0 + 9 * HOUR)
+    step = step_of(T0, 1)
+    newcomers = {
+        name.value: feed.groups.newcomers(group, step)
+        for group in feed.rollups.groups()
+        if (name := GroupName.of(group)).by == "owner"
+    }
+    assert newcomers == {"red": [], "blue": [3, 3]}
+
+
+def test_sums_are_looked_through_once_when_all_members_of_one_size_move():
+    feed = Feed()
+    count = 60
+    feed.batch([row(resource=f"r{n}") for n in range(count)], T0)
+    feed.batch([row(resource=f"r{n}", hour=1, team="blue") for n in range(count)], T0)
+    looks, point = [], feed.ledger.point
+    feed.ledger.point = lambda series, step: looks.append(step) or point(series, step)
+    feed.batch([], T0 + 9 * HOUR)
+    assert owners_of(feed, 0) == {"blue": 3 * count}
+    assert len(looks) < 10 * count

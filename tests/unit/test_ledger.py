@@ -155,3 +155,15 @@ def test_days_of_any_time_zone_follow_one_another_when_clocks_are_put(zone, swit
         assert start_of(change.step, 24) + ledger.offset(change.series, change.step) == start
     dates = [(first + timedelta(days=k)).date() for k in range(19)]
     assert [start_of(step, 24).date() for step in steps] == dates
+
+
+def test_what_a_step_cost_before_a_batch_is_noted_once():
+    ledger = ledger_of([make_event()])
+    before = {}
+    for number in range(3):
+        change = ledger.take("events", make_event(x_event_id=f"n{number}"), before)
+    ledger.take("events", make_event(resource_id="i-2"), before)
+    assert before == {
+        (change.series, change.step): 1,
+        (change.series._replace(resource="i-2"), change.step): None,
+    }

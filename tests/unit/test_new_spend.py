@@ -161,3 +161,38 @@ def test_without_an_amount_for_its_currency_nothing_is_told():
         usual(range(22 * DAY)) + thief(range(begin, begin + 3)), new_spend_from={"EUR": Decimal(1)}
     )
     assert [f for f in findings if f.kind == "new_spend"] == []
+
+
+def test_what_pauses_for_a_day_and_goes_on_is_told_on():
+    begin = 20 * DAY
+    hours = [*range(begin, begin + 3), *range(begin + 36, begin + 5 * DAY)]
+    (found,), _ = run(usual(range(28 * DAY)) + thief(hours))
+    assert found.impact == 17 * 3 * len(hours)
+    assert found.charge_period_end == T0 + (begin + 5 * DAY) * HOUR
+
+
+def test_a_resource_that_joined_later_is_not_named_to_the_owner_of_the_first():
+    begin, new = 20 * DAY, {"region_id": "eu-north-1"}
+    first = [row(begin, 17, "i-red", tags={"team": "red"}, **new)]
+    later = [
+        row(hour, 17, "i-blue", tags={"team": "blue"}, **new)
+        for hour in range(begin + 3, begin + 20)
+    ]
+    back = [row(begin, 0, "i-red", 1, T0 + (begin + 5) * HOUR, tags={"team": "red"}, **new)]
+    (found,), _ = run(usual(range(23 * DAY)) + first + later + back)
+    assert (found.owner, found.resource_id) == ("red", "i-red")
+    assert "i-blue" not in found.reason
+    assert "$289 in 20 h on one resource;" in found.reason
+
+
+def test_an_account_or_a_resource_without_a_name_gets_none():
+    begin, nobody = 20 * DAY, {"sub_account_id": None}
+    strange = [
+        row(hour, 17, None, region_id="eu-north-1", x_event_id=str(hour), **nobody)
+        for hour in range(begin, begin + 5)
+    ]
+    (found,), _ = run(usual(range(22 * DAY), **nobody) + strange)
+    assert found.reason.startswith(
+        "First spend ever in region eu-north-1 by an account without a name: "
+        "$85 in 5 h on one resource;"
+    )
