@@ -24,10 +24,14 @@ class Head(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One good row; `number` is its line, or its position in a Parquet file, from 1."""
+    """One good row; `number` is its line, or its position in a Parquet file, from 1.
+
+    `dataset` tells apart the exports of one bill that stand beside each other.
+    """
 
     number: int
     event: CostEvent | GpuSample
+    dataset: str = ""
 
 
 class Flaw(NamedTuple):

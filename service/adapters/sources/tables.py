@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
@@ -22,13 +22,17 @@ Cells = tuple[int, Sequence[str | None]]
 
 
 class Table(NamedTuple):
-    """The columns' names as `plain` writes them, and the rows: (number, cells) or what is wrong."""
+    """The columns' names as `plain` writes them, and the rows: (number, cells) or what is wrong.
+
+    `titles` are the names as the file writes them.
+    """
 
     columns: list[str]
     rows: Iterator[Cells | Flaw]
+    titles: list[str]
 
 
-def read_table(path: Path, head: Head, wanted: Collection[str]) -> Table:
+def read_table(path: Path, head: Head, wanted: Container[str]) -> Table:
     """Open a CSV or Parquet file. Of a Parquet file only the `wanted` columns are read.
 
     BrokenFileError when the header is not one, there or later when the rest cannot be read.
@@ -37,12 +41,12 @@ def read_table(path: Path, head: Head, wanted: Collection[str]) -> Table:
         types = parquet_columns(path)
         _refuse_doubles([plain(name) for name in types])
         chosen = {name: kind for name, kind in types.items() if plain(name) in wanted}
-        return Table([plain(name) for name in chosen], _parquet_rows(path, chosen))
+        return Table([plain(name) for name in chosen], _parquet_rows(path, chosen), list(chosen))
     feed = _Feed(path)
     header = feed.header()
     columns = [plain(cell) for cell in header]
     _refuse_doubles([name for name in columns if name])
-    return Table(columns, _csv_rows(feed, len(columns)))
+    return Table(columns, _csv_rows(feed, len(columns)), header)
 
 
 def _refuse_doubles(columns: list[str]) -> None:
