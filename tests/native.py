@@ -11,6 +11,7 @@ import duckdb
 
 from service.adapters.sources import SOURCES
 from service.adapters.sources.base import Row
+from service.core.money import ZERO, add
 
 NATIVE = Path(__file__).parent / "data" / "native"
 
@@ -29,7 +30,8 @@ def sums_of_events(path, source, kind, cost="billed_cost"):
     """Add up what the events cost, by a raw column."""
     sums = defaultdict(Decimal)
     for raw, event in events_beside_rows(path, source):
-        sums[raw[kind] or None] += getattr(event, cost) or 0
+        name = raw[kind] or None
+        sums[name] = add(sums[name], getattr(event, cost) or ZERO)
     return dict(sums)
 
 
@@ -38,7 +40,7 @@ def sums_of_file(path, kind, cost):
     with duckdb.connect() as db:
         return dict(
             db.execute(
-                f'SELECT "{kind}", sum(CAST("{cost}" AS DECIMAL(38, 22)))'  # noqa: S608
+                f'SELECT "{kind}", sum(CAST("{cost}" AS DECIMAL(38, 30)))'  # noqa: S608
                 f" FROM read_csv('{path}', all_varchar = true, quote = '\"') GROUP BY ALL"
             ).fetchall()
         )

@@ -64,13 +64,15 @@ class Source(NamedTuple):
 
     `needs` tells a person what a file of this format has, to end the sentence "it has …".
     With `appends`, a row without x_SnapshotId stands for itself; without, it belongs to the
-    snapshot that its file is a delivery of.
+    snapshot that its file is a delivery of. With `adds`, such a delivery takes nothing back of what
+    came before it: its rows are there as well, and those that were there already count once.
     """
 
     recognises: Callable[[Head], bool]
     read: Callable[[Path], Iterator[Row | Flaw | Completion]]
     appends: bool
     needs: str
+    adds: bool = False
 
 
 def first_bytes(line: bytes) -> bytes:

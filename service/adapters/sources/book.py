@@ -25,6 +25,7 @@ from service.adapters.sources.snapshots import (
     digest_of,
     micros,
     moment_of,
+    scope_of,
 )
 from service.core.events import Arrival, CostEvent, series_of
 
@@ -132,10 +133,10 @@ class SnapshotBook:
         """Remember."""
         self.db.execute("COMMIT")
 
-    def stage(self, snapshot: Snapshot, event: CostEvent) -> None:
+    def stage(self, snapshot: Snapshot, event: CostEvent, dataset: str = "") -> None:
         """Put one row of a delivery aside."""
         start, end = micros(event.charge_period_start), micros(event.charge_period_end)
-        key = (event.billing_account_id, _period_of(event))
+        key = (scope_of(event.billing_account_id, dataset), _period_of(event))
         part = snapshot.parts.get(key)
         if part is None:
             self._parts += 1
@@ -145,7 +146,7 @@ class SnapshotBook:
         if event.x_snapshot_id is not None:
             event = msgspec.structs.replace(event, x_snapshot_id=None)
         body = content = ENCODE(event)
-        if event.x_arrived_at is not None:
+        if event.x_arrived_at is not None and not snapshot.adds:
             content = ENCODE(msgspec.structs.replace(event, x_arrived_at=None))
         self._buffer.append(
             StagedRow(

@@ -7,7 +7,13 @@ from typing import Final, NamedTuple
 import msgspec
 
 from service.adapters.sources.book import BATCH
-from service.adapters.sources.snapshots import DECODE, ENCODE, digest_of, moment_of
+from service.adapters.sources.snapshots import (
+    DECODE,
+    ENCODE,
+    account_of,
+    digest_of,
+    moment_of,
+)
 from service.core import money
 from service.core.events import CostEvent
 
@@ -121,7 +127,7 @@ class Cells:
             "x_arrived_at": None,
             "charge_period_start": moment_of(start),
             "charge_period_end": moment_of(end),
-            "billing_account_id": account,
+            "billing_account_id": account_of(account),
             "billing_period_start": moment_of(period),
             "billing_period_end": None,
             "billed_cost": Decimal(billed),

@@ -45,7 +45,7 @@ class Intake:
         self._arrives = arrives
         self._is_whole = True
         self._is_sound = True
-        self._implied: dict[str, Snapshot] = {}
+        self._implied: dict[tuple[str, bool], Snapshot] = {}
         self._named: dict[tuple[str, str], Snapshot] = {}
         self._ends: dict[tuple[str, str], tuple[str, Completion]] = {}
 
@@ -104,7 +104,7 @@ class Intake:
                 elif source.appends and event.x_snapshot_id is None:
                     yield Arrival(event.x_arrived_at or at or passes(event), feed, event)
                 else:
-                    self._stage(feed, event)
+                    self._stage(feed, item.dataset, event, adds=source.adds)
             elif isinstance(item, Flaw):
                 self._is_sound = False
                 self._tally.refuse(file, item)
@@ -125,17 +125,20 @@ class Intake:
         known = "; ".join(f"{name} has {source.needs}" for name, source in SOURCES.items())
         raise BrokenFileError(0, "format", f"of no known format: {known}")
 
-    def _stage(self, feed: str, event: CostEvent) -> None:
+    def _stage(self, feed: str, dataset: str, event: CostEvent, *, adds: bool) -> None:
         if event.x_snapshot_id is None:
-            snapshot = self._implied.get(feed)
+            snapshot = self._implied.get((feed, adds))
             if snapshot is None:
-                snapshot = self._implied[feed] = self._snapshot(feed, self._delivery.name)
+                snapshot = self._snapshot(feed, self._delivery.name, adds=adds)
+                self._implied[feed, adds] = snapshot
         else:
             key = (feed, event.x_snapshot_id)
             snapshot = self._named.get(key)
             if snapshot is None:
                 snapshot = self._named[key] = self._snapshot(feed, event.x_snapshot_id, whole=True)
-        self._book.stage(snapshot, event)
+        self._book.stage(snapshot, event, dataset)
 
-    def _snapshot(self, feed: str, name: str, *, whole: bool = False) -> Snapshot:
-        return Snapshot(feed, name, self._delivery.at, self._arrives, whole=whole)
+    def _snapshot(
+        self, feed: str, name: str, *, whole: bool = False, adds: bool = False
+    ) -> Snapshot:
+        return Snapshot(feed, name, self._delivery.at, self._arrives, whole=whole, adds=adds)

@@ -53,6 +53,26 @@ def read_manifest(path: Path, root: Path | None) -> Manifest | None:
     )
 
 
+def export_type(file: Path) -> str | None:
+    """Say what the manifest beside a file of Azure's says that its export is, as `ActualCost`."""
+    path = file.parent / "manifest.json"
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            return None
+        found = msgspec.json.decode(path.read_bytes(), type=_Export)
+    except (OSError, ValueError, msgspec.DecodeError, RecursionError):
+        return None
+    return found.config.type
+
+
+class _Config(msgspec.Struct):
+    type: str | None = None
+
+
+class _Export(msgspec.Struct):
+    config: _Config = msgspec.field(name="exportConfig", default_factory=_Config)
+
+
 def _names(found: Any) -> Iterator[str]:
     """Yield the data files of CUR (reportKeys), Data Exports (dataFiles) and Azure (blobs)."""
     if not isinstance(found, dict):

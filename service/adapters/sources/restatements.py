@@ -47,6 +47,9 @@ def settle(
     )
     parts = [(snapshot, part) for snapshot in snapshots for part in snapshot.parts.values()]
     for snapshot, part in sorted(parts, key=_order):
+        if snapshot.adds:
+            yield from _added(book, snapshot, part)
+            continue
         segment = _supersede(book, snapshot, part)
         if segment is None:
             period = moment_of(part.period)
@@ -54,6 +57,22 @@ def settle(
         else:
             yield from _Comparison(book, snapshot, part, *segment).changes()
     book.db.execute("DROP INDEX temp.staged_parts")
+
+
+def _added(book: SnapshotBook, snapshot: Snapshot, part: Part) -> Iterator[Arrival]:
+    """Yield the rows of a delivery that adds to what came before, whatever that was.
+
+    The same row has the same name in every delivery, so the ledger counts it once; equal rows of
+    one delivery are numbered.
+    """
+    rows = book.db.execute(
+        "SELECT * FROM temp.staged WHERE part = ? ORDER BY digest", (part.number,)
+    )
+    for _, group in groupby(map(StagedRow._make, rows), key=itemgetter(5)):
+        for event in _named(list(group)):
+            yield Arrival(
+                event.x_arrived_at or snapshot.arrives or passes(event), snapshot.feed, event
+            )
 
 
 def _order(item: tuple[Snapshot, Part]) -> tuple[Any, ...]:

@@ -119,6 +119,20 @@ def read_rows(path: Path, form: Format, dataset: str = "") -> Iterator[Row | Fla
             yield row_of(number, values, cells, dataset)
 
 
+def read_texts(path: Path, columns: Container[str]) -> Iterator[Texts]:
+    """Read some columns of one table, and only what is not null of them; bad rows are left out."""
+    table = read_table(path, look(path), columns)
+    places = [(index, name) for index, name in enumerate(table.columns) if name in columns]
+    for item in table.rows:
+        if not isinstance(item, Flaw):
+            cells = item[1]
+            yield {
+                name: cell
+                for index, name in places
+                if (cell := cells[index]) is not None and cell not in NULLS
+            }
+
+
 def row_of(
     number: int, values: Values, cells: Sequence[str | None], dataset: str = ""
 ) -> Row | Flaw:

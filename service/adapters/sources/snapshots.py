@@ -27,7 +27,10 @@ class Span:
 
 
 class Part:
-    """What one snapshot says of one scope: (feed, billing account, start of the billing period)."""
+    """What one snapshot says of one scope: (feed, billing account, start of the billing period).
+
+    Exports of one account that stand beside each other are scopes of their own: see `scope_of`.
+    """
 
     def __init__(self, number: int, account: str, period: int) -> None:
         self.number = number
@@ -61,20 +64,42 @@ class Snapshot:
     arrive, None in replay, where they arrive as their time passes. A `whole` one supersedes all of
     its scope; others only what overlaps them in time, for a provider that delivers day by day does
     not mean to take back yesterday. It is `sound` while no row of it was refused: what is missing
-    from an unsound one is not believed to have vanished.
+    from an unsound one is not believed to have vanished. One that `adds` supersedes nothing.
     """
 
     def __init__(
-        self, feed: str, name: str, at: datetime | None, arrives: datetime | None, *, whole: bool
+        self,
+        feed: str,
+        name: str,
+        at: datetime | None,
+        arrives: datetime | None,
+        *,
+        whole: bool,
+        adds: bool = False,
     ) -> None:
         self.feed = feed
         self.name = name
         self.at = at
         self.arrives = arrives
         self.whole = whole
+        self.adds = adds
         self.sound = True
         self.rows = 0
         self.parts: dict[tuple[str, int], Part] = {}
+
+
+def scope_of(account: str, dataset: str) -> str:
+    """Name what is superseded as one: an account, or one of the exports of its bill.
+
+    >>> account_of(scope_of("000123", "amortized")), account_of(scope_of("000123", ""))
+    ('000123', '000123')
+    """
+    return f"{account}\0{dataset}" if dataset else account
+
+
+def account_of(scope: str) -> str:
+    """Return the account of a scope."""
+    return scope.partition("\0")[0]
 
 
 @lru_cache(maxsize=65_536)

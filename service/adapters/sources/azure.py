@@ -1,0 +1,223 @@
+"""Azure cost details, actual and amortized, as exports or downloads write them: CSV or Parquet.
+
+Columns: https://learn.microsoft.com/azure/cost-management-billing/automate/understand-usage-details-fields
+(enterprise and customer agreements, and older pay-as-you-go names). The two exports of one bill
+list mostly the same usage, and no row has a name. So each speaks of its own metric alone: the
+actual one of BilledCost, and of quantities; the amortized one of EffectiveCost. Rows of both meet
+in the same cells of the ledger, which is then one set of rows with both costs, whichever is first.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, Literal
+
+from service.adapters.sources.base import Completion, Flaw, Head, Row, Source
+from service.adapters.sources.manifests import export_type
+from service.adapters.sources.rows import (
+    Format,
+    RefusedError,
+    Texts,
+    Values,
+    decimal,
+    has,
+    read_rows,
+    read_texts,
+)
+from service.adapters.sources.values import NO_CURRENCY, moment
+from service.core import money
+
+Dataset = Literal["actual", "amortized"]
+
+REQUIRED: Final = ("chargetype", "meterid", "metercategory")
+_DATE: Final = ("date", "usagedatetime", "usagedate")
+_COST: Final = ("costinbillingcurrency", "cost", "pretaxcost")
+_CURRENCY: Final = ("billingcurrencycode", "billingcurrency", "currency")
+_SUBSCRIPTION: Final = ("subscriptionid", "subscriptionguid")
+_RESOURCE: Final = ("resourceid", "instanceid", "instancename")
+_QUANTITY: Final = ("quantity", "usagequantity")
+_PERIOD: Final = (
+    ("billingperiodstartdate", "billingperiodstart"),
+    ("billingperiodenddate", "billingperiodend"),
+)
+_COMMITMENT: Final = ("benefitid", "reservationid")
+_PRODUCT: Final = ("productname", "product", "metername")
+_COLUMNS: Final = frozenset({
+    *REQUIRED, *_DATE, *_COST, *_CURRENCY, *_SUBSCRIPTION, *_RESOURCE, *_QUANTITY, *_PERIOD[0],
+    *_PERIOD[1], *_COMMITMENT, *_PRODUCT, "billingaccountid", "subscriptionname", "resourcename",
+    "resourcelocation", "metername", "unitofmeasure", "paygprice", "tags", "frequency",
+    "pricingmodel",
+})  # fmt: skip
+_DAY: Final = timedelta(days=1)
+_COVERED: Final = frozenset({"reservation", "savingsplan"})
+_KINDS: Final = {
+    "usage": "Usage",
+    "purchase": "Purchase",
+    "refund": "Purchase",
+    "tax": "Tax",
+    "credit": "Credit",
+    "unusedreservation": "Usage",
+    "unusedsavingsplan": "Usage",
+    "roundingadjustment": "Adjustment",
+}
+_FREQUENCIES: Final = {
+    "usagebased": "Usage-Based",
+    "recurring": "Recurring",
+    "onetime": "One-Time",
+}
+_UNIT: Final = re.compile(r"(\d+)([KM]?)(?:[ /]+(.+))?")
+_TIMES: Final = {"": 1, "K": 1000, "M": 1_000_000}
+
+
+def recognises(head: Head) -> bool:
+    """Tell cost details by the charge type and the meter, a date and a cost."""
+    return (
+        has(head, REQUIRED)
+        and not head.names.isdisjoint(_DATE)
+        and not head.names.isdisjoint(_COST)
+    )
+
+
+def read(path: Path) -> Iterator[Row | Flaw | Completion]:
+    """Read one file; BrokenFileError when its header or the rest of it cannot be read."""
+    dataset = _dataset_of(path)
+    form = Format(REQUIRED, _COLUMNS, lambda _: _actual if dataset == "actual" else _amortized)
+    return read_rows(path, form, dataset)
+
+
+def _dataset_of(path: Path) -> Dataset:
+    """Say which export a file is of: its manifest knows, else the first row that only one has."""
+    said = export_type(path)
+    if said in ("ActualCost", "AmortizedCost", "Usage"):
+        return "amortized" if said == "AmortizedCost" else "actual"
+    wanted = frozenset({"chargetype", "pricingmodel", *_COST})
+    for row in read_texts(path, wanted):
+        kind = _plain(row.get("chargetype"))
+        covered = _plain(row.get("pricingmodel")) in _COVERED
+        if kind.startswith("unused"):
+            return "amortized"
+        if covered and kind in ("purchase", "refund"):
+            return "actual"
+        if covered and kind == "usage" and (_first(row, _COST) or "0").strip("0.") != "":
+            return "amortized"
+    return "actual"
+
+
+def _actual(row: Texts, _: dict[str, str]) -> Values:
+    values = _shared(row)
+    quantity = _first(row, _QUANTITY)
+    price = row.get("paygprice")
+    values |= {
+        "BilledCost": _first(row, _COST),
+        "PricingQuantity": quantity,
+        "ListUnitPrice": price if price and price.strip("0.") else None,
+    }
+    if values["ChargeCategory"] == "Usage" and quantity is not None:
+        count, unit = _block(row.get("unitofmeasure", ""))
+        values["ConsumedQuantity"] = money.EXACT.multiply(decimal("Quantity", quantity), count)
+        values["ConsumedUnit"] = unit
+    return values
+
+
+def _amortized(row: Texts, _: dict[str, str]) -> Values:
+    return _shared(row) | {"BilledCost": "0", "EffectiveCost": _first(row, _COST)}
+
+
+def _shared(row: Texts) -> Values:
+    """Return what both exports say of a row."""
+    kind = _plain(row.get("chargetype"))
+    unused = kind.startswith("unused")
+    covered = _plain(row.get("pricingmodel")) in _COVERED
+    account, subscription = row.get("billingaccountid"), _first(row, _SUBSCRIPTION)
+    resource = _first(row, _RESOURCE)
+    return {
+        **_periods(row),
+        "ChargeCategory": _KINDS.get(kind, "Adjustment"),
+        "ChargeClass": "Correction" if kind == "refund" else None,
+        # What is paid for whether it is used or not is no usage that could spike.
+        "ChargeFrequency": "Recurring"
+        if unused
+        else _FREQUENCIES.get(_plain(row.get("frequency"))),
+        "ChargeDescription": _first(row, _PRODUCT),
+        "BillingCurrency": _first(row, _CURRENCY) or NO_CURRENCY,
+        "BillingAccountId": _path("/providers/Microsoft.Billing/billingAccounts/", account) or "",
+        "SubAccountId": _path("/subscriptions/", subscription and subscription.lower()),
+        "SubAccountName": row.get("subscriptionname"),
+        # Azure writes one resource in several cases.
+        "ResourceId": resource and resource.lower(),
+        "ResourceName": row.get("resourcename"),
+        "RegionId": _region(row.get("resourcelocation")),
+        "ServiceName": row.get("metercategory"),
+        "SkuId": row.get("meterid"),
+        "PricingUnit": row.get("unitofmeasure"),
+        "CommitmentDiscountId": _first(row, _COMMITMENT),
+        "CommitmentDiscountStatus": "Unused"
+        if unused
+        else "Used"
+        if covered and kind == "usage"
+        else None,
+        "Tags": row.get("tags"),
+    }
+
+
+def _periods(row: Texts) -> Values:
+    """Return the day of the charge, and the billing period, whose end Azure writes inclusively."""
+    date = _first(row, _DATE)
+    if date is None:
+        raise RefusedError("Date is missing")
+    first, last = (_first(row, names) for names in _PERIOD)
+    try:
+        start = moment(date)
+        return {
+            "ChargePeriodStart": start,
+            "ChargePeriodEnd": start + _DAY,
+            "BillingPeriodStart": first and moment(first),
+            "BillingPeriodEnd": last and moment(last) + _DAY,
+        }
+    except (ValueError, OverflowError):
+        raise RefusedError(
+            f"one of {date[:40]!r}, {first!r:.42}, {last!r:.42} is no date"
+        ) from None
+
+
+@lru_cache(maxsize=1024)
+def _block(unit: str) -> tuple[Decimal, str | None]:
+    """Read a unit of measure, which may be a block of many.
+
+    >>> _block("100 Hours"), _block("10K"), _block("1 GB/Month")
+    ((Decimal('100'), 'Hours'), (Decimal('10000'), 'Units'), (Decimal('1'), 'GB/Month'))
+    """
+    found = _UNIT.fullmatch(unit.strip())
+    if found is None:
+        return Decimal(1), unit or None
+    return Decimal(found[1]) * _TIMES[found[2]], found[3] or "Units"
+
+
+def _region(text: str | None) -> str | None:
+    """Write a location as Azure names regions.
+
+    >>> _region("EastUS2"), _region("US West 2")
+    ('eastus2', 'uswest2')
+    """
+    return text and text.lower().replace(" ", "")
+
+
+def _path(prefix: str, name: str | None) -> str | None:
+    """Write an id as FOCUS exports do: as the path of the thing."""
+    return name if name is None or name.startswith("/") else prefix + name
+
+
+def _plain(text: str | None) -> str:
+    return (text or "").lower().replace(" ", "").replace("-", "")
+
+
+def _first(row: Texts, names: tuple[str, ...]) -> str | None:
+    return next((row[name] for name in names if name in row), None)
+
+
+SOURCE: Final = Source(
+    recognises, read, appends=False, needs="the columns ChargeType, MeterId, Date and Cost"
+)
