@@ -2,13 +2,14 @@
 
 from typing import Final
 
-from service.adapters.sources import aws_cur, azure, events, focus, gpu_samples
+from service.adapters.sources import aws_cur, azure, events, focus, gcp, gpu_samples
 from service.adapters.sources.base import Source
 
 SOURCES: Final[dict[str, Source]] = {
     "focus": focus.SOURCE,
     "aws_cur": aws_cur.SOURCE,
     "azure": azure.SOURCE,
+    "gcp": gcp.SOURCE,
     "events": events.SOURCE,
     "gpu_samples": gpu_samples.SOURCE,
 }

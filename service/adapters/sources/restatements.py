@@ -63,7 +63,7 @@ def _added(book: SnapshotBook, snapshot: Snapshot, part: Part) -> Iterator[Arriv
     """Yield the rows of a delivery that adds to what came before, whatever that was.
 
     The same row has the same name in every delivery, so the ledger counts it once; equal rows of
-    one delivery are numbered.
+    one delivery are numbered. In replay they arrive when the provider says that it wrote them.
     """
     rows = book.db.execute(
         "SELECT * FROM temp.staged WHERE part = ? ORDER BY digest", (part.number,)
@@ -71,7 +71,7 @@ def _added(book: SnapshotBook, snapshot: Snapshot, part: Part) -> Iterator[Arriv
     for _, group in groupby(map(StagedRow._make, rows), key=itemgetter(5)):
         for event in _named(list(group)):
             yield Arrival(
-                event.x_arrived_at or snapshot.arrives or passes(event), snapshot.feed, event
+                snapshot.arrives or event.x_arrived_at or passes(event), snapshot.feed, event
             )
 
 

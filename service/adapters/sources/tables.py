@@ -41,7 +41,8 @@ def read_table(path: Path, head: Head, wanted: Container[str]) -> Table:
         types = parquet_columns(path)
         _refuse_doubles([plain(name) for name in types])
         chosen = {name: kind for name, kind in types.items() if plain(name) in wanted}
-        return Table([plain(name) for name in chosen], _parquet_rows(path, chosen), list(chosen))
+        rows = _parquet_rows(path, _query(chosen))
+        return Table([plain(name) for name in chosen], rows, list(chosen))
     feed = _Feed(path)
     header = feed.header()
     columns = [plain(cell) for cell in header]
@@ -148,12 +149,12 @@ def _csv_rows(feed: _Feed, width: int) -> Iterator[Cells | Flaw]:
             yield feed.give_up("format", f"{len(cells)} cells where the header has {width}")
 
 
-def _parquet_rows(path: Path, chosen: dict[str, str]) -> Iterator[Cells | Flaw]:
+def _parquet_rows(path: Path, query: str) -> Iterator[Cells | Flaw]:
     number = 0
     try:
         with parquet(path) as db:
             most = ROWS_FREE + ROWS_PER_BYTE * path.stat().st_size
-            rows = db.execute(_query(chosen))
+            rows = db.execute(query)
             while batch := rows.fetchmany(BATCH):
                 for number, (is_wide, *cells) in enumerate(batch, number + 1):  # noqa: B020 - counts on
                     if is_wide:
@@ -168,27 +169,47 @@ def _parquet_rows(path: Path, chosen: dict[str, str]) -> Iterator[Cells | Flaw]:
         raise BrokenFileError(number, "file", f"cannot be read: {error.strerror}") from None
 
 
+def parquet_objects(path: Path, wanted: Container[str]) -> Iterator[Cells | Flaw]:
+    """Read the wanted columns of a Parquet file, each row as one JSON object in its one cell."""
+    types = parquet_columns(path)
+    _refuse_doubles([plain(name) for name in types])
+    chosen = {name: kind for name, kind in types.items() if plain(name) in wanted}
+    fields = ", ".join(
+        f"{_exactly(name, kind)} AS {_quoted(name)}" for name, kind in chosen.items()
+    )
+    found = f"SELECT to_json(line) AS c0 FROM (SELECT {fields or '1'} FROM file) AS line"  # noqa: S608 - names are quoted
+    return _parquet_rows(path, _fitting(found, 1))
+
+
 def _refuse_bomb(number: int) -> NoReturn:
     raise BrokenFileError(number, "size", "Parquet with more rows than bytes is not read")
 
 
 def _query(chosen: dict[str, str]) -> str:
-    """Ask for whether a row is too wide, and for its cells: none of one that is."""
-    texts = [_as_text(name, kind) for name, kind in chosen.items()]
+    texts = [f"CAST({_exactly(name, kind)} AS VARCHAR)" for name, kind in chosen.items()]
     cells = ", ".join(f"{text} AS c{at}" for at, text in enumerate(texts))
-    width = " + ".join(f"coalesce(strlen(c{at}), 0)" for at in range(len(texts))) or "0"
-    fit = "".join(f", CASE WHEN width <= {WIDEST_ROW} THEN c{at} END" for at in range(len(texts)))
+    return _fitting(f"SELECT {cells or '1'} FROM file", len(texts))  # noqa: S608 - names are quoted
+
+
+def _fitting(found: str, cells: int) -> str:
+    """Ask for whether a row is too wide, and for its cells c0, c1, …: none of one that is."""
+    width = " + ".join(f"coalesce(strlen(c{at}), 0)" for at in range(cells)) or "0"
+    fit = "".join(f", CASE WHEN width <= {WIDEST_ROW} THEN c{at} END" for at in range(cells))
     return (
         f"SELECT width > {WIDEST_ROW}{fit} FROM "  # noqa: S608 - names are quoted
-        f"(SELECT *, {width} AS width FROM (SELECT {cells or '1'} FROM file))"
+        f"(SELECT *, {width} AS width FROM ({found}))"
     )
 
 
-def _as_text(name: str, kind: str) -> str:
-    """Write a column as text that loses nothing: shortest exact decimals, UTC times, JSON."""
-    column = '"' + name.replace('"', '""') + '"'
+def _exactly(name: str, kind: str) -> str:
+    """Write a column so that its text loses nothing: shortest exact decimals, UTC times, JSON."""
+    column = _quoted(name)
     if kind == "TIMESTAMP WITH TIME ZONE":
-        column = f"make_timestamp(epoch_us({column}))"
-    elif kind.endswith("]") or kind.startswith(("MAP", "STRUCT")):
-        column = f"to_json({column})"
-    return f"CAST({column} AS VARCHAR)"
+        return f"make_timestamp(epoch_us({column}))"
+    if kind.endswith("]") or kind.startswith(("MAP", "STRUCT")):
+        return f"to_json({column})"
+    return column
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
