@@ -63,7 +63,7 @@ class SourceSettings(_Section, frozen=True):
     """One feed: what it is, where it lies, and when its numbers are final."""
 
     path: Path
-    kind: Literal["focus", "aws_cur", "azure", "gcp", "events", "gpu_samples"] | None = None
+    kind: Literal["focus", "aws_cur", "azure", "gcp", "oci", "events", "gpu_samples"] | None = None
     metric: Literal["effective", "billed"] | None = None
     settles_after_hours: Annotated[float, msgspec.Meta(ge=0, le=8760)] = 72
     calendar: CalendarSettings | None = None

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from service.adapters.sources import aws_cur, azure, events, focus, gcp, gpu_samples
+from service.adapters.sources import aws_cur, azure, events, focus, gcp, gpu_samples, oci
 from service.adapters.sources.base import Source
 
 SOURCES: Final[dict[str, Source]] = {
@@ -10,6 +10,7 @@ SOURCES: Final[dict[str, Source]] = {
     "aws_cur": aws_cur.SOURCE,
     "azure": azure.SOURCE,
     "gcp": gcp.SOURCE,
+    "oci": oci.SOURCE,
     "events": events.SOURCE,
     "gpu_samples": gpu_samples.SOURCE,
 }
