@@ -67,6 +67,7 @@ class SourceSettings(_Section, frozen=True):
     metric: Literal["effective", "billed"] | None = None
     settles_after_hours: Annotated[float, msgspec.Meta(ge=0, le=8760)] = 72
     calendar: CalendarSettings | None = None
+    shares_accounts: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no clock can add."""

@@ -69,7 +69,7 @@ class Service:
             stack.callback(log.close)
             history = History(folder / "history")
             stack.callback(history.close)
-            books = {
+            books = self._books = {
                 name: stack.enter_context(SnapshotBook(folder / "snapshots" / name))
                 for name in settings.sources
             }
@@ -119,6 +119,7 @@ class Service:
             feed=name,
             mode="live",
             now=self._clock,
+            beside=self._beside(name),
         )
         with self._stop.interruptible():
             arrivals = sorted(reader, key=_when)
@@ -133,6 +134,16 @@ class Service:
             _log.warning("input", source=name, note=note)
         _log.info("delivery read", source=name, rows=reader.read, rejected=reader.rejected)
         return True
+
+    def _beside(self, name: str) -> list[SnapshotBook] | None:
+        """Return the books of the feeds that might bill the same accounts."""
+        if self._settings.sources[name].shares_accounts:
+            return None
+        return [
+            book
+            for other, book in self._books.items()
+            if other != name and not self._settings.sources[other].shares_accounts
+        ]
 
     def _tick(self, log: Log) -> None:
         """Let time pass in the log too, so that what only time decides is the same again."""

@@ -5,6 +5,7 @@ on disk; only when it proves complete are they compared with the book (`restatem
 news comes out. The book is an SQLite file: memory does not grow with what is delivered.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -20,6 +21,7 @@ from service.adapters.sources.base import label
 from service.adapters.sources.snapshots import (
     DECODE,
     ENCODE,
+    Bill,
     Part,
     Snapshot,
     digest_of,
@@ -50,7 +52,9 @@ CREATE TABLE IF NOT EXISTS file (path TEXT PRIMARY KEY, size INTEGER, changed IN
     digest TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY, arrived INTEGER, source TEXT,
     body BLOB);
-CREATE TEMP TABLE staged (part INTEGER, kind BLOB, start INTEGER, end INTEGER,
+CREATE TABLE IF NOT EXISTS bill (account TEXT, sub_account TEXT, month INTEGER, feed TEXT,
+    PRIMARY KEY (account, sub_account, month)) WITHOUT ROWID;
+CREATE TEMP TABLE staged (part INTEGER, bill INTEGER, kind BLOB, start INTEGER, end INTEGER,
     correction INTEGER, digest BLOB, named INTEGER, body BLOB);
 CREATE TEMP TABLE seen (kind BLOB, start INTEGER, end INTEGER,
     PRIMARY KEY (kind, start, end)) WITHOUT ROWID;
@@ -58,9 +62,13 @@ CREATE TEMP TABLE seen (kind BLOB, start INTEGER, end INTEGER,
 
 
 class StagedRow(NamedTuple):
-    """A row as it is staged; `named` rows brought their own identity."""
+    """A row as it is staged; `named` rows brought their own identity.
+
+    `bill` is the number of what it is a bill of, 0 when that is not known.
+    """
 
     part: int
+    bill: int
     kind: bytes
     start: int
     end: int
@@ -89,6 +97,7 @@ class SnapshotBook:
         self.db.executescript(_SCHEMA)
         self._buffer: list[StagedRow] = []
         self._parts = 0
+        self._bills = 0
 
     @classmethod
     def temporary(cls) -> Self:
@@ -151,6 +160,7 @@ class SnapshotBook:
         self._buffer.append(
             StagedRow(
                 part.number,
+                self._bill_of(snapshot, event),
                 _kind_of(snapshot.feed, event),
                 start,
                 end,
@@ -163,9 +173,41 @@ class SnapshotBook:
         if len(self._buffer) >= BATCH:
             self.flush()
 
+    def _bill_of(self, snapshot: Snapshot, event: CostEvent) -> int:
+        """Number what a row is a bill of; 0 when it does not say whose."""
+        account, sub_account = event.billing_account_id, event.sub_account_id
+        if not account or not sub_account:
+            return 0
+        bill = Bill(account, sub_account, micros(_month_of(event.charge_period_start)))
+        number = snapshot.bills.get(bill)
+        if number is None:
+            self._bills += 1
+            number = snapshot.bills[bill] = self._bills
+        return number
+
+    def biller(self, bill: Bill) -> str | None:
+        """Return the feed that bills this."""
+        found = self.db.execute(
+            "SELECT feed FROM bill WHERE account = ? AND sub_account = ? AND month = ?", bill
+        )
+        return next((str(row[0]) for row in found), None)
+
+    def claim(self, bill: Bill, feed: str) -> None:
+        """Remember that a feed bills this."""
+        self.db.execute("INSERT OR IGNORE INTO bill VALUES (?, ?, ?, ?)", (*bill, feed))
+
+    def drop(self, bills: Iterable[int]) -> None:
+        """Take staged rows back, by the number of what they are bills of."""
+        self.db.execute(
+            "DELETE FROM temp.staged WHERE bill IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(bills)),),
+        )
+
     def flush(self) -> None:
         """Write what is still in memory."""
-        self.db.executemany("INSERT INTO temp.staged VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._buffer)
+        self.db.executemany(
+            "INSERT INTO temp.staged VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._buffer
+        )
         self._buffer.clear()
 
     def put(self, arrivals: Iterable[Arrival]) -> None:

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from service.adapters.sources.base import Flaw, label
 from service.adapters.sources.book import SnapshotBook
+from service.adapters.sources.claims import keep_apart
 from service.adapters.sources.inputs import Delivery, plan
 from service.adapters.sources.intake import Intake
 from service.adapters.sources.registry import SOURCES
@@ -31,13 +32,15 @@ class Reader(Tally):
         mode: in `replay` a row without x_ArrivedAt arrives when its charge period ends; in `live`
             when its manifest or file was made.
         now: the clock of `live`; nothing arrives later than now.
+        beside: the books of other feeds, whose bills are not counted again; None when this feed has
+            other rows of accounts that another one bills too.
 
     Arrivals come in no particular order. In `live`, call `acknowledge` when all that was yielded is
     safe; until then a new reader over the same book yields it again, under the same identities.
     That is all that a reader without inputs yields.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is given by name needs no order
         self,
         inputs: Sequence[Path | Delivery],
         *,
@@ -47,6 +50,7 @@ class Reader(Tally):
         feed: str | None = None,
         mode: Mode = "replay",
         now: Callable[[], datetime] | None = None,
+        beside: Sequence[SnapshotBook] | None = (),
     ) -> None:
         if source is not None and source not in SOURCES:
             raise ValueError(f"no source {source!r}; there are {', '.join(SOURCES)}")
@@ -58,6 +62,7 @@ class Reader(Tally):
         self._feed = feed
         self._mode = mode
         self._now = now
+        self._beside = beside
         self._done: list[tuple[Path, str]] = []
 
     def __iter__(self) -> Iterator[Arrival]:
@@ -83,6 +88,8 @@ class Reader(Tally):
                 self._done.append((delivery.files[0], delivery.delivery_id))
         if self._inputs and not self.read and not self.rejected:
             self.refuse(", ".join(map(_label, self._inputs)), NOTHING)
+        if self._beside is not None:
+            keep_apart(book, self._beside, complete, self.notes.append)
         news = settle(book, complete, self.notes.append)
         if self._mode == "live":
             book.put(news)

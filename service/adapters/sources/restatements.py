@@ -31,7 +31,8 @@ from service.core.events import Arrival, CostEvent
 
 # What an event can hold: a sender that starts there has used revisions up.
 MAX_REVISION: Final = 2**53
-_CELL: Final = itemgetter(1, 2, 3)
+_CELL: Final = itemgetter(2, 3, 4)
+_DIGEST: Final = itemgetter(6)
 
 
 def settle(
@@ -68,7 +69,7 @@ def _added(book: SnapshotBook, snapshot: Snapshot, part: Part) -> Iterator[Arriv
     rows = book.db.execute(
         "SELECT * FROM temp.staged WHERE part = ? ORDER BY digest", (part.number,)
     )
-    for _, group in groupby(map(StagedRow._make, rows), key=itemgetter(5)):
+    for _, group in groupby(map(StagedRow._make, rows), key=_DIGEST):
         for event in _named(list(group)):
             yield Arrival(
                 snapshot.arrives or event.x_arrived_at or passes(event), snapshot.feed, event

@@ -3,7 +3,7 @@
 import hashlib
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -24,6 +24,14 @@ class Span:
         """Grow to hold a charge period."""
         self.start = min(self.start, start)
         self.end = max(self.end, end)
+
+
+class Bill(NamedTuple):
+    """What one feed alone may bill: a sub-account of a billing account in a month of usage."""
+
+    account: str
+    sub_account: str
+    month: int
 
 
 class Part:
@@ -65,6 +73,7 @@ class Snapshot:
     its scope; others only what overlaps them in time, for a provider that delivers day by day does
     not mean to take back yesterday. It is `sound` while no row of it was refused: what is missing
     from an unsound one is not believed to have vanished. One that `adds` supersedes nothing.
+    `bills` numbers what its rows are bills of.
     """
 
     def __init__(
@@ -86,6 +95,7 @@ class Snapshot:
         self.sound = True
         self.rows = 0
         self.parts: dict[tuple[str, int], Part] = {}
+        self.bills: dict[Bill, int] = {}
 
 
 def scope_of(account: str, dataset: str) -> str:
