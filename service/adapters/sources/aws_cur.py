@@ -10,7 +10,9 @@ identity/LineItemId is neither unique nor the same from delivery to delivery, an
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -116,11 +118,16 @@ def _tag_of(title: str) -> str | None:
 
 def _mapper(columns: frozenset[str]) -> Mapper:
     has_net = _NET in columns
+    same = [(name, column) for name, column in _SAME.items() if column in columns]
 
     def focus_of(row: Texts, found: dict[str, str]) -> Values:
         kind = row.get("lineitemlineitemtype", "")
-        values: Values = {name: row[column] for name, column in _SAME.items() if column in row}
-        values |= _period(row)
+        values: Values = {name: row[column] for name, column in same if column in row}
+        values["ChargePeriodStart"], values["ChargePeriodEnd"] = _period(
+            row.get("lineitemusagestartdate"),
+            row.get("lineitemusageenddate"),
+            row.get("identitytimeinterval"),
+        )
         values["ServiceName"] = _service(row)
         values["RegionId"] = _first(row, _REGION)
         values["Tags"] = _tags(row, found)
@@ -195,25 +202,25 @@ def _unused_plan(row: Texts) -> Decimal:
     return money.subtract(decimal("TotalCommitmentToDate", total), decimal("UsedCommitment", used))
 
 
-def _period(row: Texts) -> Values:
+@lru_cache(maxsize=65_536)
+def _period(start: str | None, end: str | None, interval: str | None) -> tuple[datetime, datetime]:
     """Return the charge period: the report's own interval, where the usage lies within it.
 
     A daily report says when in the day the usage was. Its grain is the day all the same, and today
     must not be another period with every delivery.
     """
+    if start is None or end is None:
+        raise RefusedError("the usage's start or end is missing")
     try:
-        start = moment(row["lineitemusagestartdate"])
-        end = moment(row["lineitemusageenddate"])
-        first, _, last = row.get("identitytimeinterval", "").partition("/")
+        used = moment(start), moment(end)
+        first, _, last = (interval or "").partition("/")
         if last:
-            began, ended = moment(first), moment(last)
-            if began <= start < end <= ended:
-                start, end = began, ended
-    except KeyError as error:
-        raise RefusedError(f"{error.args[0]} is missing") from None
+            whole = moment(first), moment(last)
+            if whole[0] <= used[0] < used[1] <= whole[1]:
+                return whole
     except (ValueError, OverflowError):
         raise RefusedError("the usage's start or end is not a time") from None
-    return {"ChargePeriodStart": start, "ChargePeriodEnd": end}
+    return used
 
 
 def _service(row: Texts) -> str | None:
@@ -242,7 +249,10 @@ def _tags(row: Texts, found: dict[str, str]) -> object:
 
 
 def _first(row: Texts, names: tuple[str, ...]) -> str | None:
-    return next((row[name] for name in names if name in row), None)
+    for name in names:
+        if name in row:
+            return row[name]
+    return None
 
 
 _FORMAT: Final = Format(REQUIRED, _COLUMNS, _mapper, _tag_of)

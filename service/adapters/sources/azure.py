@@ -134,7 +134,7 @@ def _shared(row: Texts) -> Values:
     account, subscription = row.get("billingaccountid"), _first(row, _SUBSCRIPTION)
     resource = _first(row, _RESOURCE)
     return {
-        **_periods(row),
+        **_periods(_first(row, _DATE), _first(row, _PERIOD[0]), _first(row, _PERIOD[1])),
         "ChargeCategory": _KINDS.get(kind, "Adjustment"),
         "ChargeClass": "Correction" if kind == "refund" else None,
         # What is paid for whether it is used or not is no usage that could spike.
@@ -163,12 +163,11 @@ def _shared(row: Texts) -> Values:
     }
 
 
-def _periods(row: Texts) -> Values:
+@lru_cache(maxsize=65_536)
+def _periods(date: str | None, first: str | None, last: str | None) -> Values:
     """Return the day of the charge, and the billing period, whose end Azure writes inclusively."""
-    date = _first(row, _DATE)
     if date is None:
         raise RefusedError("Date is missing")
-    first, last = (_first(row, names) for names in _PERIOD)
     try:
         start = moment(date)
         return {
@@ -196,6 +195,7 @@ def _block(unit: str) -> tuple[Decimal, str | None]:
     return Decimal(found[1]) * _TIMES[found[2]], found[3] or "Units"
 
 
+@lru_cache(maxsize=4096)
 def _region(text: str | None) -> str | None:
     """Write a location as Azure names regions.
 
@@ -210,12 +210,16 @@ def _path(prefix: str, name: str | None) -> str | None:
     return name if name is None or name.startswith("/") else prefix + name
 
 
+@lru_cache(maxsize=4096)
 def _plain(text: str | None) -> str:
     return (text or "").lower().replace(" ", "").replace("-", "")
 
 
 def _first(row: Texts, names: tuple[str, ...]) -> str | None:
-    return next((row[name] for name in names if name in row), None)
+    for name in names:
+        if name in row:
+            return row[name]
+    return None
 
 
 SOURCE: Final = Source(

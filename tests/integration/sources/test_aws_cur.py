@@ -186,7 +186,7 @@ def test_a_row_without_a_time_or_with_a_wrong_amount_is_refused_alone(tmp_path):
     result = read(write_csv(tmp_path / "a.csv", rows, columns))
     assert result.reader.read == 1
     assert result.reasons == [
-        "lineitemusageenddate is missing",
+        "the usage's start or end is missing",
         "the usage's start or end is not a time",
         "reservation unusedrecurringfee 'much' is not an amount",
         "BilledCost is not finite",
