@@ -113,6 +113,8 @@ class Ingest:
             found += deliveries(
                 path, book=book, now=self._clock(), note=self.notes.append, quiet=timedelta()
             )
+        feed = self._settings.sources.get(order.feed or "")
+        shares = feed is not None and feed.shares_accounts
         reader = Reader(
             found,
             snapshots=book,
@@ -121,6 +123,7 @@ class Ingest:
             feed=order.feed,
             mode="live",
             now=self._clock,
+            beside=None if shares else (),
         )
         for arrival in reader:
             spool.put(

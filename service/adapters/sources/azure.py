@@ -101,9 +101,16 @@ def _dataset_of(path: Path) -> Dataset:
             return "amortized"
         if covered and kind in ("purchase", "refund"):
             return "actual"
-        if covered and kind == "usage" and (_first(row, _COST) or "0").strip("0.") != "":
+        if covered and kind == "usage" and _costs_something(_first(row, _COST)):
             return "amortized"
     return "actual"
+
+
+def _costs_something(text: str | None) -> bool:
+    try:
+        return bool(decimal("Cost", text or "0"))
+    except RefusedError:
+        return False
 
 
 def _actual(row: Texts, _: dict[str, str]) -> Values:

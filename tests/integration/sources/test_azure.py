@@ -92,12 +92,14 @@ def test_which_export_a_file_is_of_is_told_by_its_manifest_else_by_its_rows(tmp_
     says_actual = export(tmp_path, "b", plain, "ActualCost")
     by_rows = write_csv(tmp_path / "c" / "c.csv", [*plain, detail("2", "vm-2", **RESERVED)])
     unused = write_csv(tmp_path / "d" / "d.csv", [*plain, detail("2", **UNUSED)])
+    nothing = [detail(cost, **RESERVED) for cost in ("0", "0E-10", "-0.0", "much")]
+    covered = write_csv(tmp_path / "g" / "g.csv", [*plain, *nothing])
     bought = write_csv(tmp_path / "e" / "e.csv", [detail("9", **PURCHASE), *plain])
     broken = export(tmp_path, "f", plain)
     (broken.parent / "manifest.json").write_text("{")
     fills = {
         path: {event.effective_cost is not None for event in read(path).events}
-        for path in (says_amortized, says_actual, by_rows, unused, bought, broken)
+        for path in (says_amortized, says_actual, by_rows, unused, bought, broken, covered)
     }
     assert [path for path, filled in fills.items() if filled == {True}] == [
         says_amortized, by_rows, unused,
