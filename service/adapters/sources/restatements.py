@@ -32,7 +32,6 @@ from service.core.events import Arrival, CostEvent
 # What an event can hold: a sender that starts there has used revisions up.
 MAX_REVISION: Final = 2**53
 _CELL: Final = itemgetter(2, 3, 4)
-_DIGEST: Final = itemgetter(6)
 
 
 def settle(
@@ -69,11 +68,9 @@ def _added(book: SnapshotBook, snapshot: Snapshot, part: Part) -> Iterator[Arriv
     rows = book.db.execute(
         "SELECT * FROM temp.staged WHERE part = ? ORDER BY digest", (part.number,)
     )
-    for _, group in groupby(map(StagedRow._make, rows), key=_DIGEST):
-        for event in _named(list(group)):
-            yield Arrival(
-                snapshot.arrives or event.x_arrived_at or passes(event), snapshot.feed, event
-            )
+    for event in _named(map(StagedRow._make, rows)):
+        at = snapshot.arrives or event.x_arrived_at or passes(event)
+        yield Arrival(at, snapshot.feed, event)
 
 
 def _order(item: tuple[Snapshot, Part]) -> tuple[Any, ...]:
@@ -240,7 +237,7 @@ def _revised(event: CostEvent, revision: int) -> CostEvent:
     return msgspec.structs.replace(event, x_revision=revision)
 
 
-def _named(rows: list[StagedRow]) -> Iterator[CostEvent]:
+def _named(rows: Iterable[StagedRow]) -> Iterator[CostEvent]:
     """Decode rows, which are sorted by content, and name those without a name.
 
     A row that brought its name and is there twice counts once.
