@@ -16,11 +16,13 @@ RAW_BYTES: Final = 200
 class Head(NamedTuple):
     """What the first bytes of a file say: its form, and the names of its columns or keys.
 
-    Names are in lower case, without blanks and underscores.
+    Names are in lower case, without blanks and underscores. `inner` are the keys of JSON at any
+    depth.
     """
 
     form: Form
     names: frozenset[str]
+    inner: frozenset[str] = frozenset()
 
 
 class Row(NamedTuple):

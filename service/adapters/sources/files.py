@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import os.path
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +15,18 @@ from typing import Any, BinaryIO, Final
 import duckdb
 import msgspec
 
-from service.adapters.sources.base import BrokenFileError, Form, Head, plain
+from service.adapters.sources.base import BrokenFileError, Head, plain
 from service.core.events import MAX_LINE_BYTES
 
 HEAD_BYTES: Final = 65_536
+CHUNK_BYTES: Final = 1 << 18
 DELIMITERS: Final = ",;\t|"
 # Deflate shrinks at most 1029-fold, and real exports 10 to 50-fold: what passes both is a bomb.
 BOMB_BYTES: Final = 64 * 1024 * 1024
 BOMB_RATIO: Final = 200
+# A line that ends so is no whole object: the document goes on.
+_GOES_ON: Final = (b"{", b"[", b",", b":")
+_KEY: Final = re.compile(rb'"([^"\\]{1,80})"\s*:')
 READ_ERRORS: Final = (OSError, EOFError, ValueError, zlib.error)
 
 
@@ -45,6 +50,16 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise BrokenFileError(number, "file", _why(error)) from None
 
 
+def chunks(path: Path) -> Iterator[bytes]:
+    """Yield a file's content in pieces; BrokenFileError as `lines`."""
+    try:
+        with _opened(path) as file:
+            while piece := file.read1(CHUNK_BYTES):
+                yield piece
+    except READ_ERRORS as error:
+        raise BrokenFileError(0, "file", _why(error)) from None
+
+
 def look(path: Path) -> Head:
     """Look at a file's first bytes; BrokenFileError when there are none to be had."""
     # Path.exists raises for names that are too long.
@@ -60,7 +75,7 @@ def look(path: Path) -> Head:
         return Head("parquet", frozenset(map(plain, parquet_columns(path))))
     if not text:
         return Head("empty", frozenset())
-    if text.startswith(b"{"):
+    if text.startswith((b"{", b"[")):
         return _json_head(text)
     return _csv_head(text)
 
@@ -141,16 +156,18 @@ def _why(error: BaseException) -> str:
 
 
 def _json_head(text: bytes) -> Head:
-    """Take the keys of the first JSON object; a damaged one before it is no matter."""
-    form: Form = "json"
-    for line in text.splitlines()[:50]:
-        try:
-            found = _ANY.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-        if isinstance(found, dict):
-            return Head("ndjson", frozenset(map(plain, found)))
-    return Head(form, frozenset())
+    """Tell one document from one object a line, whose keys are the first sound one's."""
+    inner = frozenset(plain(key.decode("utf-8", "replace")) for key in _KEY.findall(text))
+    lines = text.splitlines()[:50]
+    if not lines[0].rstrip().endswith(_GOES_ON):
+        for line in lines:
+            try:
+                found = _ANY.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                continue
+            if isinstance(found, dict):
+                return Head("ndjson", frozenset(map(plain, found)), inner)
+    return Head("json", frozenset(), inner)
 
 
 def _csv_head(text: bytes) -> Head:

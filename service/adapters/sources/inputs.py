@@ -10,7 +10,10 @@ from typing import Final, NamedTuple
 from service.adapters.sources.base import label
 from service.adapters.sources.manifests import Manifest, is_manifest, read_manifest
 
-EXTENSIONS: Final = (".csv", ".parquet", ".ndjson", ".jsonl", ".csv.gz", ".ndjson.gz", ".jsonl.gz")
+EXTENSIONS: Final = (
+    ".csv", ".parquet", ".ndjson", ".jsonl", ".json",
+    ".csv.gz", ".ndjson.gz", ".jsonl.gz", ".json.gz",
+)  # fmt: skip
 # part-0001, part_0_0001 (Azure); name-00001 (AWS); 000000000000 (BigQuery).
 _PART: Final = re.compile(
     r"(?i)(?<![a-z])part[-_]?\d+(?:[-_]\d+)*|(?<=[-_])\d{5}(?=\.)|(?<!\d)0{3}\d{9}(?=\.)"
@@ -69,7 +72,7 @@ def _of_folder(folder: Path, note: Callable[[str], None]) -> Iterator[Delivery]:
             note(f"{label(file)}: no manifest in {label(folder)} names it: left alone")
         elif not file.name.lower().endswith(EXTENSIONS):
             note(
-                f"{label(file)}: not {', '.join(EXTENSIONS[:4])}, nor one of these gzipped: skipped"
+                f"{label(file)}: not {', '.join(EXTENSIONS[:5])}, nor one of these gzipped: skipped"
             )
         else:
             data.append(file)

@@ -2,7 +2,16 @@
 
 from typing import Final
 
-from service.adapters.sources import aws_cur, azure, events, focus, gcp, gpu_samples, oci
+from service.adapters.sources import (
+    aws_cur,
+    azure,
+    events,
+    focus,
+    gcp,
+    gpu_samples,
+    litellm,
+    oci,
+)
 from service.adapters.sources.base import Source
 
 SOURCES: Final[dict[str, Source]] = {
@@ -13,4 +22,5 @@ SOURCES: Final[dict[str, Source]] = {
     "oci": oci.SOURCE,
     "events": events.SOURCE,
     "gpu_samples": gpu_samples.SOURCE,
+    "litellm": litellm.SOURCE,
 }

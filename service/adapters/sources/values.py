@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import lru_cache
 from operator import attrgetter
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 import msgspec
 
 from service.core.events import CostEvent, TagValue
+from service.core.money import MAX_DIGITS_AFTER, MAX_DIGITS_BEFORE
 
 NULLS: Final = frozenset({None, "", "NULL", "null", "Null"})
 LONGEST_TEXT: Final = 4096
@@ -24,6 +26,8 @@ _AMERICAN: Final = re.compile(
     r"(\d{1,2})/(\d{1,2})/(\d{4}|\d\d)(?: (\d{1,2}):(\d\d)(?::(\d\d))?(?: ?([AP]M))?)?",
     re.IGNORECASE,
 )
+_ROUNDING: Final = Context(prec=MAX_DIGITS_BEFORE + MAX_DIGITS_AFTER, rounding=ROUND_HALF_EVEN)
+_FINEST: Final = Decimal((0, (1,), -MAX_DIGITS_AFTER))
 _AMOUNT: Final = re.compile(r"(?:([+-])?[$€£¥]?|[$€£¥]([+-])) ?(\d{1,3}(?:,\d{3})+|\d+)(\.\d*)?")
 
 
@@ -76,6 +80,19 @@ def amount(text: str) -> str:
         raise ValueError("is not an amount")
     sign = "-" if in_brackets or "-" in (found[1], found[2]) else ""
     return sign + found[3].replace(",", "") + (found[4] or "")
+
+
+def fine(amount: Decimal) -> Decimal:
+    """Cut what is finer than any amount of money: APIs write binary fractions, to the last digit.
+
+    >>> fine(Decimal("0.06000000000000000000000000000000000")), fine(Decimal("1.5"))
+    (Decimal('0.060000000000000000000000000000'), Decimal('1.5'))
+    """
+    exponent = amount.as_tuple().exponent
+    is_fine = isinstance(exponent, int) and exponent < -MAX_DIGITS_AFTER
+    if is_fine and amount.adjusted() < MAX_DIGITS_BEFORE:
+        return amount.quantize(_FINEST, context=_ROUNDING)
+    return amount
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,163 @@
+"""LiteLLM's spend logs, one row a request, as JSON of its API or CSV of its table.
+
+Schema: LiteLLM_SpendLogs in https://github.com/BerriAI/litellm/blob/main/schema.prisma; the API is
+GET /spend/logs. A request is one row of the hour in which it began. What it spent is LiteLLM's own
+reckoning with its list of prices, in US dollars; nothing is priced here.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from service.adapters.sources.base import Completion, Flaw, Head, Row, Source, first_bytes, plain
+from service.adapters.sources.documents import records, row
+from service.adapters.sources.files import look
+from service.adapters.sources.tables import read_table
+from service.adapters.sources.values import LONGEST_TEXT, NULLS, fine, moment
+from service.core.events import CostEvent, TagValue, Text, content_hash
+
+_HOUR: Final = timedelta(hours=1)
+_REQUIRED: Final = frozenset({"requestid", "spend", "starttime", "model"})
+
+
+class _Line(msgspec.Struct, rename={"start_time": "startTime"}):
+    request_id: Text
+    spend: Decimal
+    start_time: str
+    model: Text | None = None
+    api_key: Text | None = None
+    total_tokens: Decimal | None = None
+    custom_llm_provider: Text | None = None
+    model_group: Text | None = None
+    team_id: Text | None = None
+    organization_id: Text | None = None
+    # Objects of the API, texts in CSV and in older versions.
+    metadata: Any = None
+    request_tags: Any = None
+
+
+_COLUMNS: Final = {plain(name): name for name in _Line.__struct_encode_fields__}
+
+
+def recognises(head: Head) -> bool:
+    """Tell spend logs by a request's id, beginning, model and spend."""
+    names = head.names if head.form in ("csv", "parquet") else head.inner
+    return head.form != "unknown" and names >= _REQUIRED
+
+
+def read(path: Path) -> Iterator[Row | Flaw | Completion]:
+    """Read one file; BrokenFileError where it ends early or cannot be read."""
+    head = look(path)
+    if head.form in ("csv", "parquet"):
+        yield from _table(path, head)
+        return
+    for number, raw, line in records(path, _LINE.decode):
+        yield line if isinstance(line, Flaw) else _row(number, raw, line)
+
+
+def _table(path: Path, head: Head) -> Iterator[Row | Flaw]:
+    table = read_table(path, head, _COLUMNS.keys())
+    places = [(at, _COLUMNS[name]) for at, name in enumerate(table.columns) if name in _COLUMNS]
+    for item in table.rows:
+        if isinstance(item, Flaw):
+            yield item
+            continue
+        number, cells = item
+        texts = {name: cell for at, name in places if (cell := cells[at]) not in NULLS}
+        raw = ",".join(cell or "" for cell in cells).encode()
+        try:
+            line = msgspec.convert(texts, _Line, strict=False)
+        except msgspec.ValidationError as error:
+            yield Flaw(number, "type", str(error), first_bytes(raw))
+        else:
+            yield _row(number, raw, line)
+
+
+def _row(number: int, raw: bytes, line: _Line) -> Row | Flaw:
+    try:
+        start = moment(line.start_time).replace(minute=0, second=0, microsecond=0)
+        end = start + _HOUR
+    except (ValueError, OverflowError):
+        reason = f"startTime {line.start_time[:40]!r} is not a time"
+        return Flaw(number, "type", reason, first_bytes(raw))
+    about = _object(line.metadata)
+    spend = fine(line.spend)
+    event = CostEvent(
+        charge_period_start=start,
+        charge_period_end=end,
+        charge_category="Usage",
+        charge_frequency="Usage-Based",
+        billed_cost=spend,
+        effective_cost=spend,
+        billing_currency="USD",
+        service_category="AI and Machine Learning",
+        service_name=line.custom_llm_provider or "LiteLLM",
+        sub_account_id=line.team_id or line.organization_id,
+        sub_account_name=_text(about, "user_api_key_team_alias"),
+        resource_id=_key(line.api_key),
+        resource_name=_text(about, "user_api_key_alias"),
+        resource_type="API key",
+        sku_id=line.model,
+        pricing_quantity=line.total_tokens,
+        pricing_unit="Tokens",
+        tags=_tags(line, about),
+        x_event_id=line.request_id,
+    )
+    return row(number, raw, event)
+
+
+def _key(api_key: str | None) -> str | None:
+    """Name a key by its hash; LiteLLM stores that, but for keys that it does not know."""
+    if api_key and api_key.startswith("sk-"):
+        return content_hash(api_key.encode())
+    return api_key or None
+
+
+def _object(value: object) -> Mapping[str, object]:
+    value = _parsed(value)
+    return value if isinstance(value, dict) else {}
+
+
+def _parsed(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return _ANY.decode(value)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return None
+    return value
+
+
+def _text(about: Mapping[str, object], *names: str) -> str | None:
+    for name in names:
+        value = about.get(name)
+        if isinstance(value, str) and value:
+            return value[:LONGEST_TEXT]
+    return None
+
+
+def _tags(line: _Line, about: Mapping[str, object]) -> dict[str, TagValue]:
+    """Take the request's tags, `key:value` or bare; model, team and project go before them."""
+    found: dict[str, TagValue] = {}
+    given = _parsed(line.request_tags)
+    for text in given if isinstance(given, list) else ():
+        if isinstance(text, str) and text.strip():
+            key, _, value = text.partition(":")
+            found[key.strip()[:LONGEST_TEXT]] = value.strip()[:LONGEST_TEXT] or True
+    named = {
+        "model": line.model_group or line.model,
+        "team": _text(about, "user_api_key_team_alias") or line.team_id,
+        "project": _text(about, "user_api_key_project_alias", "user_api_key_project_id"),
+    }
+    return found | {key: value for key, value in named.items() if value}
+
+
+_LINE: Final = msgspec.json.Decoder(_Line, strict=False)
+_ANY: Final = msgspec.json.Decoder()
+
+SOURCE: Final = Source(
+    recognises, read, appends=True, needs="LiteLLM's request_id, startTime, model and spend"
+)
