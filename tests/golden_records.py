@@ -14,7 +14,7 @@ from service.adapters.sources import SOURCES
 from service.adapters.sources.documents import records
 
 DATA = Path(__file__).parent / "data"
-NAMES = ("litellm",)
+NAMES = ("litellm", "openai", "anthropic")
 
 
 def golden_of(name):

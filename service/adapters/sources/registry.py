@@ -3,6 +3,7 @@
 from typing import Final
 
 from service.adapters.sources import (
+    anthropic,
     aws_cur,
     azure,
     events,
@@ -11,6 +12,7 @@ from service.adapters.sources import (
     gpu_samples,
     litellm,
     oci,
+    openai,
 )
 from service.adapters.sources.base import Source
 
@@ -23,4 +25,6 @@ SOURCES: Final[dict[str, Source]] = {
     "events": events.SOURCE,
     "gpu_samples": gpu_samples.SOURCE,
     "litellm": litellm.SOURCE,
+    "openai": openai.SOURCE,
+    "anthropic": anthropic.SOURCE,
 }
