@@ -14,7 +14,7 @@ from service.adapters.sources import SOURCES
 from service.adapters.sources.documents import records
 
 DATA = Path(__file__).parent / "data"
-NAMES = ("litellm", "openai", "anthropic")
+NAMES = ("litellm", "openai", "anthropic", "opencost")
 
 
 def golden_of(name):

@@ -13,6 +13,7 @@ from service.adapters.sources import (
     litellm,
     oci,
     openai,
+    opencost,
 )
 from service.adapters.sources.base import Source
 
@@ -27,4 +28,5 @@ SOURCES: Final[dict[str, Source]] = {
     "litellm": litellm.SOURCE,
     "openai": openai.SOURCE,
     "anthropic": anthropic.SOURCE,
+    "opencost": opencost.SOURCE,
 }
