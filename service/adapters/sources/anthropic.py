@@ -98,7 +98,7 @@ def _reading(bucket: _Bucket) -> Reading:
 
     def rows(number: int, raw: bytes) -> Iterator[Row | Flaw]:
         if not bytes(_ANY.decode(raw).uncached_input_tokens):
-            yield row(number, raw, _cost(start, end, _COST.decode(raw)))
+            yield row(number, raw, _cost(start, end, _COST.decode(raw)), "cost_report")
         else:
             yield from rows_of(number, raw, _usage(start, end, _USED.decode(raw)))
 
@@ -116,7 +116,6 @@ def _cost(start: datetime, end: datetime, found: _Cost) -> CostEvent:
         charge_description=found.description,
         billed_cost=fine(EXACT.multiply(fine(found.amount), _CENT)),
         billing_currency=found.currency,
-        billing_account_id="cost_report",
         service_category=SERVICE_CATEGORY,
         service_name=_SERVICE,
         sub_account_id=found.workspace_id or _DEFAULT,

@@ -70,10 +70,12 @@ def _decoded(number: int, raw: bytes, decode: Callable[[bytes], _T]) -> _T | Fla
         return Flaw(number, "format", f"is not JSON: {error}", first_bytes(raw))
 
 
-def row(number: int, raw: bytes, event: CostEvent) -> Row | Flaw:
+def row(number: int, raw: bytes, event: CostEvent, dataset: str = "") -> Row | Flaw:
     """Take what a record says, or say what keeps it from being an event."""
     why = flaw_of(event)
-    return Row(number, tidy(event)) if why is None else Flaw(number, "range", why, first_bytes(raw))
+    if why is not None:
+        return Flaw(number, "range", why, first_bytes(raw))
+    return Row(number, tidy(event), dataset)
 
 
 class _Splitter:

@@ -10,7 +10,7 @@ is both its costs here: nothing is amortized in this export.
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, TypeVar
@@ -30,12 +30,10 @@ from service.adapters.sources.files import look
 from service.adapters.sources.ndjson import decoded, decoded_line
 from service.adapters.sources.rows import RefusedError, Values, row_of
 from service.adapters.sources.tables import parquet_objects
-from service.adapters.sources.values import LONGEST_TEXT, NO_CURRENCY, moment
+from service.adapters.sources.values import LONGEST_TEXT, NO_CURRENCY, fine, moment
 from service.core import money
 
 _T = TypeVar("_T")
-_ROUNDING: Final = Context(prec=60, rounding=ROUND_HALF_EVEN)
-_FINEST: Final = Decimal((0, (1,), -money.MAX_DIGITS_AFTER))
 
 
 class _Named(msgspec.Struct):
@@ -200,13 +198,7 @@ def _net(line: _Line) -> Decimal:
 
 
 def _fine(amount: Decimal | None) -> Decimal | None:
-    """Cut what is finer than any amount of money: the export's amounts are binary fractions."""
-    if amount is None or not amount.is_finite():
-        return amount
-    exponent = amount.as_tuple().exponent
-    if isinstance(exponent, int) and exponent < -money.MAX_DIGITS_AFTER and amount.adjusted() < 15:
-        return amount.quantize(_FINEST, context=_ROUNDING)
-    return amount
+    return None if amount is None else fine(amount)
 
 
 def _corrects(line: _Line, start: datetime, period: tuple[datetime, datetime] | None) -> bool:

@@ -103,7 +103,7 @@ def _reading(bucket: _Bucket) -> Reading:
 
     def rows(number: int, raw: bytes) -> Iterator[Row | Flaw]:
         if _KIND.decode(raw).object == _COSTS:
-            yield row(number, raw, _cost(start, end, _COST.decode(raw)))
+            yield row(number, raw, _cost(start, end, _COST.decode(raw)), "costs")
         else:
             yield from rows_of(number, raw, _usage(start, end, _USED.decode(raw)))
 
@@ -124,7 +124,6 @@ def _cost(start: datetime, end: datetime, found: _Cost) -> CostEvent:
         charge_description=item,
         billed_cost=fine(found.amount.value),
         billing_currency=found.amount.currency,
-        billing_account_id="costs",
         service_category=SERVICE_CATEGORY,
         service_name=_SERVICE,
         sub_account_id=found.project_id,

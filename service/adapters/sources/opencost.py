@@ -2,7 +2,8 @@
 
 Schema: core/pkg/opencost/allocation_json.go in https://github.com/opencost/opencost; GPU usage
 stands in `gpuAllocation`, in versions before 2025 beside the costs. An allocation is nobody's
-invoice, but a share of what a cloud bills or a price list says: EffectiveCost is its cost, BilledCost is 0.
+invoice, but a share of what a cloud bills or a price list says: EffectiveCost is its cost,
+BilledCost is 0.
 
 A row is one kind of cost of one workload in one window. What an allocation calls idle, and the
 zones of its network, are parts of its costs, and are not added again. Costs are rounded to five

@@ -88,10 +88,10 @@ def rows_of(number: int, raw: bytes, usage: Usage) -> Iterator[Row | Flaw]:
     """
     for kind, count in usage.tokens.items():
         if count:
-            yield row(number, raw, _tokens(usage, kind, count))
+            yield row(number, raw, _tokens(usage, kind, count), usage.dataset)
     for unit, amount in usage.others.items():
         if amount:
-            yield row(number, raw, _event(usage, unit.lower(), unit, amount))
+            yield row(number, raw, _event(usage, unit.lower(), unit, amount), usage.dataset)
 
 
 def _tokens(usage: Usage, kind: str, count: Decimal) -> CostEvent:
@@ -136,7 +136,6 @@ def _event(
         effective_cost=cost,
         list_cost=cost,
         billing_currency="USD",
-        billing_account_id=usage.dataset,
         service_category=SERVICE_CATEGORY,
         service_name=usage.service_name,
         sub_account_id=usage.project,
