@@ -21,8 +21,9 @@ MAX_RECORD_BYTES: Final = 32 * 1024 * 1024
 MAX_DEPTH: Final = 200
 
 _T = TypeVar("_T")
-# The last alternative is a text that has not ended yet.
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]]|"', re.DOTALL)
+# All up to the next bracket that is in no text, and the bracket.
+_TO_BRACKET: Final = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+([{}\[\]])', re.DOTALL)
+_DATA: Final = re.compile(rb'(?<!\\)"data"\s*:\s*\Z')
 _PAIRS: Final = {b"}": b"{", b"]": b"["}
 _MARK: Final = b"\xef\xbb\xbf"
 _BETWEEN: Final = b" \t\r\n,"
@@ -85,7 +86,6 @@ class _Splitter:
         self._text = b""
         self._at = 0
         self._start = 0
-        self._key = (b"", 0)  # the text before a bracket, and where it ends
         self._open: list[tuple[bytes, Role]] = []
 
     def split(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -94,29 +94,21 @@ class _Splitter:
             self._text += piece.removeprefix(_MARK) if count == 0 else piece
             yield from self._scan()
             self._let_go()
-        if self._open or self._text[self._at :].startswith(b'"'):
+        if self._open:
             raise BrokenFileError(0, "file", "the file ends in the middle of a record")
-        if rest := self._text[self._at :].strip(_BETWEEN):
+        if rest := self._text.strip(_BETWEEN):
             yield rest
 
     def _scan(self) -> Iterator[bytes]:
-        for token in _TOKEN.finditer(self._text, self._at):
-            mark = token[0]
-            if mark == b'"':
-                break
-            if self._is_between and (rest := self._text[self._at : token.start()].strip(_BETWEEN)):
+        while found := _TO_BRACKET.match(self._text, self._at):
+            mark, end = found[1], found.end()
+            if self._is_between and (rest := self._text[self._at : end - 1].strip(_BETWEEN)):
                 yield rest
-            is_text = mark.startswith(b'"')
-            if is_text and self._is_between:
-                yield mark
-            elif is_text:
-                self._key = (mark, token.end())
-            elif mark in _PAIRS:
-                if self._closes(mark):
-                    yield self._text[self._start : token.end()]
-            else:
-                self._opens(mark, token.start())
-            self._at = token.end()
+            if mark not in _PAIRS:
+                self._opens(mark, end - 1)
+            elif self._closes(mark):
+                yield self._text[self._start : end]
+            self._at = end
 
     @property
     def _is_between(self) -> bool:
@@ -135,8 +127,7 @@ class _Splitter:
         self._open.append((mark, role))
 
     def _is_data(self, at: int) -> bool:
-        key, end = self._key
-        return (key, end) == (b'"data"', self._at) and self._text[end:at].strip() == b":"
+        return _DATA.search(self._text, self._at, at) is not None
 
     def _closes(self, mark: bytes) -> bool:
         opened, role = self._open.pop() if self._open else (b"", "inner")
@@ -153,4 +144,3 @@ class _Splitter:
         self._text = self._text[keep:]
         self._at -= keep
         self._start -= keep
-        self._key = (self._key[0], self._key[1] - keep)
