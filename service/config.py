@@ -289,7 +289,7 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
     }
     for name in ("store", "kafka"):
         if name in data:
-            data[name] = _with_secrets(name, data[name], base)
+            data[name] = _with_secrets(name, _table(data[name], name), base)
     return checked(data, Settings, "the config" if path is None else str(path))
 
 
