@@ -54,18 +54,22 @@ def _kept(dispatcher: Any) -> Any:
     return dispatcher
 
 
-def grown(array: NDArray[Any], have: int, rows: int, fill: float) -> NDArray[Any]:
+def grown(array: NDArray[Any], have: int, rows: int, fill: float | None) -> NDArray[Any]:
     """Return `array` with room for `rows` rows: the `have` it holds, then ones holding `fill`.
 
-    Room is taken a quarter ahead, so that adding rows one by one costs little; the spare rows are
-    not touched and take no memory until they are used.
+    With None they hold anything; otherwise an array is always grown with the same `fill`. Room is
+    taken a quarter ahead, so that adding rows one by one costs little; the spare rows are not
+    touched and take no memory until they are used.
     """
     larger = array
     if rows > len(array):
         room = max(rows, int(have * SPARE))
-        larger = np.empty((room, *array.shape[1:]), array.dtype)
+        # Zeros come from the system, and take no memory and no time until they are used.
+        blank = np.zeros if fill == 0.0 else np.empty
+        larger = blank((room, *array.shape[1:]), array.dtype)
         larger[:have] = array[:have]
-    larger[have:rows] = fill
+    if fill:
+        larger[have:rows] = fill
     return larger
 
 

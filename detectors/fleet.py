@@ -3,20 +3,22 @@
 A fleet has no clock: who drives it says which points changed and which have closed.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.base import F64, I64, Scores
+from detectors.base import F64, I64, Scores, as_columns
 from detectors.calendar import Calendar
 from detectors.calibration import JOINT, threshold
 from detectors.column import Column, Points
 from detectors.history import History
 from detectors.registry import column_of
+from detectors.rivers import RiverColumn
+from detectors.signature import U32, U64, signature
 
-VERSION: Final = 3
 DEFAULT_TOLERATED: Final = 100.0
 
 
@@ -36,6 +38,9 @@ class Fleet:
         calendars: Sequence[Calendar] = (),
     ) -> None:
         self.history = History(step_hours, None, calendars)
+        self._settings = detectors
+        self._to_fill: Mapping[str, NDArray[Any]] | None = None
+        self._calendars = calendars
         columns = {
             name: column_of(name, self.history, settings) for name, settings in detectors.items()
         }
@@ -54,9 +59,13 @@ class Fleet:
         """How many series there is room for."""
         return self.history.rows
 
-    def resize(self, rows: int) -> None:
-        """Make room for `rows` series; what is known of those already there stays."""
-        self.history.resize(rows)
+    def resize(self, rows: int, *, blank: bool = True) -> None:
+        """Make room for `rows` series; what is known of those already there stays.
+
+        Unless `blank`, the history of the others is to be filled in before anything else.
+        """
+        self._to_fill = None
+        self.history.resize(rows, blank=blank)
         for detector in self.detectors.values():
             detector.resize(rows)
 
@@ -97,49 +106,85 @@ class Fleet:
         """Return the recorded costs of steps `first` to `last`, NaN for gaps."""
         return self.history.recorded(row, first, last)
 
-    def save(self) -> dict[str, NDArray[Any]]:
-        """Return all state by name: views of what the fleet goes on changing, so copy or write."""
-        saved: dict[str, NDArray[Any]] = {
-            "version": np.array([VERSION, self.history.step_hours, self.rows], np.int64)
-        }
-        for owner, columns in self._columns().items():
-            saved |= {f"{owner}/{name}": part for name, part in columns.items()}
-        return saved
+    def columns(self) -> Mapping[str, NDArray[Any]]:
+        """Return all state by name, one row per series: views of what the fleet goes on changing.
 
-    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what `save` returned; a detector that is not in it starts anew.
-
-        ValueError when it is of another version, grain or shape; the fleet is then unchanged.
+        River's objects are not in it; they relearn the recorded weeks.
         """
-        rows = self._check(saved)
-        self.resize(rows)
-        for owner, columns in self._columns().items():
-            for name, part in columns.items():
-                if f"{owner}/{name}" in saved:
-                    part[:] = saved[f"{owner}/{name}"]
+        owners = {"history": self.history.columns()}
+        owners |= {name: detector.columns() for name, detector in self.detectors.items()}
+        return {
+            f"{owner}/{name}": column
+            for owner, columns in owners.items()
+            for name, column in columns.items()
+        }
+
+    def fill(self, column: str, rows: I64, part: NDArray[Any]) -> str | None:
+        """Put rows of a saved column back; there must be room for them.
+
+        Returns why not, when no detector has such a column now: it starts anew. ValueError when the
+        history itself is of another form.
+        """
+        if self._to_fill is None:
+            self._to_fill = self.columns()
+        known = self._to_fill.get(column)
+        if known is None:
+            return f"{column} is of no detector that runs now"
+        if (known.dtype, known.shape[1:]) == (part.dtype, part.shape[1:]):
+            if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
+                known[rows[0] : rows[0] + len(rows)] = part  # a good deal faster
+            else:
+                known[rows] = part
+            return None
+        flaw = f"{column} is of another type or shape"
+        if column.startswith("history/"):
+            raise ValueError(flaw)
+        return flaw
+
+    def resume(self) -> None:
+        """Go on once all columns are filled."""
+        self._to_fill = None
         self.history.resume()
 
-    def _check(self, saved: Mapping[str, NDArray[Any]]) -> int:
-        head = saved.get("version")
-        if head is None or head.shape != (3,) or head.dtype != np.int64:
-            raise ValueError("not a saved fleet")
-        version, step_hours, rows = (int(number) for number in head)
-        if (version, step_hours) != (VERSION, self.history.step_hours) or rows < self.rows:
-            raise ValueError(
-                f"a fleet of version {version}, {rows} series, steps of {step_hours} h"
-            )
-        for owner, columns in self._columns().items():
-            for name, part in columns.items():
-                found = saved.get(f"{owner}/{name}")
-                if found is None and owner != "history":
-                    continue
-                shape = (rows, *part.shape[1:])
-                if found is None or (found.dtype, found.shape) != (part.dtype, shape):
-                    raise ValueError(f"{owner}/{name} is missing or of another type or shape")
-        return rows
+    def copy(self, row: int, to: int) -> None:
+        """Let a row be what another is; a River object relearns its recorded weeks."""
+        for column in self.columns().values():
+            column[to] = column[row]
+        self.history.rings.which[to] = self.history.rings.which[row]
+        self._renew(to)
 
-    def _columns(self) -> dict[str, Mapping[str, NDArray[Any]]]:
-        return {
-            "history": self.history.columns(),
-            **{name: detector.columns() for name, detector in self.detectors.items()},
-        }
+    def rebase(self, row: int, until: int, restated: Callable[[int, float], float]) -> None:
+        """Learn a row anew from what its recorded steps are restated to.
+
+        `restated` returns what a step's cost is taken for; steps up to `until` are learnt. The
+        series stays as old as it was.
+        """
+        rings = self.history.rings
+        begun, last = int(rings.first[row]), int(rings.last[row])
+        first = max(begun, last - self.history.depth + 1)
+        again = Fleet(self.history.step_hours, self._settings, calendars=self._calendars)
+        again.resize(1)
+        again.history.rings.calendar[0] = rings.calendar[row]
+        again.resume()
+        around = 24 // self.history.step_hours  # what is kept is kept by the wall clock
+        first, last = first - around, last + around
+        for step, cost in enumerate(self.recorded(row, first, last).tolist(), first):
+            if not math.isnan(cost):
+                point = as_columns([(0, step, restated(step, cost))])
+                if step <= until:
+                    again.learn(*point)
+                again.record(*point)
+        learnt = again.columns()
+        for name, column in self.columns().items():
+            column[row] = learnt[name][0]
+        rings.first[row] = begun
+        self._renew(row)
+
+    def _renew(self, row: int) -> None:
+        for detector in self.detectors.values():
+            if isinstance(detector, RiverColumn):
+                detector.renew(row)
+
+    def sign(self, words: U32) -> U64:
+        """Return one number per column of up to 4096 rows, by which a change is seen."""
+        return signature(words)

@@ -100,20 +100,24 @@ class History:
             table_of(known) if calendars else only_utc(),
         )
 
-    def resize(self, rows: int) -> None:
-        """Make room for `rows` series; new ones have no past."""
+    def resize(self, rows: int, *, blank: bool = True) -> None:
+        """Make room for `rows` series; new ones have no past.
+
+        Unless `blank`, all `columns` are to be filled in before anything else.
+        """
         if rows <= self.rows:
             return
         have, rings = self.rows, self.rings
+        unknown = np.nan if blank else None
         self.rings = Rings(
-            grown(rings.steps, have, rows, np.nan),
-            grown(rings.roots, have, rows, np.nan),
-            grown(rings.means, have, rows, np.nan),
+            grown(rings.steps, have, rows, unknown),
+            grown(rings.roots, have, rows, unknown),
+            grown(rings.means, have, rows, unknown),
             grown(rings.first, have, rows, NEVER),
             grown(rings.last, have, rows, NEVER),
             grown(rings.absent, have, rows, 0.0),
-            grown(rings.past, have, rows, np.nan),
-            grown(rings.peaks, have, rows, np.nan),
+            grown(rings.past, have, rows, unknown),
+            grown(rings.peaks, have, rows, unknown),
             grown(rings.calendar, have, rows, self._keys[0]),
             grown(rings.which, have, rows, 0),
             grown(rings.turns, have, rows, 0),

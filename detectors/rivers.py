@@ -100,6 +100,10 @@ class RiverColumn(Column):
         """Return the tails; River's objects relearn from the history."""
         return {"state": self.state[: self.rows]}
 
+    def renew(self, row: int) -> None:
+        """Note that a row was given another state: its object relearns from there."""
+        self._models.pop(row, None)
+
     def reason(self, evidence: Evidence) -> str:
         """Say what it cost against what is usual."""
         return (

@@ -1,20 +1,24 @@
 """The pipeline: what one batch of events does, ledger to notices. Pure: values in, values out."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple
+
+import msgspec
 
 from service.core.about import About, kind_of
 from service.core.backfill import summary_of
 from service.core.deliveries import IDLE, Chart, Decision, Deliveries, Notice, delivery_id_of
 from service.core.drivers import Member
-from service.core.events import Arrival, CostEvent, SeriesKey
-from service.core.findings import Finding, Stretch, Stretches
+from service.core.events import EARLIEST, Arrival, CostEvent, SeriesKey
+from service.core.feedback import Feedbacks
+from service.core.findings import Finding, OddPoint, Stretch, Stretches
 from service.core.gpu_findings import GpuFindings
 from service.core.group_scoring import GroupScoring
 from service.core.groups import Change, Groups
 from service.core.incidents import Incident, Incidents
+from service.core.intents import Feedback
 from service.core.ledger import STEP_HOURS, Ledger, LedgerRow, Taken
 from service.core.new_spend import NewSpend
 from service.core.owners import Owner, Owners
@@ -23,6 +27,7 @@ from service.core.ports import Changes, SourceStatus
 from service.core.purchases import Purchases
 from service.core.rollups import Rollups
 from service.core.scoring import Point, Scoring, is_closed
+from service.core.state import VERSION, Chunk, Saved, Sign, StateError, Streams
 from service.core.told import Told
 from service.core.wording import text_of
 
@@ -86,6 +91,13 @@ class Pipeline:
         self._past: dict[str, Incident] = {}
         self._remembers = remembers
         self._forgot_at: datetime | None = None
+        self._feedback = Feedbacks(
+            parts.incidents,
+            parts.stretches,
+            parts.scorings,
+            parts.group_scorings,
+            parts.told.shares,
+        )
 
     @property
     def series(self) -> int:
@@ -142,12 +154,142 @@ class Pipeline:
         members = self._members(now)
         return Outcome(self._tell(members, now, offset, ends_backfill), rows, too_late, members)
 
+    def refusal(self, intent: Feedback) -> str | None:
+        """Say in one line why an intent cannot be followed, or None."""
+        return self._feedback.refusal(intent)
+
+    def intent(self, intent: Feedback, now: datetime, offset: int) -> Outcome:
+        """Let a person's intent act at once; one that is refused changes nothing.
+
+        It stands in the log like a batch, so that whoever runs the log again follows it too.
+        """
+        if self.refusal(intent) is None:
+            self._feedback.apply(intent)
+        members = self._members(now)
+        return Outcome(self._tell(members, now, offset, None), [], [], members)
+
     def note_rejected(self, source: str, count: int, last_reason: str | None) -> None:
         """Count input that was refused before it became an event."""
         status = self._statuses.setdefault(source, SourceStatus(source=source))
         status.rejected += count
         if count:
             status.last_error = last_reason
+
+    @property
+    def offset(self) -> int:
+        """Return the log's position that the state stands for."""
+        return self._offset
+
+    def save(self, streams: Streams) -> Iterator[Chunk]:
+        """Yield what changed since the last save; take all of it before the next step."""
+        parts = self._parts
+        yield from parts.ledger.save(streams, "ledger")
+        for hours, scoring in parts.scorings.items():
+            yield from scoring.save(streams, f"steps{hours}")
+        yield from parts.stretches.save(streams, "stretches")
+        yield from parts.groups.save(streams, "groups", self._sign)
+        yield from parts.rollups.save(streams, "rollups")
+        for hours, sums in parts.group_scorings.items():
+            yield from sums.save(streams, f"group_steps{hours}")
+        yield from parts.new_spend.save(streams, "new_spend")
+        yield from parts.told.save(streams, "told")
+        yield from parts.about.save(streams, "about")
+        yield from parts.purchases.save(streams, "purchases")
+        yield from parts.gpus.save(streams, "gpus")
+        yield from self._feedback.save(streams, "feedback")
+        yield from parts.incidents.save(streams, "incidents", self._periods)
+        yield from parts.deliveries.save(streams, "deliveries")
+        yield from streams.values("sources", self._statuses.items())
+        yield from streams.values("past", self._past.items())
+        rest = _Rest(VERSION, self._offset, self._contacts, self._forgot_at)
+        yield from streams.values("pipeline", [("", rest)])
+
+    def restore(self, saved: Saved, keep: Callable[[SeriesKey], bool] | None = None) -> list[str]:
+        """Take over, into a pipeline that has done nothing yet, what was saved.
+
+        `keep` tells which series are wanted: the rest of a partition that moved is another's.
+        Returns what could not be used, in plain sentences. StateError when nothing can; the
+        pipeline is then spoilt.
+        """
+        parts, keeps = self._parts, keep or _everything
+        try:
+            (rest,) = saved.values("pipeline", _Rest).values()
+            if rest.version != VERSION:
+                raise StateError(f"it is of version {rest.version}, not {VERSION}")
+            self._offset, self._forgot_at = rest.offset, rest.forgot_at
+            if self._contacts is not None and rest.contacts is not None:
+                self._contacts.update(rest.contacts)
+            parts.ledger.restore(saved, "ledger", keeps)
+            flaws = {
+                flaw
+                for hours, scoring in parts.scorings.items()
+                for flaw in scoring.restore(saved, f"steps{hours}", keeps)
+            }
+            parts.stretches.restore(saved, "stretches", keeps)
+            flaws |= self._restore_sums(saved, keep)
+            parts.purchases.restore(saved, "purchases", keeps)
+            parts.gpus.restore(saved, "gpus", keeps)
+            self._feedback.restore(saved, "feedback")
+            parts.incidents.restore(saved, "incidents", self._periods, keeps)
+            parts.deliveries.restore(saved, "deliveries")
+            self._statuses = saved.values("sources", SourceStatus)
+            self._past = saved.values("past", Incident)
+        except (ValueError, KeyError, msgspec.MsgspecError) as error:
+            raise StateError(f"saved state does not fit: {error}") from error
+        return sorted(flaws)
+
+    @property
+    def _sign(self) -> Sign:
+        return next(iter(self._parts.scorings.values())).sign
+
+    def _restore_sums(self, saved: Saved, keep: Callable[[SeriesKey], bool] | None) -> set[str]:
+        """Restore what is known of many series together; sums of a part of them are its own."""
+        parts, keeps = self._parts, keep or _everything
+        parts.groups.restore(saved, "groups", keeps, self._sign)
+        if keep is None:
+            parts.rollups.restore(saved, "rollups")
+            if self._forgot_at is not None:
+                parts.rollups.forget(self._forgot_at - self._remembers)
+        else:
+            parts.groups.add_up()
+        flaws = {
+            flaw
+            for hours, scoring in parts.group_scorings.items()
+            for flaw in scoring.restore(saved, f"group_steps{hours}", keeps)
+        }
+        parts.new_spend.restore(saved, "new_spend", keeps)
+        parts.told.restore(saved, "told")
+        parts.about.restore(saved, "about")
+        return flaws
+
+    def knows(self, incident_id: str) -> bool:
+        """Tell whether an incident may still change."""
+        return self._parts.incidents.get(incident_id) is not None
+
+    def everything(self) -> Changes:
+        """Return all that is known, for a store that has lost it.
+
+        Of each conversation its first post comes again, under its old name: to be looked for before
+        it is sent, and to be found by what follows.
+        """
+        now = self._forgot_at or EARLIEST
+        incidents = self._parts.incidents
+        return Changes(
+            previous=0,
+            offset=self._offset,
+            findings=incidents.findings(),
+            incidents=incidents.all(),
+            notices=[
+                notice
+                for incident, post in self._parts.deliveries.posts()
+                for notice in self._notices(incident, [post], now)
+            ],
+            sources=list(self._statuses.values()),
+        )
+
+    def _periods(self, finding_id: str) -> Mapping[int, OddPoint] | None:
+        stretch = self._parts.stretches.get(finding_id)
+        return None if stretch is None else stretch.points
 
     def _score(
         self, scorings: Mapping[int, Scoring], points: Collection[Point], now: datetime
@@ -217,8 +359,9 @@ class Pipeline:
         parts.new_spend.forget(edge)
         parts.told.forget()
         parts.about.forget(parts.stretches)
-        for incident_id in self._parts.incidents.forget(now - self._remembers):
-            self._parts.deliveries.forget(incident_id)
+        for incident in parts.incidents.forget(edge):
+            parts.deliveries.forget(incident.incident_id)
+            self._feedback.forget(incident)
 
     def _price_gpus(self, points: Iterable[Point]) -> None:
         parts = self._parts
@@ -369,6 +512,19 @@ class Pipeline:
         if scoring is None or not scoring.knows(most):
             return None
         return scoring.chart(most, set().union(*(stretch.odd for stretch in mine)))
+
+
+class _Rest(msgspec.Struct, array_like=True):
+    """What is saved of the pipeline itself."""
+
+    version: int
+    offset: int
+    contacts: dict[str, datetime] | None
+    forgot_at: datetime | None
+
+
+def _everything(_: SeriesKey) -> bool:
+    return True
 
 
 def _delay(incident: Incident, told_at: datetime) -> str:

@@ -1,6 +1,6 @@
 """About: what there is to say of a finding beyond its figures: place, owner, groups, and why."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from service.core.effects import Effects, Split, sentence_of
@@ -17,6 +17,7 @@ from service.core.places import Place, common_place, movers_of, name_of, place_o
 from service.core.purchases import DETECTOR as PURCHASE
 from service.core.purchases import reason as purchase_reason
 from service.core.scoring import Scoring
+from service.core.state import Chunk, Saved, Streams
 
 WEEK_HOURS: Final = 168
 DROP: Final = "drop"
@@ -116,6 +117,16 @@ class About:
             name: place for name, place in self._places.items() if stretches.get(name) is not None
         }
         self._effects.forget(stretches)
+
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        yield from streams.values(f"{name}/places", self._places.items())
+        yield from self._effects.save(streams, f"{name}/before")
+
+    def restore(self, saved: Saved, name: str) -> None:
+        """Take over what was saved."""
+        self._places = saved.values(f"{name}/places", Place)
+        self._effects.restore(saved, f"{name}/before")
 
 
 def kind_of(stretch: Stretch, split: Split | None) -> str:

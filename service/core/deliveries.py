@@ -1,5 +1,6 @@
 """Deliveries: one message of one incident transition to one destination, sent once."""
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
@@ -11,6 +12,7 @@ from service.core.events import SeriesKey, content_hash
 from service.core.incidents import CAUSES, ONCE, SEVERITIES, Incident
 from service.core.money import ZERO
 from service.core.routing import Router
+from service.core.state import Chunk, Saved, Streams
 
 # A thread is for what a person must notice: at most one line in three hours, but for an end or a
 # rise in severity. The figures are from the routing policy measured in ARCHITECTURE.md.
@@ -24,7 +26,7 @@ Action = Literal["post", "edit", "thread"]
 DeliveryState = Literal["ready", "sending", "unknown", "sent", "dead", "superseded"]
 Reason = Literal[
     "first", "new_driver", "growth", "severity_up", "confirmed", "retracted", "resolved",
-    "reopened", "update", "backfill",
+    "reopened", "update", "backfill", "feedback",
 ]  # fmt: skip
 
 
@@ -92,6 +94,13 @@ class _Told(msgspec.Struct):
     thread_at: datetime
 
 
+class _Saved(msgspec.Struct, kw_only=True):
+    """What is saved of one incident."""
+
+    told: dict[str, _Told]
+    said_elsewhere: Decimal | None
+
+
 class Deliveries:
     """Decides what each destination is told of an incident, and when it is told no more.
 
@@ -141,15 +150,39 @@ class Deliveries:
             if abs(incident.impact or ZERO) >= target.min_impact
         ]
 
+    def posts(self) -> Iterator[tuple[Incident, "Decision"]]:
+        """Yield the first post of every conversation, with the incident as it was last told."""
+        for told in self._told.values():
+            for destination, last in told.items():
+                yield last.incident, Decision(destination, "post", "first", 0, last.why, last.at)
+
     def forget(self, incident_id: str) -> None:
         """Let go of an incident that will not change any more."""
         self._told.pop(incident_id, None)
         self._said_elsewhere.pop(incident_id, None)
 
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        said = self._said_elsewhere
+        packed = (
+            (incident_id, _Saved(told=told, said_elsewhere=said.get(incident_id)))
+            for incident_id, told in self._told.items()
+        )
+        yield from streams.values(name, packed)
+        yield from streams.values(f"{name}/idle", [("", sorted(self._idle))])
+
+    def restore(self, saved: Saved, name: str) -> None:
+        """Take over what was saved."""
+        for incident_id, packed in saved.values(name, _Saved).items():
+            self._told[incident_id] = packed.told
+            if packed.said_elsewhere is not None:
+                self._said_elsewhere[incident_id] = packed.said_elsewhere
+        self._idle = set(saved.values(f"{name}/idle", list[str]).get("", ()))
+
     def _note_idle(self, incident: Incident) -> None:
         if incident.kind == IDLE:
             resources = _resources(incident)
-            if incident.state == "firing":
+            if incident.state != "resolved":
                 self._idle |= resources
             else:
                 self._idle -= resources
@@ -167,6 +200,8 @@ class Deliveries:
     def _follow_up(
         self, destination: str, last: _Told, incident: Incident, now: datetime
     ) -> list["Decision"]:
+        if last.incident.state == incident.state == "expected":
+            return []  # nothing more is to be said of it
         reason = _material(last, incident, now)
         if reason is None and not _moved(last.incident, incident):
             return []
@@ -227,8 +262,10 @@ def _material(last: _Told, incident: Incident, now: datetime) -> Reason | None:
     before = last.incident
     if incident.status == "retracted" and before.status != "retracted":
         return "retracted"
+    if incident.feedback != before.feedback:
+        return "feedback"
     if incident.state == "resolved":
-        is_news = before.state != "resolved" and incident.kind != ONCE
+        is_news = before.state == "firing" and incident.kind != ONCE
         return "resolved" if is_news else None
     if before.state == "resolved":
         return "reopened"
@@ -239,9 +276,8 @@ def _material(last: _Told, incident: Incident, now: datetime) -> Reason | None:
     rate = incident.run_rate_per_day or ZERO
     if any(_is_new_driver(driver, last, rate) for driver in incident.drivers):
         return "new_driver"
-    if last.run_rate and abs(rate) >= GROWTH * abs(last.run_rate):
-        return "growth"
-    return None
+    grew = last.run_rate and abs(rate) >= GROWTH * abs(last.run_rate)
+    return "growth" if grew else None
 
 
 def _is_new_driver(driver: Driver, last: _Told, rate: Decimal) -> bool:
@@ -253,6 +289,8 @@ def _is_new_driver(driver: Driver, last: _Told, rate: Decimal) -> bool:
 
 def _moved(before: Incident, after: Incident) -> bool:
     """Tell whether the numbers or the status in a post are worth an edit."""
+    if before.state == "expected" != after.state:
+        return True
     if (before.status, before.severity, len(before.finding_ids)) != (
         after.status,
         after.severity,

@@ -1,6 +1,6 @@
 """Drivers: what each series adds to an incident; its dollars count once, whoever found them."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -8,6 +8,7 @@ import msgspec
 
 from service.core import money
 from service.core.findings import Finding, OddPoint, Sums, run_rate_per_day
+from service.core.state import StateError
 
 MOST_OF_IT: Final = Decimal("0.8")
 # Of detectors that saw the same at the same time, the one whose sentence says most.
@@ -106,6 +107,35 @@ class Pool:
         lead = lead_of(self.standing())
         return Sums(lead.actual, lead.expected, lead.expected_low, lead.expected_high)
 
+    def pack(self, knows: Callable[[str], Mapping[int, OddPoint] | None]) -> "SavedPool":
+        """Return what is saved; `knows` returns the live periods of a finding, which are not."""
+        members = [
+            _SavedMember(
+                finding=member.finding,
+                points=None if knows(finding_id) is not None else dict(member.points),
+                step_hours=member.step_hours,
+                last_step=member.last_step,
+            )
+            for finding_id, member in self.members.items()
+        ]
+        return SavedPool(members, self.sums, self._points)
+
+    @classmethod
+    def unpack(
+        cls, saved: "SavedPool", knows: Callable[[str], Mapping[int, OddPoint] | None]
+    ) -> "Pool":
+        """Return the pool that was saved."""
+        pool = cls()
+        pool.sums, pool._points = saved.sums, saved.points
+        for packed in saved.members:
+            finding = packed.finding
+            points = knows(finding.finding_id) if packed.points is None else packed.points
+            if points is None:
+                raise StateError(f"an incident lacks the periods of {finding.finding_id}")
+            member = Member(finding, points, packed.step_hours, (), packed.last_step)
+            pool.members[finding.finding_id] = member
+        return pool
+
     def _settle(self, step: int) -> None:
         found = [m.points[step] for m in self.members.values() if m.stands and step in m.points]
         old = self._points.pop(step, None)
@@ -123,6 +153,21 @@ def _effects(lead: Finding, impact: Decimal | None) -> tuple[Decimal | None, Dec
     if impact != lead.impact:
         price = money.cents(float(price) / float(lead.impact) * float(impact))
     return price, money.subtract(impact, price)
+
+
+class _SavedMember(msgspec.Struct, kw_only=True):
+    finding: Finding
+    points: dict[int, OddPoint] | None
+    step_hours: int
+    last_step: int
+
+
+class SavedPool(msgspec.Struct, array_like=True):
+    """A pool as it is saved."""
+
+    members: list[_SavedMember]
+    sums: Sums
+    points: dict[int, OddPoint]
 
 
 def rank(drivers: Iterable[Driver]) -> list[Driver]:

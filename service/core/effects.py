@@ -5,6 +5,7 @@ beyond what they would have at the old prices (the numerator and denominator of 
 index); the rest of the change is the quantity's, new SKUs included.
 """
 
+from collections.abc import Iterator
 from decimal import Decimal
 from statistics import median
 from typing import Final, NamedTuple
@@ -13,6 +14,7 @@ from service.core import money
 from service.core.events import SeriesKey
 from service.core.findings import Stretch, Stretches
 from service.core.ledger import Ledger
+from service.core.state import Chunk, Saved, Streams
 
 # The old price is the usual one of four weeks before the onset, if it was one price at all.
 BEFORE_DAYS: Final = 28
@@ -101,6 +103,14 @@ class Effects:
         self._before = {
             name: old for name, old in self._before.items() if stretches.get(name) is not None
         }
+
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        yield from streams.values(name, self._before.items())
+
+    def restore(self, saved: Saved, name: str) -> None:
+        """Take over what was saved."""
+        self._before = saved.values(name, _Before)
 
     def _usual_before(self, stretch: Stretch) -> _Before:
         known = self._before.get(stretch.finding_id)

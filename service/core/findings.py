@@ -14,6 +14,7 @@ import msgspec
 from detectors.base import Evidence, Score, start_of, step_of
 from service.core import money
 from service.core.events import SeriesKey, content_hash
+from service.core.state import Chunk, Saved, Streams
 
 Status = Literal["provisional", "confirmed", "retracted"]
 
@@ -128,6 +129,7 @@ class Stretch:
         "ended_at",
         "finding_id",
         "hot_step",
+        "is_closed",
         "kept_level",
         "kind",
         "odd",
@@ -170,6 +172,7 @@ class Stretch:
         self.stands_alone = False
         self.offset = timedelta(0)
         self.kept_level = 0
+        self.is_closed = False  # by someone who took it for the new level: it never goes on
         self.owner: tuple[str, str] | None = None  # its name, and what decided it
 
     def begin(self, step: int, since: int, at: datetime) -> None:
@@ -230,7 +233,7 @@ class Stretch:
     @property
     def is_new_level(self) -> bool:
         """Tell whether a stretch that ended did so by getting used to it."""
-        return self.ended_at is not None and self.kept_level > 0
+        return self.ended_at is not None and (self.is_closed or self.kept_level > 0)
 
     @property
     def run_rate_per_day(self) -> Decimal | None:
@@ -260,6 +263,21 @@ class Stretch:
             currency=self.series.billing_currency,
         )
 
+    def pack(self, *, is_live: bool) -> "_SavedStretch":
+        """Return what is saved of a stretch."""
+        known = {name: getattr(self, name) for name in self.__slots__ if name != "dirty"}
+        return _SavedStretch(is_live=is_live, last_odd=known.pop("_last_odd"), **known)
+
+    @classmethod
+    def unpack(cls, saved: "_SavedStretch") -> "Stretch":
+        """Return the stretch that was saved."""
+        stretch = cls.__new__(cls)
+        for name in cls.__slots__:
+            if name != "dirty":
+                setattr(stretch, name, getattr(saved, name.lstrip("_")))
+        stretch.dirty = set()
+        return stretch
+
 
 class Sums(NamedTuple):
     """The sums over many periods, kept as they change."""
@@ -282,6 +300,36 @@ class Sums(NamedTuple):
         if new is not None:
             sums = tuple(map(money.add, sums, new[:4]))
         return Sums(*sums)
+
+
+class _SavedStretch(msgspec.Struct, kw_only=True):
+    """A stretch's fields by their names, and whether it goes on."""
+
+    series: SeriesKey
+    detector: str
+    kind: str
+    step_hours: int
+    threshold: float
+    status: Status
+    points: dict[int, OddPoint]
+    sums: Sums
+    odd: set[int]
+    odd_sums: Sums
+    offset: timedelta
+    ended_at: datetime | None
+    backfill: bool
+    stands_alone: bool
+    kept_level: int
+    is_closed: bool
+    owner: tuple[str, str] | None
+    raised_step: int
+    since_step: int
+    detected_at: datetime
+    over_step: int
+    hot_step: int
+    last_odd: int
+    finding_id: str
+    is_live: bool
 
 
 def run_rate_per_day(points: Mapping[int, OddPoint], step_hours: int, newest: int) -> Decimal:
@@ -324,6 +372,7 @@ class Stretches:
             for known in self.of(series)
             if known.detector == detector
             and known.status != "retracted"
+            and not known.is_closed
             and known.since_step - QUIET_STEPS[known.step_hours] <= step <= known.hot_step + within
         ]
         return max(near, key=lambda known: known.hot_step, default=None)
@@ -412,6 +461,22 @@ class Stretches:
         stretch.ended_at = stretch.at(stretch.last_step + 1)
         self._changed[stretch.finding_id] = stretch
 
+    def is_live(self, stretch: Stretch) -> bool:
+        """Tell whether a stretch is the one that goes on now."""
+        return self._live.get((stretch.series, stretch.detector)) is stretch
+
+    def close(self, stretch: Stretch) -> None:
+        """End a stretch for good: what it found is the new level."""
+        stretch.is_closed = True
+        self.end(stretch)
+
+    def reopen(self, stretch: Stretch, ended_at: datetime | None, *, is_live: bool) -> None:
+        """Take back that a stretch was closed."""
+        stretch.is_closed, stretch.ended_at = False, ended_at
+        if is_live:
+            self._live.setdefault((stretch.series, stretch.detector), stretch)
+        self._changed[stretch.finding_id] = stretch
+
     def advance(self, now: datetime) -> None:
         """Let time pass: confirm what has settled, end what has been quiet, forget what is both."""
         for stretch in list(self._known.values()):
@@ -438,3 +503,18 @@ class Stretches:
         """Yield, in a fixed order, what changed since the last call."""
         changed, self._changed = self._changed, {}
         yield from sorted(changed.values(), key=lambda s: (s.detected_at, s.finding_id))
+
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        live = {stretch.finding_id for stretch in self._live.values()}
+        packed = ((id_, s.pack(is_live=id_ in live)) for id_, s in self._known.items())
+        yield from streams.values(name, packed)
+
+    def restore(self, saved: Saved, name: str, keep: Callable[[SeriesKey], bool]) -> None:
+        """Take over what was saved of the series that are kept."""
+        for finding_id, packed in saved.values(name, _SavedStretch).items():
+            if keep(packed.series):
+                stretch = self._known[finding_id] = Stretch.unpack(packed)
+                self._of_series.setdefault(stretch.series, []).append(stretch)
+                if packed.is_live:
+                    self._live[stretch.series, stretch.detector] = stretch

@@ -1,6 +1,6 @@
 """GPU findings: idle verdicts in the words that incidents are built from."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
@@ -16,6 +16,7 @@ from service.core.idle import IdleGpus
 from service.core.idle_verdicts import IdleVerdict
 from service.core.incidents import Incident
 from service.core.owners import Owners
+from service.core.state import Chunk, Saved, Streams
 
 DETECTOR: Final = "idle_gpu"
 CHART_HOURS: Final = 168
@@ -87,10 +88,24 @@ class GpuFindings:
         verdicts = self._idle.advance(now)
         return [Member(_finding(verdict, owners), {}, 1) for verdict in verdicts]
 
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        yield from streams.values(f"{name}/sampled", [("", sorted(self._sampled))])
+        yield from self._idle.save(streams, name)
+
+    def restore(self, saved: Saved, name: str, keep: Callable[[SeriesKey], bool]) -> None:
+        """Take over what was saved of the hosts whose series are kept."""
+        self._sampled = set(saved.values(f"{name}/sampled", list[str]).get("", ()))
+        self._idle.restore(saved, name, lambda host: keep(series_of_host(host)))
+
+
+def series_of_host(host: str) -> SeriesKey:
+    """Name the idleness of a host, without what becomes known later only: account, currency."""
+    return SeriesKey("gpu_samples", "", host, "", "hour")
+
 
 def _finding(verdict: IdleVerdict, owners: Owners) -> Finding:
-    # Without what becomes known later only: an account, or a bill in another currency.
-    series = SeriesKey("gpu_samples", "", verdict.key, "", "hour")
+    series = series_of_host(verdict.key)
     owner = owners.of(verdict.tags, verdict.sub_account_id)
     waste = verdict.waste
     paid = money.ZERO if waste is None else waste

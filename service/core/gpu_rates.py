@@ -1,6 +1,6 @@
 """What a GPU instance costs: the bill of the hour where it is known, else the list price."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Context, Decimal
 from typing import Final, NamedTuple
@@ -9,6 +9,7 @@ from detectors.base import start_of, step_of
 from service.core.events import TagValue
 from service.core.money import ZERO
 from service.core.prices import PriceBook
+from service.core.state import Chunk, Saved, Streams
 
 HOUR: Final = 3600
 REMEMBERED: Final = 1440  # hours of bill of one resource
@@ -100,6 +101,14 @@ class Rates:
     def forget(self, resource_id: str) -> None:
         """Let a resource's bills go."""
         self._bills.pop(resource_id, None)
+
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        yield from streams.values(name, self._bills.items())
+
+    def restore(self, saved: Saved, name: str) -> None:
+        """Take over what was saved."""
+        self._bills = saved.values(name, dict[int, HourCost])
 
     def rate(self, instance: Instance, step: int) -> Rate | None:
         """Return what one hour of an instance costs; None when no price is known.

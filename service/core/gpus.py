@@ -14,6 +14,7 @@ import numpy as np
 
 from detectors.base import I64
 from service.core.events import GpuSample, content_hash
+from service.core.state import Chunk, Saved, Streams
 
 HOUR: Final = 3600
 NOISE: Final = 0.01  # an exporter's noise floor; below it nothing runs
@@ -38,11 +39,11 @@ class GpuHour(msgspec.Struct):
     busy: int = 0  # one bit per minute
     first_busy: int = HOUR
     last_busy: int = NEVER
-    utilization: float = NEVER
-    engine_active: float = NEVER
-    codec: float = NEVER
-    memory_used_bytes: float = NEVER
-    most_watts: float = NEVER
+    utilization: float = -1.0
+    engine_active: float = -1.0
+    codec: float = -1.0
+    memory_used_bytes: float = -1.0
+    most_watts: float = -1.0
     least_watts: float = MOST_WATTS
     learnt: bool = False
     covered: tuple[tuple[int, ...], tuple[int, int]] | None = None  # for what, and how much
@@ -165,6 +166,30 @@ class GpuHours:
         left = {gpu.named.resource_id or "" for gpu in self.gpus.values()}
         gone, self.resources = self.resources - left, self.resources & left
         return gone
+
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        gpus = (("\0".join(key), gpu) for key, gpu in self.gpus.items())
+        yield from streams.values(f"{name}/gpus", gpus)
+        rest = _Rest(self._closed, sorted(self.resources), self._split, self.late, self.skewed)
+        yield from streams.values(f"{name}/hours", [("", rest)])
+
+    def restore(self, saved: Saved, name: str) -> None:
+        """Take over what was saved."""
+        self.gpus = {gpu.key: gpu for gpu in saved.values(f"{name}/gpus", Gpu).values()}
+        for rest in saved.values(f"{name}/hours", _Rest).values():
+            self._closed, self._split = rest.closed, rest.split
+            self.resources, self.late, self.skewed = set(rest.resources), rest.late, rest.skewed
+
+
+class _Rest(msgspec.Struct, array_like=True):
+    """What is saved of all GPUs together."""
+
+    closed: int
+    resources: list[str]
+    split: dict[str, int]
+    late: int
+    skewed: int
 
 
 def _measure(gpu: Gpu, sample: GpuSample, at: int) -> None:

@@ -5,22 +5,28 @@ one currency and grain. A series is in the groups that its newest rows name: who
 gets its past as well, so that a changed tag is neither a drop of one group nor a rise of the other.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from operator import itemgetter
 from typing import Final, NamedTuple
+
+import numpy as np
 
 from detectors.base import step_of
 from service.core import money
-from service.core.events import CostEvent, Grain, SeriesKey, TagValue
+from service.core.events import EARLIEST, CostEvent, Grain, SeriesKey, TagValue
 from service.core.group_names import Values, check_group_by, groups_of, values_of
 from service.core.ledger import STEP_HOURS, Ledger
 from service.core.owners import Owners
 from service.core.rollups import Rollup, Rollups
+from service.core.state import Chunk, Saved, Sign, Streams
 
 LOWEST: Final = Decimal("-Infinity")
 # Detectors hold a sum to the second highest of the weeks before it.
 NEW_DAYS: Final = 14
+# What is saved of each series.
+VALUES, SAID, FIRST = "values", "said", "first"
 
 _About = tuple[Mapping[str, TagValue] | None, str | None, str | None, str | None]
 
@@ -34,14 +40,17 @@ class Change(NamedTuple):
 
 
 class _Membership:
-    """Where one series belongs, what said so, and in which step that was last said."""
+    """Where one series belongs, what said so, in which step that was last said, and its first."""
 
-    __slots__ = ("about", "groups", "said_step", "values")
+    __slots__ = ("about", "first_step", "groups", "said_step", "values")
 
-    def __init__(self, values: Values, groups: tuple[SeriesKey, ...], step: int) -> None:
+    def __init__(
+        self, values: Values, groups: tuple[SeriesKey, ...], said_step: int, first_step: int
+    ) -> None:
         self.values = values
         self.groups = groups
-        self.said_step = step
+        self.said_step = said_step
+        self.first_step = first_step
         self.about: _About | None = None
 
 
@@ -68,6 +77,7 @@ class Groups:
         self._first: dict[SeriesKey, tuple[int, Values]] = {}
         self._otherwise: dict[tuple[int, Grain], dict[SeriesKey, set[Values]]] = {}
         self._changed: dict[tuple[SeriesKey, int], datetime] = {}
+        self._codes: dict[Values, int] = {}  # numbers of what was saved
 
     def of(self, series: SeriesKey) -> tuple[SeriesKey, ...]:
         """Return the groups that a series belongs to."""
@@ -120,10 +130,9 @@ class Groups:
     def apply(self, changes: Mapping[tuple[SeriesKey, int], Change]) -> None:
         """Bring the sums up to the ledger."""
         for series, (step, values) in self._first.items():
-            self._join(series, values, step)
             first = min(self._ledger.steps(series))
-            for group in self.of(series):
-                self._newest.setdefault(group, {})[series] = first
+            groups = groups_of(self._by, series, values)
+            self._join(series, _Membership(values, groups, step, first))
         self._first.clear()
         moves: dict[tuple[SeriesKey, int], _Move] = {}
         for (series, step), change in changes.items():
@@ -154,11 +163,67 @@ class Groups:
         changed, self._changed = self._changed, {}
         return changed
 
-    def _join(self, series: SeriesKey, values: Values, step: int) -> None:
-        groups = groups_of(self._by, series, values)
-        self._of[series] = _Membership(values, groups, step)
-        for group in groups:
+    def save(self, streams: Streams, name: str, sign: Sign) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        codes = [self._codes.setdefault(one.values, len(self._codes)) for one in self._of.values()]
+        yield from streams.names(f"{name}/series", list(self._of))
+        yield from streams.names(f"{name}/values", list(self._codes))
+        columns = {
+            VALUES: np.array(codes, np.int64),
+            SAID: np.array([one.said_step for one in self._of.values()], np.int64),
+            FIRST: np.array([one.first_step for one in self._of.values()], np.int64),
+        }
+        yield from streams.columns(name, columns, sign)
+        otherwise = [
+            (key, [(series, sorted(values)) for series, values in others.items()])
+            for key, others in self._otherwise.items()
+        ]
+        yield from streams.values(f"{name}/otherwise", [("", otherwise)])
+
+    def restore(
+        self, saved: Saved, name: str, keep: Callable[[SeriesKey], bool], sign: Sign
+    ) -> None:
+        """Take over what was saved of the series that are kept; the ledger knows them already.
+
+        The sums are those of the rollups; `add_up` makes them those of the series that are kept.
+        """
+        keys = saved.names(f"{name}/series", SeriesKey)
+        values = saved.names(f"{name}/values", Values)
+        self._codes = {one: code for code, one in enumerate(values)}
+        columns: dict[str, list[int]] = {VALUES: [], SAID: [], FIRST: []}
+        for column, first, part in sorted(saved.columns(name, sign), key=itemgetter(0, 1)):
+            columns[column][first:] = part.tolist()
+        known: dict[tuple[object, ...], tuple[SeriesKey, ...]] = {}
+        rows = zip(keys, *columns.values(), strict=True)
+        for series, code, said, first in rows:
+            if not keep(series):
+                continue
+            likes = (series.source, series.billing_currency, series.grain, code)
+            groups = known.get(likes)
+            if groups is None:
+                groups = known[likes] = groups_of(self._by, series, values[code])
+            self._join(series, _Membership(values[code], groups, said, first))
+        kind = list[tuple[tuple[int, Grain], list[tuple[SeriesKey, set[Values]]]]]
+        for key, others in saved.values(f"{name}/otherwise", kind)[""]:
+            mine = {series: found for series, found in others if keep(series)}
+            if mine:
+                self._otherwise[key] = mine
+
+    def add_up(self) -> None:
+        """Make the sums those of the series at hand: others of them went elsewhere."""
+        moves: dict[tuple[SeriesKey, int], _Move] = {}
+        for series, known in self._of.items():
+            for step in self._ledger.steps(series):
+                cost = self._ledger.point(series, step)
+                _collect(moves, known.groups, step, Change(None, cost, EARLIEST))
+        self._move_sums(moves)
+        self._changed.clear()
+
+    def _join(self, series: SeriesKey, membership: _Membership) -> None:
+        self._of[series] = membership
+        for group in membership.groups:
             self._members.setdefault(group, {})[series] = None
+            self._newest.setdefault(group, {})[series] = membership.first_step
 
     def _retag(
         self,
@@ -170,15 +235,11 @@ class Groups:
         moves: "dict[tuple[SeriesKey, int], _Move]",
     ) -> None:
         old, new = known.groups, groups_of(self._by, series, values)
-        self._join(series, values, step)
+        self._join(series, _Membership(values, new, step, known.first_step))
         left, joined = set(old) - set(new), set(new) - set(old)
-        first: int | None = None
         for group in left:
             del self._members[group][series]
-            first = self._newest.get(group, {}).pop(series, first)
-        if first is not None:
-            for group in joined:
-                self._newest.setdefault(group, {})[series] = first
+            self._newest[group].pop(series, None)
         for at in self._ledger.steps(series):
             cost = self._ledger.point(series, at)
             _collect(moves, left, at, Change(cost, None, now))

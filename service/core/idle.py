@@ -5,11 +5,13 @@ cut into batches does not matter. A verdict is updated when GPUs join or leave i
 between, and ended when none is left; idle again within a day, it goes on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.base import F64, I64
 from service.core.events import GpuSample
@@ -17,9 +19,10 @@ from service.core.gpu_rates import HourCost, Rates
 from service.core.gpu_runs import SILENCE, Run, idle_between, let_go, run_of, to_learn, to_score
 from service.core.gpus import HOUR, NEVER, REOPENS, Gpu, GpuHours, GpuKey
 from service.core.idle_causes import Neighbours
-from service.core.idle_groups import Group, Member, Place, going_on, over
+from service.core.idle_groups import Group, Member, Place, SavedGroup, going_on, over
 from service.core.idle_verdicts import Ending, IdleVerdict
 from service.core.prices import PriceBook
+from service.core.state import Chunk, Saved, StateError, Streams
 from service.core.unused import Unused
 
 TICK: Final = 300
@@ -52,6 +55,25 @@ class IdleDetector(Protocol):
     def learn(self, rows: I64, hours: Mapping[str, F64]) -> None:
         """Take in hours that are over, fields as in `LEARNT`; a row occurs once."""
         ...
+
+    def columns(self) -> Mapping[str, NDArray[Any]]:
+        """Return the state itself, by name."""
+        ...
+
+
+class _Column(msgspec.Struct, array_like=True):
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+class _Rest(msgspec.Struct, kw_only=True):
+    """What is saved beside GPUs, bills and groups."""
+
+    rows: list[tuple[GpuKey, int]]
+    free: list[int]
+    told: list[tuple[GpuKey, Place]]
+    tick_at: int | None
 
 
 class IdleGpus:
@@ -96,6 +118,43 @@ class IdleGpus:
         self._pass_time(int(now.timestamp()))
         verdicts, self._verdicts = self._verdicts, []
         return verdicts
+
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        yield from self.hours.save(streams, name)
+        yield from self.rates.save(streams, f"{name}/bills")
+        yield from self._unused.save(streams, f"{name}/unused")
+        groups = (("\0".join(p), SavedGroup.of(g)) for p, g in self._groups.items())
+        yield from streams.values(f"{name}/groups", groups)
+        rest = _Rest(
+            rows=list(self._rows.items()),
+            free=self._free,
+            told=[(key, group.place) for key, group in self._told.items()],
+            tick_at=self._tick_at,
+        )
+        yield from streams.values(f"{name}/rest", [("", rest)])
+        columns = self._detector.columns().items()
+        parts = ((key, _Column(c.dtype.str, c.shape, c.tobytes())) for key, c in columns)
+        yield from streams.values(f"{name}/columns", parts)
+
+    def restore(self, saved: Saved, name: str, keep: Callable[[str], bool]) -> None:
+        """Take over what was saved of the hosts that are kept."""
+        self.hours.restore(saved, name)
+        self.rates.restore(saved, f"{name}/bills")
+        self._unused.restore(saved, f"{name}/unused")
+        for packed in saved.values(f"{name}/groups", SavedGroup).values():
+            self._groups[packed.place] = packed.group(self.hours.gpus)
+        for rest in saved.values(f"{name}/rest", _Rest).values():
+            self._rows, self._free, self._tick_at = dict(rest.rows), rest.free, rest.tick_at
+            self._told = {key: self._groups[place] for key, place in rest.told}
+        self._detector.resize(len(self._rows) + len(self._free))
+        known = self._detector.columns()
+        for key, part in saved.values(f"{name}/columns", _Column).items():
+            column = known.get(key)
+            if column is None or (column.dtype.str, column.shape) != (part.dtype, part.shape):
+                raise StateError(f"{key} of the idle GPUs is of another type or shape")
+            column[:] = np.frombuffer(part.data, column.dtype).reshape(column.shape)
+        self._drop({gpu.host for gpu in self.hours.gpus.values() if not keep(gpu.host)})
 
     def _pass_time(self, now: int) -> None:
         if self._tick_at is None:
@@ -215,17 +274,26 @@ class IdleGpus:
             self._detector.resize(len(self._rows) + len(self._free))
         return row
 
-    def _let_go(self, now: int) -> None:
-        """Forget what can matter no more."""
-        for place, group in list(self._groups.items()):
-            if not group.members and now - group.told > CONTINUES:
-                del self._groups[place]
-        gone = [key for key, gpu in self.hours.gpus.items() if now - gpu.arrived > FORGETS]
+    def _drop(self, hosts: set[str]) -> None:
+        """Let hosts go that are another's now."""
+        for place in [place for place in self._groups if place.key in hosts]:
+            for key in self._groups.pop(place).members:
+                del self._told[key]
+        self._forget([key for key, gpu in self.hours.gpus.items() if gpu.host in hosts])
+
+    def _forget(self, gone: Sequence[GpuKey]) -> None:
         rows = [self._rows.pop(key) for key in gone if key in self._rows]
         self._free += rows
         self._detector.forget(np.array(rows, np.int64))
         for resource_id in self.hours.forget(gone):
             self.rates.forget(resource_id)
+
+    def _let_go(self, now: int) -> None:
+        """Forget what can matter no more."""
+        for place, group in list(self._groups.items()):
+            if not group.members and now - group.told > CONTINUES:
+                del self._groups[place]
+        self._forget([key for key, gpu in self.hours.gpus.items() if now - gpu.arrived > FORGETS])
         for gpu in self.hours.gpus.values():
             old = bool(gpu.hours) and (min(gpu.hours) + 1) * HOUR <= now - REOPENS
             let_go(gpu, run_of(self.hours, gpu) if old else None, now)

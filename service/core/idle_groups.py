@@ -1,6 +1,6 @@
 """Groups: the idle GPUs of one instance that share a cause, and the verdict on them."""
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -65,6 +65,37 @@ class Group(msgspec.Struct, kw_only=True):
             for hour in member.run.hours:
                 total[hour.step] = total.get(hour.step, 0) + hour.seconds // member.parts
         return total
+
+
+class SavedGroup(msgspec.Struct, kw_only=True):
+    """A group as it is saved: its members without their GPUs, which are saved by themselves."""
+
+    place: Place
+    since: int
+    detected: int
+    members: list[tuple[GpuKey, Run, float, int]]
+    past: dict[int, int]
+    past_samples: int
+    told: int
+    ending: Ending
+    until: int
+    verdict: IdleVerdict | None
+    signs: Signs
+
+    @classmethod
+    def of(cls, group: Group) -> "SavedGroup":
+        """Return what is saved of a group."""
+        known = {name: getattr(group, name) for name in Group.__struct_fields__}
+        known["members"] = [(k, m.run, m.score, m.parts) for k, m in group.members.items()]
+        return cls(**known)
+
+    def group(self, gpus: Mapping[GpuKey, Gpu]) -> Group:
+        """Return the group that was saved."""
+        known = msgspec.structs.asdict(self)
+        known["members"] = {
+            key: Member(gpus[key], run, score, parts) for key, run, score, parts in self.members
+        }
+        return Group(**known)
 
 
 def going_on(

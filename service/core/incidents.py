@@ -1,6 +1,6 @@
 """Incidents: findings that belong together, with a life."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
@@ -8,14 +8,17 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from service.core import money
-from service.core.drivers import Driver, Member, Pool, lead_of, rank
-from service.core.events import content_hash
-from service.core.findings import Finding, Sums
+from service.core.drivers import Driver, Member, Pool, SavedPool, lead_of, rank
+from service.core.events import SeriesKey, content_hash
+from service.core.findings import Finding, OddPoint, Sums
+from service.core.intents import Feedback, mutes
 from service.core.phrases import duration
+from service.core.state import Chunk, Saved, Streams
 
 State = Literal["firing", "acknowledged", "snoozed", "expected", "resolved"]
 Severity = Literal["low", "medium", "high"]
 IncidentStatus = Literal["provisional", "confirmed", "retracted"]
+_GroupKey = tuple[str, str, str, bool]  # group, owner, cause, and whether about the group itself
 
 # Detectors that see one cause from different sides tell one incident.
 CAUSES: Final[Mapping[str, str]] = {
@@ -78,6 +81,7 @@ class Incident(msgspec.Struct, kw_only=True):
     backfill: bool = False
     is_new_level: bool = False
     is_inhibited: bool = False
+    feedback: list[Feedback] = []
     ending: str = ""
     avoidable_per_day: Decimal | None = None
 
@@ -111,8 +115,14 @@ class Incidents:
         self._pools: dict[str, dict[str, Pool]] = {}
         self._incident_of: dict[str, str] = {}
         self._newest: dict[str, str] = {}
-        self._of_group: dict[tuple[str, str, str, bool], str] = {}
+        self._of_group: dict[_GroupKey, str] = {}
         self._incidents: dict[str, Incident] = {}
+        self._said: dict[str, list[Feedback]] = {}
+
+    def say(self, feedback: Feedback) -> None:
+        """Note what a person says of an incident; the next `update` returns it."""
+        known = self._incidents[feedback.incident_id].feedback
+        self._said.setdefault(feedback.incident_id, list(known)).append(feedback)
 
     def update(self, members: Iterable[Member], now: datetime) -> list[Incident]:
         """Take in changed findings and return the incidents that changed, in a fixed order."""
@@ -122,10 +132,28 @@ class Incidents:
             incident_id = self._incident_of.get(finding.finding_id) or self._place(member)
             self._pools[incident_id].setdefault(finding.series, Pool()).take(member)
             touched[incident_id] = None
+        touched |= dict.fromkeys(self._said)
         return [self._tell(incident_id, now) for incident_id in touched]
 
-    def forget(self, before: datetime) -> list[str]:
-        """Let go of incidents that ended before a time, and name them."""
+    def get(self, incident_id: str) -> Incident | None:
+        """Return an incident that may still change."""
+        return self._incidents.get(incident_id)
+
+    def all(self) -> list[Incident]:
+        """Return every incident that may still change."""
+        return list(self._incidents.values())
+
+    def findings(self) -> list[Finding]:
+        """Return their findings."""
+        return [
+            member.finding
+            for pools in self._pools.values()
+            for pool in pools.values()
+            for member in pool.members.values()
+        ]
+
+    def forget(self, before: datetime) -> list[Incident]:
+        """Let go of incidents that ended before a time, and return them."""
         forgotten = []
         for incident_id, incident in list(self._incidents.items()):
             if incident.ends_at is not None and incident.ends_at < before:
@@ -135,9 +163,54 @@ class Incidents:
                 del self._incidents[incident_id]
                 if self._newest.get(incident.fingerprint) == incident_id:
                     del self._newest[incident.fingerprint]
-                forgotten.append(incident_id)
+                forgotten.append(incident)
         self._of_group = {k: v for k, v in self._of_group.items() if v in self._incidents}
         return forgotten
+
+    def save(
+        self,
+        streams: Streams,
+        name: str,
+        knows: Callable[[str], Mapping[int, OddPoint] | None],
+    ) -> Iterator[Chunk]:
+        """Yield what changed since the last save; `knows` returns a finding's live periods."""
+        groups: dict[str, list[_GroupKey]] = {}
+        for key, incident_id in self._of_group.items():
+            groups.setdefault(incident_id, []).append(key)
+        packed = (
+            (
+                incident_id,
+                _Saved(
+                    incident=incident,
+                    pools=[(s, p.pack(knows)) for s, p in self._pools[incident_id].items()],
+                    is_newest=self._newest.get(incident.fingerprint) == incident_id,
+                    groups=groups.get(incident_id, []),
+                ),
+            )
+            for incident_id, incident in self._incidents.items()
+        )
+        yield from streams.values(name, packed)
+
+    def restore(
+        self,
+        saved: Saved,
+        name: str,
+        knows: Callable[[str], Mapping[int, OddPoint] | None],
+        keep: Callable[[SeriesKey], bool],
+    ) -> None:
+        """Take over what was saved, with the findings of the series that are kept."""
+        for incident_id, packed in saved.values(name, _Saved).items():
+            mine = [(s, pool) for s, pool in packed.pools if keep(SeriesKey.parse(s))]
+            pools = {series: Pool.unpack(pool, knows) for series, pool in mine}
+            if not pools:
+                continue
+            self._incidents[incident_id] = packed.incident
+            self._pools[incident_id] = pools
+            if packed.is_newest:
+                self._newest[packed.incident.fingerprint] = incident_id
+            self._of_group |= dict.fromkeys(packed.groups, incident_id)
+            for pool in pools.values():
+                self._incident_of |= dict.fromkeys(pool.members, incident_id)
 
     def _place(self, member: Member) -> str:
         """Find the incident a new finding belongs to, or name a new one."""
@@ -186,12 +259,13 @@ class Incidents:
         over = all(end is not None for end in ends)
         retracted = all(m.finding.status == "retracted" for m in members)
         lead = lead_of(standing)
+        feedback = self._said.pop(incident_id, None) or (known.feedback if known else [])
         incident = Incident(
             incident_id=incident_id,
             fingerprint=fingerprint_of(members[0].finding),
             owner=lead.owner,
             owner_source=lead.owner_source,
-            state="resolved" if over or retracted else "firing",
+            state=_state(feedback, over=over or retracted),
             severity=self._severity.of(lead, run_rate, impact),
             starts_at=min(m.finding.charge_period_start for m in standing),
             ends_at=max(end for end in ends if end is not None) if over else None,
@@ -219,12 +293,20 @@ class Incidents:
             ending=_ending(standing) if over else "",
             avoidable_per_day=_avoidable(standing),
             is_new_level=over and any(m.finding.is_new_level for m in standing),
+            feedback=feedback,
         )
         if known is not None:
             # What it was at its worst: an incident that fades has not become less important.
             incident.severity = max(known.severity, incident.severity, key=SEVERITIES.index)
         self._incidents[incident_id] = incident
         return incident
+
+
+class _Saved(msgspec.Struct, kw_only=True):
+    incident: Incident
+    pools: list[tuple[str, SavedPool]]
+    is_newest: bool
+    groups: list[_GroupKey]
 
 
 def fingerprint_of(finding: Finding) -> str:
@@ -240,7 +322,7 @@ def fingerprint_of(finding: Finding) -> str:
     )
 
 
-def _group_keys(member: Member, *, of_group: bool) -> list[tuple[str, str, str, bool]]:
+def _group_keys(member: Member, *, of_group: bool) -> list[_GroupKey]:
     """Name the groups of a finding, its owner and its cause.
 
     Only findings of one owner join over a group: what one team is told must not name another's.
@@ -253,7 +335,8 @@ def _takes(known: Incident | None, pools: Mapping[str, Pool], finding: Finding) 
     """Tell whether an incident goes on with this finding: it is not over, or was a moment ago.
 
     A series that was no part of it joins only soon after the one before: what begins days later in
-    a long incident has a cause of its own, and must not drown in it.
+    a long incident has a cause of its own, and must not drown in it. Nor may it drown in one of
+    which no more is said.
     """
     members = [m.finding for pool in pools.values() for m in pool.members.values()]
     if not members or all(m.backfill for m in members) != finding.backfill:
@@ -261,8 +344,16 @@ def _takes(known: Incident | None, pools: Mapping[str, Pool], finding: Finding) 
     begins = finding.charge_period_start
     if known is not None and known.ends_at is not None and begins > known.ends_at + REOPENS_WITHIN:
         return False
+    if known is not None and mutes(known.feedback) and finding.series not in pools:
+        return False
     newest = max(member.charge_period_start for member in members)
     return finding.series in pools or begins <= newest + JOINS_WITHIN
+
+
+def _state(feedback: Sequence[Feedback], *, over: bool) -> State:
+    if over:
+        return "resolved"
+    return "expected" if mutes(feedback) else "firing"
 
 
 def _total(sums: Iterable[Sums]) -> Sums:

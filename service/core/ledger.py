@@ -5,12 +5,13 @@ rows give the same ledger: the highest revision of a cell wins, rows of equal re
 same identity counts once, and corrections always add, outside revision.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple, TypeVar
 
 import msgspec
+import numpy as np
 
 from detectors.base import start_of, step_of
 from service.core import money
@@ -24,6 +25,7 @@ from service.core.events import (
     quantity_of,
     series_of,
 )
+from service.core.state import BLOCK, ENCODE, Chunk, Saved, Streams
 
 Metric = Literal["effective", "billed"]
 Taken = Literal["new", "duplicate", "superseded", "too_late"]
@@ -33,6 +35,8 @@ STEP_HOURS: Final[Mapping[Grain, int]] = {"hour": 1, "day": 24, "other": 24}
 _Identity = tuple[str, int]
 _Key = TypeVar("_Key")
 _CellKey = tuple[datetime, datetime, str, str]
+_Rank = tuple[bool, datetime, int, str]
+_Steps = dict[int, "dict[_CellKey, _Cell] | msgspec.Raw"]
 
 
 class LedgerRow(NamedTuple):
@@ -101,23 +105,137 @@ def _put(rows: dict[_Key, _Row], key: _Key, row: _Row) -> Taken:
 
 
 class _Book:
-    """One series: its cells by step, and the newest row, which describes the series."""
+    """One series: its cells by step, and the newest row, which describes the series.
 
-    __slots__ = ("about", "about_rank", "kept", "steps")
+    What was restored stays as it was saved until it is asked for: most of it never is.
+    """
 
-    def __init__(self) -> None:
-        self.steps: dict[int, dict[_CellKey, _Cell]] = {}
-        self.kept: set[str] = set()  # SKUs that are paid by the month, such as disks
-        self.about: CostEvent | None = None
-        self.about_rank: tuple[bool, datetime, int, str] | None = None
+    __slots__ = ("_about", "_edge", "_head", "_kept", "_rank", "_saved", "_steps", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._steps: _Steps = {}
+        self._saved: tuple[msgspec.Raw, ...] = ()
+        self._edge = 0
+        self._head: msgspec.Raw | None = None
+        self._about: CostEvent | None = None
+        self._kept: set[str] = set()
+        self._rank: _Rank | None = None
+
+    @property
+    def steps(self) -> _Steps:
+        """Return the cells by step, of some as they were saved: see `cells`."""
+        if self._saved:
+            for raw in self._saved:
+                self._steps |= _STEPS(raw)
+            self._saved = ()
+            self.drop_before(self._edge)
+        return self._steps
+
+    @property
+    def about(self) -> CostEvent | None:
+        self._unpack()
+        return self._about
+
+    @property
+    def kept(self) -> set[str]:
+        """Return the SKUs that are paid by the month, such as disks."""
+        self._unpack()
+        return self._kept
+
+    def _unpack(self) -> None:
+        if self._head is not None:
+            head, self._head = _HEAD(self._head), None
+            self._about, self._kept = head.about, head.kept
+            self._rank = _rank_of(head.about)
 
     def describe(self, event: CostEvent) -> None:
-        rank = (event.is_scored, event.charge_period_start, event.x_revision, event.x_event_id)
-        if self.about is None or self.about_rank is None or rank > self.about_rank:
-            self.about, self.about_rank = event, rank
-        elif rank == self.about_rank and event != self.about:
+        about, rank = self.about, _rank_of(event)
+        if about is None or self._rank is None or rank > self._rank:
+            self._about, self._rank = event, rank
+        elif rank == self._rank and event != about:
             # One identity with two contents: the choice must not depend on the order of arrival.
-            self.about = max(event, self.about, key=msgspec.msgpack.encode)
+            self._about = max(event, about, key=msgspec.msgpack.encode)
+
+    def cells(self, step: int) -> dict[_CellKey, _Cell]:
+        """Return a step's cells, none when it has no row."""
+        cells = self.steps.get(step, _NO_CELLS)
+        if isinstance(cells, msgspec.Raw):
+            cells = self._steps[step] = {cell.key: cell.unpacked() for cell in _CELLS(cells)}
+        return cells
+
+    def drop_before(self, edge: int) -> int:
+        """Let go of the steps before one; return the newest of them, -1 when there is none."""
+        old = [step for step in self.steps if step < edge]
+        for step in old:
+            del self._steps[step]
+        return max(old, default=-1)
+
+    def pack(self, steps: Iterable[int] | None) -> tuple[msgspec.Raw, msgspec.Raw]:
+        """Return what is saved of a book: what describes it, and some of its steps, or all."""
+        head = self._head
+        if head is None:
+            head = msgspec.Raw(ENCODE((self._about, sorted(self._kept))))
+        if steps is None and len(self._saved) == 1 and not self._edge:
+            return head, self._saved[0]
+        packed = {step: self._pack(step) for step in (self.steps if steps is None else steps)}
+        return head, msgspec.Raw(ENCODE(packed))
+
+    def _pack(self, step: int) -> object:
+        cells = self.steps.get(step, _NO_CELLS)
+        if isinstance(cells, msgspec.Raw):
+            return cells
+        return [_SavedCell.of(key, cell) for key, cell in cells.items()]
+
+    def restore(self, head: msgspec.Raw, steps: msgspec.Raw, edge: int) -> None:
+        """Take over what was saved, after what was saved before it, but for steps before `edge`."""
+        self._head, self._edge = head, edge
+        self._saved = (*self._saved, steps)
+
+
+def _rank_of(event: CostEvent) -> _Rank:
+    return event.is_scored, event.charge_period_start, event.x_revision, event.x_event_id
+
+
+class _SavedCell(msgspec.Struct, array_like=True):
+    key: _CellKey
+    revision: int
+    rows: dict[str, _Row]
+    corrections: list[tuple[str, int, _Row]] | None
+
+    @classmethod
+    def of(cls, key: _CellKey, cell: _Cell) -> "_SavedCell":
+        corrections = None
+        if cell.corrections is not None:
+            corrections = [(*name, row) for name, row in cell.corrections.items()]
+        return cls(key, cell.revision, cell.rows, corrections)
+
+    def unpacked(self) -> _Cell:
+        cell = _Cell()
+        cell.revision, cell.rows = self.revision, self.rows
+        if self.corrections is not None:
+            cell.corrections = {(name, revision): row for name, revision, row in self.corrections}
+        return cell
+
+
+class _Head(msgspec.Struct, array_like=True):
+    about: CostEvent
+    kept: set[str]
+
+
+class _SavedBooks(msgspec.Struct, array_like=True):
+    """Some books: their numbers as a raw column, and what is saved of each."""
+
+    numbers: bytes
+    heads: list[msgspec.Raw]
+    steps: list[msgspec.Raw]
+
+    @classmethod
+    def of(cls, books: Iterable[tuple[_Book, Iterable[int] | None]]) -> "_SavedBooks":
+        known = list(books)
+        packed = [book.pack(steps) for book, steps in known]
+        numbers = np.array([book.number for book, _ in known], "<i4").tobytes()
+        return cls(numbers, [head for head, _ in packed], [steps for _, steps in packed])
 
 
 class Ledger:
@@ -128,6 +246,7 @@ class Ledger:
         self._otherwise = otherwise
         self._books: dict[SeriesKey, _Book] = {}
         self._forgotten_before: dict[tuple[str, Grain], int] = {}
+        self._touched: dict[_Book, set[int]] | None = None  # since the last save, if there was one
 
     def __len__(self) -> int:
         return len(self._books)
@@ -150,8 +269,12 @@ class Ledger:
             return Change("too_late", key, step)
         book = self._books.get(key)
         if book is None:
-            book = self._books[key] = _Book()
-        cells = book.steps.setdefault(step, {})
+            book = self._books[key] = _Book(len(self._books))
+        if self._touched is not None:
+            self._touched.setdefault(book, set()).add(step)
+        cells = book.cells(step)
+        if cells is _NO_CELLS:
+            cells = book.steps[step] = {}
         cell_key = (start, end, event.sku_id or "", event.charge_category)
         cell = cells.get(cell_key)
         if cell is None:
@@ -170,18 +293,18 @@ class Ledger:
     def point(self, series: SeriesKey, step: int) -> Decimal | None:
         """Return what plain usage costs in one step; None when the step has no such row."""
         book = self._books.get(series)
-        cells = None if book is None else book.steps.get(step)
+        cells = None if book is None else book.cells(step)
         return _cost_of(cells) if cells else None
 
     def kept(self, series: SeriesKey, step: int) -> Decimal:
         """Return what of a step's plain usage is priced by the month: stopping does not save it."""
         book = self._books[series]
-        cells = [cell for key, cell in book.steps.get(step, {}).items() if key[2] in book.kept]
+        cells = [cell for key, cell in book.cells(step).items() if key[2] in book.kept]
         return money.total(row.cost for cell in cells for row in cell.rows.values() if row.scored)
 
     def offset(self, series: SeriesKey, step: int) -> timedelta:
         """Return how long after a step begins its charge periods do: a local day is not UTC's."""
-        cells = self._books[series].steps.get(step)
+        cells = self._books[series].cells(step)
         about = self.about(series)
         period = about.charge_period_start, about.charge_period_end
         start, end = min(key[:2] for key in cells) if cells else period
@@ -191,7 +314,7 @@ class Ledger:
         """Return the cost and the quantity of plain usage in one step, by SKU."""
         found: dict[str, tuple[Decimal, Decimal]] = {}
         book = self._books.get(series)
-        for key, cell in (book.steps.get(step, {}) if book else {}).items():
+        for key, cell in (book.cells(step) if book else _NO_CELLS).items():
             for row in cell.rows.values():
                 if row.scored:
                     cost, quantity = found.get(key[2], (money.ZERO, money.ZERO))
@@ -218,7 +341,7 @@ class Ledger:
         """Yield what a step of a series costs now, by charge period and category."""
         sums: dict[tuple[datetime, datetime, str], Decimal] = {}
         book = self._books.get(series)
-        for cell_key, cell in (book.steps.get(step, {}) if book else {}).items():
+        for cell_key, cell in (book.cells(step) if book else _NO_CELLS).items():
             period = (cell_key[0], cell_key[1], cell_key[3])
             for row in cell.costs():
                 sums[period] = money.add(sums.get(period, money.ZERO), row.cost)
@@ -238,20 +361,59 @@ class Ledger:
         for key, book in self._books.items():
             if key.grain == UNSCORED:
                 continue
-            edge = step_of(before, STEP_HOURS[key.grain])
-            old = [step for step in book.steps if step < edge]
-            for step in old:
-                del book.steps[step]
+            newest = book.drop_before(step_of(before, STEP_HOURS[key.grain]))
             feed = (key.source, key.grain)
-            known = self._forgotten_before.get(feed, 0)
-            self._forgotten_before[feed] = max([known, *(step + 1 for step in old)])
+            self._forgotten_before[feed] = max(self._forgotten_before.get(feed, 0), newest + 1)
+
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what changed since the last save, in blocks of series."""
+        touched, self._touched = self._touched, {}
+        if streams.wants_whole(f"{name}/series"):
+            touched = None
+        edge = [("", list(self._forgotten_before.items()))]
+        yield from streams.names(f"{name}/series", list(self._books))
+        yield from streams.values(f"{name}/forgotten", edge)
+        changed: dict[int, list[_Book]] = {}
+        for book in self._books.values() if touched is None else touched:
+            changed.setdefault(book.number // BLOCK, []).append(book)
+        books = list(self._books.values())
+        for block in sorted(changed):
+            stream = f"{name}/books/{block}"
+            whole = touched is None or streams.wants_whole(stream)
+            some: Iterable[tuple[_Book, Iterable[int] | None]]
+            if touched is None or whole:
+                some = ((book, None) for book in books[block * BLOCK : (block + 1) * BLOCK])
+            else:
+                some = ((book, sorted(touched[book])) for book in changed[block])
+            yield streams.chunk(stream, _SavedBooks.of(some), whole=whole)
+
+    def restore(self, saved: Saved, name: str, keep: Callable[[SeriesKey], bool]) -> None:
+        """Take over what was saved of the series that are kept."""
+        forgotten = saved.values(f"{name}/forgotten", list[tuple[tuple[str, Grain], int]])
+        self._forgotten_before = dict(forgotten.get("", ()))
+        books: list[tuple[_Book, int] | None] = []
+        for key in saved.names(f"{name}/series", SeriesKey):
+            book = None
+            if keep(key):
+                edge = self._forgotten_before.get((key.source, key.grain), 0)
+                self._books[key] = _Book(len(self._books))
+                book = self._books[key], edge
+            books.append(book)
+        for stream in saved.names_of(f"{name}/books/"):
+            for data in saved.chunks(stream):
+                packed = _BOOKS(data)
+                numbers = np.frombuffer(packed.numbers, "<i4").tolist()
+                for number, head, steps in zip(numbers, packed.heads, packed.steps, strict=True):
+                    if (known := books[number]) is not None:
+                        known[0].restore(head, steps, known[1])
+        self._touched = {}
 
     def digest(self) -> list[tuple[str, datetime, datetime, str, Decimal]]:
         """Return the whole ledger in a fixed order: equal ledgers have equal digests."""
         return sorted(
             row[:5]
             for key, book in self._books.items()
-            for step in book.steps
+            for step in tuple(book.steps)
             for row in self.rows(key, step, 0)
         )
 
@@ -284,3 +446,10 @@ def period_of(series: SeriesKey, step: int) -> tuple[datetime, datetime]:
     """Return a step's charge period, start and end."""
     hours = STEP_HOURS[series.grain]
     return start_of(step, hours), start_of(step + 1, hours)
+
+
+_NO_CELLS: Final[dict[_CellKey, _Cell]] = {}
+_HEAD: Final = msgspec.msgpack.Decoder(_Head).decode
+_CELLS: Final = msgspec.msgpack.Decoder(list[_SavedCell]).decode
+_STEPS: Final = msgspec.msgpack.Decoder(dict[int, msgspec.Raw]).decode
+_BOOKS: Final = msgspec.msgpack.Decoder(_SavedBooks).decode

@@ -7,7 +7,7 @@ rate of false findings that the user can bear.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
@@ -20,7 +20,8 @@ from service.core.groups import Change
 from service.core.ledger import STEP_HOURS, Ledger
 from service.core.phrases import duration
 from service.core.phrases import money as amount_text
-from service.core.starts import NEW_DAYS, Account, Spend
+from service.core.starts import NEW_DAYS, Account, SavedAccount, SavedSpend, Spend
+from service.core.state import Chunk, Saved, Streams
 from service.core.things import DIMENSIONS, Thing, account_of, principal_of, things_of
 
 DETECTOR: Final = "new_spend"
@@ -107,8 +108,7 @@ class NewSpend:
                 known = touched.get(thing, (step, arrived_at))
                 touched[thing] = max(known[0], step), max(known[1], arrived_at)
         for thing, series in self._joined:
-            for step in self._ledger.steps(series):
-                self._spend(thing).add(step, None, self._ledger.point(series, step))
+            self._add_up(self._spend(thing), [series])
         self._joined.clear()
         for thing in sorted(touched, key=lambda t: (DIMENSIONS.index(t.dimension), t)):
             self._judge(thing, *touched[thing])
@@ -149,8 +149,50 @@ class NewSpend:
                 del self._told[series]
                 self._let_go(thing, self._spend(thing))
 
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        accounts = ((str(key), account.pack(key)) for key, account in self._accounts.items())
+        yield from streams.values(f"{name}/accounts", accounts)
+        things = (
+            (f"{key}\0{thing.dimension}\0{thing.value}", spend.pack(thing))
+            for key, account in self._accounts.items()
+            for thing, spend in account.things.items()
+        )
+        yield from streams.values(f"{name}/things", things)
+
+    def restore(self, saved: Saved, name: str, keep: Callable[[SeriesKey], bool]) -> None:
+        """Take over what was saved, once the ledger and the stretches have been.
+
+        Accounts stay known as wholes; what is spent on a thing that is new is that of the series
+        that are kept.
+        """
+        for account in saved.values(f"{name}/accounts", SavedAccount).values():
+            self._accounts[account.key] = Account.unpack(account)
+        for packed in saved.values(f"{name}/things", SavedSpend).values():
+            thing, spend = packed.thing, Spend.unpack(packed)
+            self._accounts[thing.account].things[thing] = spend
+            if not spend.is_known:
+                self._young[thing] = None
+            for series in packed.series:
+                if keep(series):
+                    self._things_of.setdefault(series, {})[thing] = None
+                else:
+                    del spend.series[series]
+            if len(spend.series) < len(packed.series):
+                spend.sums.clear()
+                self._add_up(spend, spend.series)
+            if packed.finding_id is not None:
+                spend.stretch = self._stretches.get(packed.finding_id)
+                if spend.stretch is not None:
+                    self._told[thing.series] = thing
+
     def _spend(self, thing: Thing) -> Spend:
         return self._accounts[thing.account].things[thing]
+
+    def _add_up(self, spend: Spend, every: Iterable[SeriesKey]) -> None:
+        for series in every:
+            for step in self._ledger.steps(series):
+                spend.add(step, None, self._ledger.point(series, step))
 
     def _account(self, series: SeriesKey) -> Account:
         account = self._account_of.get(series)

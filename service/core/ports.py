@@ -1,10 +1,12 @@
 """Ports: what the core needs from the edge, and the outcomes that are expected there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from detectors.base import F64, I64, Detector, Scores
 from service.core.deliveries import Delivery, Notice
@@ -71,8 +73,8 @@ class Fleet(Protocol):
         """Return the detectors by name, in the order of the config."""
         ...
 
-    def resize(self, rows: int) -> None:
-        """Make room for `rows` series."""
+    def resize(self, rows: int, *, blank: bool = True) -> None:
+        """Make room for `rows` series; unless `blank`, their history is filled in at once."""
         ...
 
     def follow(self, rows: I64, names: Sequence[str]) -> None:
@@ -102,6 +104,34 @@ class Fleet(Protocol):
 
     def recorded(self, row: int, first: int, last: int) -> F64:
         """Return a row's history from step `first` to `last`, NaN where there is none."""
+        ...
+
+    def columns(self) -> Mapping[str, NDArray[Any]]:
+        """Return the state itself by name, one row per series: what is saved."""
+        ...
+
+    def fill(self, column: str, rows: I64, part: NDArray[Any]) -> str | None:
+        """Put rows of a saved column back.
+
+        Returns why not, when no detector has such a column now; ValueError when the history itself
+        is of another form.
+        """
+        ...
+
+    def resume(self) -> None:
+        """Go on once all columns are filled."""
+        ...
+
+    def copy(self, row: int, to: int) -> None:
+        """Let a row be what another is."""
+        ...
+
+    def rebase(self, row: int, until: int, restated: Callable[[int, float], float]) -> None:
+        """Learn a row anew from what its recorded steps are restated to, up to step `until`."""
+        ...
+
+    def sign(self, words: NDArray[np.uint32]) -> NDArray[np.uint64]:
+        """Return one number per column of up to 4096 rows, by which a change is seen."""
         ...
 
 

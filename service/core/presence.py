@@ -22,26 +22,33 @@ class Presence:
         self._source: list[int] = []
         self._seen: NDArray[np.int64] = np.empty(0, np.int64)
 
-    def add(self, source: str) -> None:
-        """Add a row of a source."""
-        self._source.append(self._sources.setdefault(source, len(self._sources)))
+    def add(self, *sources: str) -> None:
+        """Add rows, each of a source."""
+        known = self._sources
+        self._source += [known.setdefault(source, len(known)) for source in sources]
+
+    @property
+    def seen(self) -> I64:
+        """Return the step in which each row was there last, the state itself: it is saved."""
+        count = len(self._source)
+        if len(self._seen) < count:
+            more = np.full(count - len(self._seen), NEVER, np.int64)
+            self._seen = np.concatenate([self._seen, more])
+        return self._seen
 
     def close(self, step: int, present: I64) -> I64:
         """Note who is there in a step that closed; return who is not though the source is complete.
 
         Rows that were not there for `LOOKED_FOR_DAYS` are no longer looked for.
         """
-        count = len(self._source)
-        if len(self._seen) < count:
-            more = np.full(count - len(self._seen), NEVER, np.int64)
-            self._seen = np.concatenate([self._seen, more])
+        count, seen = len(self._source), self.seen
         source = np.array(self._source, np.int64)
         here = np.zeros(count, bool)
         here[present] = True
-        recent = self._seen >= step - self._day
+        recent = seen >= step - self._day
         told = np.bincount(source[recent], minlength=len(self._sources))
         there = np.bincount(source[recent & here], minlength=len(self._sources))
         complete = (told > 0) & (there >= COMPLETE * told)
-        self._seen[present] = np.maximum(self._seen[present], step)
-        missing = ~here & complete[source] & (self._seen >= step - LOOKED_FOR_DAYS * self._day)
-        return np.flatnonzero(missing & (self._seen < step)).astype(np.int64)
+        seen[present] = np.maximum(seen[present], step)
+        missing = ~here & complete[source] & (seen >= step - LOOKED_FOR_DAYS * self._day)
+        return np.flatnonzero(missing & (seen < step)).astype(np.int64)

@@ -1,6 +1,6 @@
 """Purchases: a one-time purchase above a configured amount is a finding of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -9,6 +9,7 @@ from service.core import money
 from service.core.events import CostEvent, SeriesKey
 from service.core.findings import OddPoint, Stretch, Stretches, is_history
 from service.core.ledger import STEP_HOURS, Ledger
+from service.core.state import Chunk, Saved, Streams
 
 DETECTOR: Final = "purchase"
 
@@ -61,6 +62,14 @@ class Purchases:
                     fresh.backfill = is_history(step, hours, self._first_contact(series.source))
                     self._stretches.raise_alone(fresh, step, arrived_at)
                     self._stretches.put(fresh, step, point)
+
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        yield from self._billed.save(streams, name)
+
+    def restore(self, saved: Saved, name: str, keep: Callable[[SeriesKey], bool]) -> None:
+        """Take over what was saved of the series that are kept."""
+        self._billed.restore(saved, name, keep)
 
 
 def reason(stretch: Stretch) -> str:

@@ -4,15 +4,18 @@ A part is what one holder of series (a partition, a process) knows of a group. I
 said before, so that upserts may come in any order between parts, and again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import msgspec
 
 from detectors.base import step_of
 from service.core import money
 from service.core.events import SeriesKey
 from service.core.ledger import STEP_HOURS
+from service.core.state import Chunk, Saved, Streams
 
 
 class Rollup(NamedTuple):
@@ -37,6 +40,7 @@ class Rollups:
     def __init__(self) -> None:
         self._steps: dict[SeriesKey, dict[int, dict[str, Rollup]]] = {}
         self._widest: dict[SeriesKey, int] = {}
+        self._touched: dict[SeriesKey, set[int]] | None = None  # since the last save
 
     def put(self, group: SeriesKey, step: int, part: str, rollup: Rollup) -> bool:
         """Set what a part knows of a step; tell whether that changed anything."""
@@ -47,12 +51,14 @@ class Rollups:
                 return False
             if not parts:
                 del steps[step]
+            self._touch(group, step)
             return True
         if parts is None:
             parts = steps[step] = {}
         elif parts.get(part) == rollup:
             return False
         parts[part] = rollup
+        self._touch(group, step)
         count = rollup.members
         if len(parts) > 1:
             count = self.at(group, step).members
@@ -95,3 +101,47 @@ class Rollups:
             edge = step_of(before, STEP_HOURS[group.grain])
             for step in [step for step in steps if step < edge]:
                 del steps[step]
+
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        touched, self._touched = self._touched, {}
+        whole = touched is None or streams.wants_whole(name)
+        if whole:
+            every = [self._pack(group, steps) for group, steps in self._steps.items()]
+            yield streams.chunk(name, every, whole=True)
+        elif touched:
+            some = [self._pack(group, sorted(steps)) for group, steps in touched.items()]
+            yield streams.chunk(name, some, whole=False)
+
+    def restore(self, saved: Saved, name: str) -> None:
+        """Take over what was saved; what was forgotten since may come back, to be forgotten."""
+        for data in saved.chunks(name):
+            for packed in _SAVED(data):
+                self._widest[packed.group] = packed.widest
+                known = self._steps.setdefault(packed.group, {})
+                for step, parts in packed.steps.items():
+                    if parts:
+                        known[step] = parts
+                    else:
+                        known.pop(step, None)
+        self._touched = {}
+
+    def _touch(self, group: SeriesKey, step: int) -> None:
+        if self._touched is not None:
+            self._touched.setdefault(group, set()).add(step)
+
+    def _pack(self, group: SeriesKey, steps: Iterable[int]) -> "_SavedGroup":
+        known = self._steps.get(group, {})
+        packed = {step: known.get(step, {}) for step in steps}
+        return _SavedGroup(group, self._widest.get(group, 0), packed)
+
+
+class _SavedGroup(msgspec.Struct, array_like=True):
+    """Some steps of a group, by part; none of a step that nobody has a row in any more."""
+
+    group: SeriesKey
+    widest: int
+    steps: dict[int, dict[str, Rollup]]
+
+
+_SAVED: Final = msgspec.msgpack.Decoder(list[_SavedGroup]).decode

@@ -5,7 +5,7 @@ put into history again when restated. Everything here is a function of the serie
 the clock that is handed in.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple, Protocol
@@ -18,8 +18,10 @@ from service.core.deliveries import Chart
 from service.core.events import SeriesKey
 from service.core.findings import QUIET_STEPS, OddPoint, Stretch, Stretches, is_history
 from service.core.ledger import STEP_HOURS
+from service.core.overrides import Bar, Bars, Level, Levels, Taken
 from service.core.ports import Fleet
 from service.core.presence import Presence
+from service.core.state import Chunk, Saved, Sign, StateError, Streams
 
 # A period closes one step after its end: its rows had that long to come.
 CLOSES_AFTER_STEPS: Final = 1
@@ -27,6 +29,11 @@ CLOSES_AFTER_STEPS: Final = 1
 REJUDGE_STEPS: Final = {1: 168, 24: 28}
 RECALLS_STEPS: Final = {1: 168, 24: 14}
 CHART_STEPS: Final = {1: 168, 24: 42}
+# Columns of a grain beside its fleet's.
+NEWEST, LEARNT, SEEN = "scoring/newest", "scoring/learnt", "presence/seen"
+
+
+_Due = tuple[float, datetime]  # what is to be learnt of a step, and when it arrived
 
 
 def is_closed(series: SeriesKey, step: int, now: datetime) -> bool:
@@ -88,8 +95,10 @@ class Scoring:
         self._key_of: list[SeriesKey] = []
         self._newest: list[int] = []
         self._learnt: list[int] = []
-        self._open: dict[int, dict[int, tuple[float, datetime]]] = {}
+        self._open: dict[int, dict[int, _Due]] = {}
         self._presence = Presence(24 // step_hours)
+        self._bars = Bars(24 // step_hours)
+        self._levels = Levels()
 
     def __len__(self) -> int:
         return len(self._key_of)
@@ -106,6 +115,114 @@ class Scoring:
     def close(self, now: datetime) -> None:
         """Learn every point whose period closed."""
         self._close(now, before=None)
+
+    @property
+    def sign(self) -> Sign:
+        """Return by what a change of columns is seen."""
+        return self._fleet.sign
+
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        yield from streams.names(f"{name}/series", self._key_of)
+        self._fleet.resize(len(self._key_of))
+        columns = {
+            **self._fleet.columns(),
+            NEWEST: np.array(self._newest, np.int64),
+            LEARNT: np.array(self._learnt, np.int64),
+            SEEN: self._presence.seen,
+        }
+        yield from streams.columns(name, columns, self._fleet.sign)
+        due = ((str(step), list(costs.items())) for step, costs in self._open.items())
+        yield from streams.values(f"{name}/open", due)
+        yield from streams.values(f"{name}/bars", [("", self._bars.all())])
+        yield from streams.values(f"{name}/levels", [("", self._levels.all())])
+
+    def restore(self, saved: Saved, name: str, keep: Callable[[SeriesKey], bool]) -> set[str]:
+        """Take over what was saved of the series that are kept; return what could not be used.
+
+        A series need not get the row that it had.
+        """
+        keys = saved.names(f"{name}/series", SeriesKey)
+        taken = saved.values(f"{name}/levels", list[Taken]).get("", [])
+        bars = saved.values(f"{name}/bars", list[Bar]).get("", [])
+        kept = np.array([keep(key) for key in keys], bool)
+        for one in taken:
+            kept[one.shadow] = kept[one.row]
+        to = np.where(kept, np.cumsum(kept) - 1, -1)
+        self._key_of = [key for key, mine in zip(keys, kept.tolist(), strict=True) if mine]
+        self._row_of = {key: row for row, key in enumerate(self._key_of)}
+        self._presence.add(*(key.source for key in self._key_of))
+        self._fleet.resize(len(self._key_of), blank=False)
+        own = {
+            NEWEST: np.full(len(self._key_of), -1, np.int64),
+            LEARNT: np.full(len(self._key_of), -1, np.int64),
+            SEEN: self._presence.seen,
+        }
+        flaws = set()
+        lacking = {column for column in self._fleet.columns() if column.startswith("history/")}
+        for column, first, part in saved.columns(name, self._fleet.sign):
+            lacking.discard(column)
+            rows = to[first : first + len(part)]
+            mine = rows >= 0
+            if not mine.all():
+                rows, part = rows[mine], part[mine]  # noqa: PLW2901
+            if column in own:
+                own[column][rows] = part
+            elif (flaw := self._fleet.fill(column, rows, part)) is not None:
+                flaws.add(flaw)
+        if lacking and self._key_of:
+            raise StateError(f"{min(lacking)} is missing")
+        self._fleet.resume()
+        self._newest, self._learnt = own[NEWEST].tolist(), own[LEARNT].tolist()
+        for step, due in saved.values(f"{name}/open", list[tuple[int, _Due]]).items():
+            self._open[int(step)] = {int(to[row]): cost for row, cost in due if to[row] >= 0}
+        self._bars = Bars(24 // self._hours, (bar for bar in bars if keep(bar.series)))
+        self._levels = Levels(
+            one._replace(row=int(to[one.row]), shadow=int(to[one.shadow]))
+            for one in taken
+            if to[one.row] >= 0
+        )
+        return flaws
+
+    def raise_bar(self, intent_id: str, stretch: Stretch) -> None:
+        """Ask of a series for more than a stretch had, before the same is found again."""
+        name = stretch.detector
+        most = max(point.surprise for point in stretch.points.values())
+        over = most - self._fleet.threshold(name)
+        self._bars.put(intent_id, stretch.series, name, stretch.last_step, over)
+
+    def lower_bars(self, intent_id: str) -> None:
+        """Take back the bars that an intent raised."""
+        self._bars.drop(intent_id)
+
+    def take_level(self, intent_id: str, series: SeriesKey, level: Level) -> None:
+        """Take what a series costs since a step for what it always did.
+
+        A second row goes on as the series was.
+        """
+        row = self._row_of[series]
+        shadow = self._row(series._replace(resource=f"{series.resource}\0{intent_id}"))
+        self._fleet.resize(len(self._key_of))
+        self._fleet.copy(row, shadow)
+        self._fleet.rebase(row, self._learnt[row], level.restated)
+        self._levels.put(Taken(intent_id, row, shadow, level))
+
+    def may_give_back(self, intent_id: str) -> bool:
+        """Tell whether no series of an intent was given another level since."""
+        return self._levels.are_newest(intent_id)
+
+    def give_back_level(self, intent_id: str) -> None:
+        """Let the series of an intent go on as though it had never been."""
+        for taken in self._levels.drop(intent_id):
+            self._fleet.copy(taken.shadow, taken.row)
+
+    def settle_level(self, intent_id: str) -> None:
+        """Let go of what would be needed to take a level back."""
+        self._levels.drop(intent_id)
+
+    def has(self, series: SeriesKey) -> bool:
+        """Tell whether a series was ever scored."""
+        return series in self._row_of
 
     def knows(self, stretch: Stretch) -> bool:
         """Tell whether a stretch was raised by one of this grain's detectors."""
@@ -124,7 +241,7 @@ class Scoring:
         hours, row = self._hours, self._row_of[stretch.series]
         last = self._newest[row]
         steps = np.arange(last - CHART_STEPS[hours] + 1, last + 1, dtype=np.int64)
-        costs = self._fleet.recorded(row, int(steps[0]), last)
+        costs = self._fleet.recorded(self._levels.real(row), int(steps[0]), last)
         rows = np.full(len(steps), row, dtype=np.int64)
         known = np.where(np.isnan(costs), 0.0, costs)
         scores = self._fleet.detectors[stretch.detector].score(rows, steps, known)
@@ -221,7 +338,7 @@ class Scoring:
                 stretch.note_quiet(actual)
 
     def _record(self, step: int, points: Sequence[Point], rows: I64, costs: F64) -> None:
-        self._fleet.record(rows, np.full_like(rows, step), costs)
+        self._fleet.record(*self._levels.spread(rows, np.full_like(rows, step), costs))
         due = self._open.setdefault(step, {})
         for row, cost, point in zip(rows.tolist(), costs.tolist(), points, strict=True):
             self._newest[row] = max(self._newest[row], step)
@@ -236,12 +353,16 @@ class Scoring:
             return
         if (found.excess >= 0) == detector.on_close or not found.excess:
             return
+        bar = self._fleet.threshold(name) + self._bars.above(series, name, step)
+        live = self._stretches.live(series, name)
+        if found.surprise < (bar if live is None else min(bar, live.threshold)):
+            return
         steps = RECALLS_STEPS if detector.remembers else QUIET_STEPS
         recent = self._stretches.recent(series, name, step, steps[self._hours])
         if recent is not None and step not in recent.points and not recent.goes_on_with(found):
             recent.hot_step = max(recent.hot_step, step)
             return  # the detector remembers what is over: nothing of it costs now
-        fresh = Stretch(series, name, detector.kind, self._hours, self._fleet.threshold(name))
+        fresh = Stretch(series, name, detector.kind, self._hours, bar)
         fresh.backfill = self._is_backfill(point)
         fresh.offset = self._costs.offset(series, step)
         stretch = self._stretches.raise_or_extend(fresh, step, score, point.arrived_at)
@@ -339,7 +460,7 @@ class Scoring:
             if points:
                 rows, steps, costs = as_columns(points)
                 self._judge_closed(step, rows, costs, {row: at for row, (_, at) in opened.items()})
-                self._fleet.learn(rows, steps, costs)
+                self._fleet.learn(*self._levels.spread(rows, steps, costs))
                 for row, _, _ in points:
                     self._learnt[row] = step
 

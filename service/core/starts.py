@@ -4,6 +4,8 @@ import math
 from decimal import Decimal
 from typing import Final
 
+import msgspec
+
 from service.core import money
 from service.core.events import SeriesKey
 from service.core.findings import Stretch
@@ -44,6 +46,26 @@ class Spend:
         less = money.subtract(self.sums.get(step, money.ZERO), old or money.ZERO)
         self.sums[step] = money.add(less, new or money.ZERO)
 
+    def pack(self, thing: Thing) -> "SavedSpend":
+        """Return what is saved of it."""
+        return SavedSpend(
+            thing=thing,
+            first=self.first,
+            is_known=self.is_known,
+            most=self.most,
+            series=list(self.series),
+            sums=self.sums,
+            finding_id=None if self.stretch is None else self.stretch.finding_id,
+        )
+
+    @classmethod
+    def unpack(cls, saved: "SavedSpend") -> "Spend":
+        """Return what was saved, but for its finding."""
+        spend = cls()
+        spend.first, spend.is_known, spend.most = saved.first, saved.is_known, saved.most
+        spend.series, spend.sums = dict.fromkeys(saved.series), dict(saved.sums)
+        return spend
+
     def measure(self, per_day: int) -> None:
         """Find the first money, and the largest sum over a day's length of the new days."""
         paid = [step for step, cost in self.sums.items() if cost > 0]
@@ -76,6 +98,17 @@ class Account:
         if new and (self.first is None or step < self.first):
             self.first = step
 
+    def pack(self, key: SeriesKey) -> "SavedAccount":
+        """Return what is saved of it, but for its things."""
+        return SavedAccount(key, self.first, self.days)
+
+    @classmethod
+    def unpack(cls, saved: "SavedAccount") -> "Account":
+        """Return what was saved, but for its things."""
+        account = cls()
+        account.first, account.days = saved.first, saved.days
+        return account
+
     def known_since(self, per_day: int) -> int:
         """Return the step from which what begins is new."""
         return (self.first or 0) + KNOWN_AFTER_DAYS * per_day
@@ -101,3 +134,23 @@ class Account:
         larger = sum(known.most >= most for known in self.others(thing, first, per_day))
         known_days = (first - self.known_since(per_day)) / per_day
         return (PRIOR_THINGS * tail + larger) / (PRIOR_DAYS + known_days)
+
+
+class SavedSpend(msgspec.Struct, kw_only=True):
+    """What is spent on a thing, as it is saved."""
+
+    thing: Thing
+    first: int | None
+    is_known: bool
+    most: float
+    series: list[SeriesKey]
+    sums: dict[int, Decimal]
+    finding_id: str | None
+
+
+class SavedAccount(msgspec.Struct, array_like=True):
+    """An account as it is saved."""
+
+    key: SeriesKey
+    first: int | None
+    days: dict[int, Decimal]

@@ -4,13 +4,16 @@ A group's excess is held to what its members' own findings say, and to what find
 sums of the same members say: every dollar is told once.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from decimal import Decimal
+
+import msgspec
 
 from service.core import money
 from service.core.events import SeriesKey
 from service.core.findings import OddPoint, Stretch, Stretches, Sums
 from service.core.group_names import GroupName
+from service.core.state import Chunk, Saved, Streams
 
 Cost = Callable[[SeriesKey, int], Decimal | None]
 SeriesOf = Callable[[SeriesKey], Collection[SeriesKey]]
@@ -90,6 +93,14 @@ class Told:
         told = self._subtracted[group, step] = self.of(group, step)
         return told
 
+    def shares(self, stretch: Stretch) -> dict[SeriesKey, float]:
+        """Return the groups that the money of a finding is in, and how much of it."""
+        members = self._members(stretch.series)
+        if not members:
+            return dict.fromkeys(self._groups_of(stretch.series), 1.0)
+        groups = {group for member in members for group in self._groups_of(member)}
+        return {group: self._share_now(stretch, group) for group in sorted(groups)}
+
     def forget(self) -> None:
         """Let go of what belongs to findings that may not change any more."""
         stretches = self._stretches
@@ -102,6 +113,24 @@ class Told:
         for name, group in list(self._shared):
             if stretches.get(name) is None:
                 del self._shared[name, group]
+
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        packed = _Saved(
+            odd_members=[(group, list(series)) for group, series in self._odd_members.items()],
+            odd_sums=list(self._odd_sums),
+            shared=list(self._shared.items()),
+            subtracted=list(self._subtracted.items()),
+        )
+        yield from streams.values(name, [("", packed)])
+
+    def restore(self, saved: Saved, name: str) -> None:
+        """Take over what was saved; of findings that are not kept nothing is told."""
+        packed = saved.values(name, _Saved)[""]
+        self._odd_members = {group: dict.fromkeys(of) for group, of in packed.odd_members}
+        self._odd_sums = dict.fromkeys(packed.odd_sums)
+        self._shared = dict(packed.shared)
+        self._subtracted = dict(packed.subtracted)
 
     def _note_member(self, series: SeriesKey) -> None:
         for group in self._groups_of(series):
@@ -142,14 +171,24 @@ class Told:
         """Return how much of what a sum's members cost at its raise is the group's as well."""
         key = (stretch.finding_id, group)
         if key not in self._shared:
-            whole = common = money.ZERO
-            for member in self._members(stretch.series):
-                cost = self._cost(member, stretch.raised_step) or money.ZERO
-                whole = money.add(whole, cost)
-                if group in self._groups_of(member):
-                    common = money.add(common, cost)
-            self._shared[key] = float(common) / float(whole) if whole else 0.0
+            self._shared[key] = self._share_now(stretch, group)
         return self._shared[key]
+
+    def _share_now(self, stretch: Stretch, group: SeriesKey) -> float:
+        whole = common = money.ZERO
+        for member in self._members(stretch.series):
+            cost = self._cost(member, stretch.raised_step) or money.ZERO
+            whole = money.add(whole, cost)
+            if group in self._groups_of(member):
+                common = money.add(common, cost)
+        return float(common) / float(whole) if whole else 0.0
+
+
+class _Saved(msgspec.Struct, kw_only=True):
+    odd_members: list[tuple[SeriesKey, list[SeriesKey]]]
+    odd_sums: list[SeriesKey]
+    shared: list[tuple[tuple[str, SeriesKey], float]]
+    subtracted: list[tuple[tuple[SeriesKey, int], Sums]]
 
 
 def _without(point: OddPoint, told: Sums) -> OddPoint:

@@ -4,6 +4,7 @@ The bill alone knows: its rows of a capacity reservation say Used or Unused. The
 as there is no instance.
 """
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -13,6 +14,7 @@ from detectors.base import step_of
 from service.core.gpu_rates import HourCost
 from service.core.idle_verdicts import COMMITTED, IdleVerdict, Signs, reason_of
 from service.core.money import ZERO, total
+from service.core.state import Chunk, Saved, Streams
 
 LEAST_HOURS: Final = 2
 CERTAIN: Final = 6.0  # the score of what the bill itself says
@@ -60,6 +62,14 @@ class Unused:
         for _, known in changed:
             known.changed = False
         return verdicts
+
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        yield from streams.values(name, self._known.items())
+
+    def restore(self, saved: Saved, name: str) -> None:
+        """Take over what was saved."""
+        self._known = saved.values(name, _Reservation)
 
 
 def _judged(key: str, known: _Reservation, at: datetime) -> IdleVerdict | None:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from service.core.deliveries import IDLE, Action, Notice, Reason
 from service.core.drivers import Driver
 from service.core.incidents import FIRST, HISTORY, ONCE, Incident
+from service.core.intents import Verdict
 from service.core.money import ZERO
 from service.core.phrases import clean, duration, moment, money, signed, units
 
@@ -51,12 +52,19 @@ _LINES: Final[Mapping[Reason, str]] = {
     "retracted": "Withdrawn: the provider restated these figures. {lead}",
     "resolved": "{lead}",
     "backfill": "Found in the history: {lead}",
+    "feedback": "{said} {lead}",
 }
 _ENDINGS: Final[Mapping[str, str]] = {
     "worked": "at work again",
     "pod": "given to a new pod",
     "used": "in use again",
     "silent": "no longer seen, so that nobody knows whether it idles on",
+}
+_SAID: Final[Mapping[Verdict, str]] = {
+    "expected": "Marked as expected by {who} ({why}): no more is said of it.",
+    "new_level": "Taken for the new level by {who} ({why}).",
+    "not_an_issue": "Marked as no issue by {who} ({why}): the next one has to be odder.",
+    "undo": "{who} took that back ({why}).",
 }
 # What a charge that was not used, or was bought once, ought to have cost is no figure to show.
 _WITHOUT_EXPECTATION: Final = (IDLE, ONCE, FIRST)
@@ -333,7 +341,16 @@ def thread_line(incident: Incident, reason: Reason) -> str:
         lead=lead(incident, with_mean=False),  # `now` says it
         severity=incident.severity,
         drivers=_named_drivers(incident),
+        said=_said(incident),
     )
+
+
+def _said(incident: Incident) -> str:
+    """Say what a person said of it last."""
+    if not incident.feedback:
+        return ""
+    last = incident.feedback[-1]
+    return _SAID[last.verdict].format(who=clean(last.who, 100), why=clean(last.why, 200))
 
 
 def _named_drivers(incident: Incident) -> str:

@@ -64,9 +64,9 @@ def test_scoring_changes_nothing(watched, web):
     series = watched(["spike"])
     for h, cost in enumerate(web[:400]):
         series.see(START + h, cost)
-    before = {name: part.copy() for name, part in series.fleet.save().items()}
+    before = {name: part.copy() for name, part in series.fleet.columns().items()}
     series.judge(START + 400, 1e6)
-    for name, part in series.fleet.save().items():
+    for name, part in series.fleet.columns().items():
         np.testing.assert_array_equal(part, before[name])
 
 

@@ -1,0 +1,196 @@
+"""Feedback: what a person says of an incident, put into effect at once and taken back exactly.
+
+Nothing that is taken back may leave a trace. So `expected` changes what is said and nothing that is
+learnt; `not_an_issue` raises a bar beside the detectors; and `new_level` goes on with a second row
+of each series' state, which learns on as though nothing had been said.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Final
+
+from service.core.events import SeriesKey
+from service.core.findings import OddPoint, Stretch, Stretches
+from service.core.group_names import GroupName
+from service.core.incidents import Incident, Incidents
+from service.core.intents import Feedback, in_effect
+from service.core.new_spend import DETECTOR as NEW_SPEND
+from service.core.overrides import Level
+from service.core.scoring import Scoring
+from service.core.state import Chunk, Saved, Streams
+
+NO_LEVEL: Final = "nothing in this incident has a level that could be the new one"
+NO_PAST: Final = "spend on something new has no past to be taken for the new level: it is expected"
+NO_BAR: Final = "no detector that could ask for more next time has found this: it is expected"
+
+
+class Feedbacks:
+    """Applies feedback to the incidents, the stretches and the scoring of every grain.
+
+    Groups have a scoring of their own; `shares` names those that the money of a finding is in, each
+    with how much of it.
+    """
+
+    def __init__(
+        self,
+        incidents: Incidents,
+        stretches: Stretches,
+        scorings: Mapping[int, Scoring],
+        group_scorings: Mapping[int, Scoring],
+        shares: Callable[[Stretch], Mapping[SeriesKey, float]],
+    ) -> None:
+        self._incidents = incidents
+        self._stretches = stretches
+        self._scorings = scorings
+        self._group_scorings = group_scorings
+        self._every = (*scorings.values(), *group_scorings.values())
+        self._shares = shares
+        self._closed: dict[str, dict[str, tuple[datetime | None, bool]]] = {}
+
+    def refusal(self, feedback: Feedback) -> str | None:
+        """Say why an intent cannot be followed, or None."""
+        incident = self._incidents.get(feedback.incident_id)
+        if incident is None:
+            return "there is no such incident that may still change"
+        if feedback in incident.feedback:
+            return "this was said before"
+        if feedback.verdict == "undo":
+            last = in_effect(incident.feedback)[-1:]
+            if not last:
+                return "there is nothing to take back"
+            if any(not s.may_give_back(last[0].intent_id) for s in self._every):
+                return "a series has another new level since: take that one back first"
+        if feedback.verdict == "new_level" and not self._levels(incident):
+            return NO_PAST if self._is_new(incident) else NO_LEVEL
+        if feedback.verdict == "not_an_issue" and not any(self._judged(incident)):
+            return NO_BAR
+        return None
+
+    def apply(self, feedback: Feedback) -> None:
+        """Put an intent into effect that is not refused."""
+        incident = self._incidents.get(feedback.incident_id)
+        if incident is None:
+            return
+        intent_id = feedback.intent_id
+        if feedback.verdict == "new_level":
+            self._take_level(intent_id, incident)
+        elif feedback.verdict == "not_an_issue":
+            for scoring, stretch in self._judged(incident):
+                scoring.raise_bar(intent_id, stretch)
+        elif feedback.verdict == "undo":
+            self._take_back(in_effect(incident.feedback)[-1].intent_id)
+        self._incidents.say(feedback)
+
+    def forget(self, incident: Incident) -> None:
+        """Let go of what can no longer be taken back."""
+        for feedback in incident.feedback:
+            self._closed.pop(feedback.intent_id, None)
+            for scoring in self._every:
+                scoring.settle_level(feedback.intent_id)
+
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        yield from streams.values(name, self._closed.items())
+
+    def restore(self, saved: Saved, name: str) -> None:
+        """Take over what was saved."""
+        self._closed = saved.values(name, dict[str, tuple[datetime | None, bool]])
+
+    def _take_level(self, intent_id: str, incident: Incident) -> None:
+        levels = self._levels(incident)
+        for (scoring, series), level in self._levels_of_groups(levels).items():
+            scoring.take_level(intent_id, series, level)
+        for (scoring, series), stretches in levels.items():
+            if GroupName.of(series) is None:
+                scoring.take_level(intent_id, series, _level(stretches))
+            for stretch in stretches:
+                closed = self._closed.setdefault(intent_id, {})
+                closed[stretch.finding_id] = stretch.ended_at, self._stretches.is_live(stretch)
+                self._stretches.close(stretch)
+
+    def _take_back(self, intent_id: str) -> None:
+        for scoring in self._every:
+            scoring.lower_bars(intent_id)
+            scoring.give_back_level(intent_id)
+        for finding_id, (ended_at, was_live) in self._closed.pop(intent_id, {}).items():
+            stretch = self._stretches.get(finding_id)
+            if stretch is not None:
+                self._stretches.reopen(stretch, ended_at, is_live=was_live)
+
+    def _levels(self, incident: Incident) -> dict[tuple[Scoring, SeriesKey], list[Stretch]]:
+        """Return what goes on, or has got used to it, by series."""
+        found: dict[tuple[Scoring, SeriesKey], list[Stretch]] = {}
+        for scoring, stretch in self._judged(incident):
+            is_back = stretch.ended_at is not None and not stretch.is_new_level
+            if not is_back and not stretch.is_closed:
+                found.setdefault((scoring, stretch.series), []).append(stretch)
+        return found
+
+    def _levels_of_groups(
+        self, levels: Mapping[tuple[Scoring, SeriesKey], list[Stretch]]
+    ) -> dict[tuple[Scoring, SeriesKey], Level]:
+        """Return by how much groups are at a new level: what is told of them and of their money.
+
+        They speak of what nobody else tells; the new level of a member would be news to them.
+        """
+        found: dict[tuple[Scoring, SeriesKey], Level] = {}
+        for stretches in levels.values():
+            stretch = _loudest(stretches)
+            scoring, more = self._group_scorings[stretch.step_hours], _more(stretch)
+            for group, share in self._shares(stretch).items():
+                if share and scoring.has(group):
+                    known = found.get((scoring, group), Level(stretch.since_step, 1.0, 0.0))
+                    since = min(known.since, stretch.since_step)
+                    found[scoring, group] = Level(since, 1.0, known.more + share * more)
+        return found
+
+    def _is_new(self, incident: Incident) -> bool:
+        found = (self._stretches.get(finding_id) for finding_id in incident.finding_ids)
+        return any(stretch is not None and stretch.detector == NEW_SPEND for stretch in found)
+
+    def _judged(self, incident: Incident) -> Iterable[tuple[Scoring, Stretch]]:
+        """Return the stretches that a detector which learns has raised, with their scoring."""
+        for finding_id in incident.finding_ids:
+            stretch = self._stretches.get(finding_id)
+            if stretch is None or stretch.status == "retracted":
+                continue
+            is_group = GroupName.of(stretch.series) is not None
+            scorings = self._group_scorings if is_group else self._scorings
+            scoring = scorings.get(stretch.step_hours)
+            if scoring is not None and scoring.knows(stretch):
+                yield scoring, stretch
+
+
+def _level(stretches: Iterable[Stretch]) -> Level:
+    """Return since when, and by what change of the past, a series is at its new level.
+
+    Told by the last day of the stretch with most money: many times as much, or so much more,
+    whichever comes closer to its periods.
+    """
+    stretch = _loudest(stretches)
+    points = _last_day(stretch)
+    actual = [float(point.actual) for point in points]
+    expected = [float(point.expected) for point in points]
+    more = _more(stretch)
+    since = stretch.since_step
+    if sum(expected) <= 0.0:
+        return Level(since, 1.0, more)
+    times = sum(actual) / sum(expected)
+    by_times = sum((a - times * e) ** 2 for a, e in zip(actual, expected, strict=True))
+    by_more = sum((a - e - more) ** 2 for a, e in zip(actual, expected, strict=True))
+    return Level(since, 1.0, more) if by_more < by_times else Level(since, times, 0.0)
+
+
+def _loudest(stretches: Iterable[Stretch]) -> Stretch:
+    return max(stretches, key=lambda s: (abs(s.sums.excess), s.finding_id))
+
+
+def _last_day(stretch: Stretch) -> list[OddPoint]:
+    steps = sorted(stretch.points)[-24 // stretch.step_hours :]
+    return [stretch.points[step] for step in steps]
+
+
+def _more(stretch: Stretch) -> float:
+    """Return what a step costs more than it should, over the last day of a stretch."""
+    points = _last_day(stretch)
+    return sum(float(point.excess) for point in points) / len(points)

@@ -1,0 +1,65 @@
+"""Intents: what people did, as input that arrives at a moment like any event.
+
+So a replay that holds them says the same again, and whoever asks can see who did what, and why.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from service.core.events import Aware, content_hash
+
+Verdict = Literal["expected", "new_level", "not_an_issue", "undo"]
+MUTES: Final = ("expected", "not_an_issue")
+Short = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+class Feedback(
+    msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="feedback",
+    tag_field="x_Intent",
+):  # fmt: skip
+    """What a person says of an incident.
+
+    `expected`: it is as it should be; nothing more is said of it. `new_level`: so it is from now
+    on; its series are judged by what they cost since it began. `not_an_issue`: nothing more is said
+    of it, and the next one has to be odder. `undo` takes back what was said last and is in effect.
+    `who` said it, `via` what (cli, api, slack), and `why` in their own words.
+    """
+
+    at: Aware
+    incident_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+    verdict: Verdict
+    who: Short
+    via: Short
+    why: Short
+
+    @property
+    def intent_id(self) -> str:
+        """Name it by its content: the same intent twice is one."""
+        return content_hash(msgspec.json.encode(self))
+
+
+def in_effect(said: Iterable[Feedback]) -> list[Feedback]:
+    """Return what was said and not taken back, in order.
+
+    >>> from datetime import UTC, datetime
+    >>> def said(*verdicts):
+    ...     at = datetime(2026, 1, 1, tzinfo=UTC)
+    ...     return [Feedback(at=at, incident_id="i", verdict=v, who="w", via="cli", why="y")
+    ...             for v in verdicts]
+    >>> [f.verdict for f in in_effect(said("expected", "new_level", "undo"))]
+    ['expected']
+    """
+    left: list[Feedback] = []
+    for feedback in said:
+        if feedback.verdict != "undo":
+            left.append(feedback)
+        elif left:
+            left.pop()
+    return left
+
+
+def mutes(said: Iterable[Feedback]) -> bool:
+    """Tell whether no more is to be said of an incident."""
+    return any(feedback.verdict in MUTES for feedback in in_effect(said))

@@ -1,0 +1,146 @@
+"""Overrides: what feedback changes in the judging of a series, kept beside the detectors.
+
+A bar asks for more surprise than the detector's own threshold: as much as the finding had that was
+no issue, at least ten and at most a thousand times rarer than the threshold, fading to nothing over
+half a year. A level says that the past of a series is to be taken as though it had cost what it
+costs since; a row that nobody changed, its shadow, learns beside it until that is settled.
+"""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from detectors.base import F64, I64
+from service.core.events import SeriesKey
+
+LEAST_RAISE: Final = 1.0  # in surprise: powers of ten
+MOST_RAISE: Final = 3.0
+FADES_DAYS: Final = 180
+
+
+class Level(NamedTuple):
+    """What the past of a series is taken for: before `since`, its cost by `times`, plus `more`."""
+
+    since: int
+    times: float
+    more: float
+
+    def restated(self, step: int, cost: float) -> float:
+        """Return what a step's cost is taken for; a credit stays one, and nothing becomes one."""
+        if step >= self.since or not cost >= 0.0:
+            return cost
+        return max(0.0, cost * self.times + self.more)
+
+
+class Bar(NamedTuple):
+    """What is asked for above the threshold of a detector, from a step on."""
+
+    intent_id: str
+    series: SeriesKey
+    detector: str
+    step: int
+    raise_: float
+
+
+class Bars:
+    """The bars of one grain."""
+
+    def __init__(self, steps_per_day: int, bars: Iterable[Bar] = ()) -> None:
+        self._fades = FADES_DAYS * steps_per_day
+        self._bars: dict[tuple[SeriesKey, str], list[Bar]] = {}
+        for bar in bars:
+            self._bars.setdefault((bar.series, bar.detector), []).append(bar)
+
+    def put(self, intent_id: str, series: SeriesKey, detector: str, step: int, over: float) -> None:
+        """Ask for `over` above the threshold, within its bounds."""
+        bar = Bar(intent_id, series, detector, step, min(max(over, LEAST_RAISE), MOST_RAISE))
+        self._bars.setdefault((series, detector), []).append(bar)
+
+    def drop(self, intent_id: str) -> None:
+        """Take back what an intent asked for."""
+        self._bars = {
+            key: left
+            for key, bars in self._bars.items()
+            if (left := [bar for bar in bars if bar.intent_id != intent_id])
+        }
+
+    def above(self, series: SeriesKey, detector: str, step: int) -> float:
+        """Return what is asked for above the threshold at a step: the most that anyone asks."""
+        return max(
+            (
+                bar.raise_ * min(1.0, max(0.0, 1.0 - (step - bar.step) / self._fades))
+                for bar in self._bars.get((series, detector), ())
+            ),
+            default=0.0,
+        )
+
+    def all(self) -> list[Bar]:
+        """Return every bar."""
+        return [bar for bars in self._bars.values() for bar in bars]
+
+
+class Taken(NamedTuple):
+    """A level that a row was given, and the row that goes on as though it had not been."""
+
+    intent_id: str
+    row: int
+    shadow: int
+    level: Level
+
+
+class Levels:
+    """The levels of one grain, of each row the oldest first."""
+
+    def __init__(self, taken: Iterable[Taken] = ()) -> None:
+        self._of: dict[int, list[Taken]] = {}
+        for one in taken:
+            self.put(one)
+
+    def put(self, taken: Taken) -> None:
+        """Give a row a level."""
+        self._of.setdefault(taken.row, []).append(taken)
+
+    def drop(self, intent_id: str) -> list[Taken]:
+        """Let go of the levels that an intent gave, and return them."""
+        gone = [taken for taken in self.all() if taken.intent_id == intent_id]
+        for taken in gone:
+            self._of[taken.row].remove(taken)
+            if not self._of[taken.row]:
+                del self._of[taken.row]
+        return gone
+
+    def are_newest(self, intent_id: str) -> bool:
+        """Tell whether no row of an intent was given another level since."""
+        return all(
+            of[-1].intent_id == intent_id
+            for of in self._of.values()
+            if any(taken.intent_id == intent_id for taken in of)
+        )
+
+    def real(self, row: int) -> int:
+        """Return the row that holds what a series really cost."""
+        of = self._of.get(row)
+        return row if of is None else of[0].shadow
+
+    def spread(self, rows: I64, steps: I64, costs: F64) -> tuple[I64, I64, F64]:
+        """Return points with those of the shadows, each with what its row takes them for."""
+        if not self._of:
+            return rows, steps, costs
+        points = zip(rows.tolist(), steps.tolist(), costs.tolist(), strict=True)
+        found: list[tuple[int, int, float]] = []
+        for row, step, cost in points:
+            seen = cost
+            for taken in self._of.get(row, ()):
+                found.append((taken.shadow, step, seen))
+                seen = taken.level.restated(step, seen)
+            found.append((row, step, seen))
+        return (
+            np.array([point[0] for point in found], np.int64),
+            np.array([point[1] for point in found], np.int64),
+            np.array([point[2] for point in found], np.float64),
+        )
+
+    def all(self) -> list[Taken]:
+        """Return every level."""
+        return [taken for of in self._of.values() for taken in of]
