@@ -233,6 +233,7 @@ class Settings(_Section, frozen=True):
     data_dir: Path = Path("var")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     remember_days: Annotated[int, msgspec.Meta(ge=1, le=3660)] = 62
+    save_every_minutes: Annotated[float, msgspec.Meta(ge=0.05, le=1440)] = 10
     sources: dict[str, SourceSettings] = {}
     detection: DetectionSettings = DetectionSettings()
     calendar: CalendarSettings = CalendarSettings()

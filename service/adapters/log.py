@@ -13,20 +13,26 @@ from typing import Final
 import msgspec
 
 from service.core.events import Arrival, CostEvent, GpuSample
+from service.core.intents import Feedback
 
 
 class Batch(msgspec.Struct, kw_only=True, frozen=True):
-    """One record: what arrived by `now`. `ends_backfill` names a source whose first look ended."""
+    """One record: what arrived by `now`, or what a person did then.
+
+    `ends_backfill` names a source whose first look ended.
+    """
 
     offset: int
     now: datetime
     arrivals: list[Arrival]
     ends_backfill: str | None = None
+    intent: Feedback | None = None
 
 
 class _Stored(msgspec.Struct, array_like=True):
     costs: list[tuple[datetime, str, CostEvent]]
     samples: list[tuple[datetime, str, GpuSample]]
+    intent: Feedback | None = None
 
 
 class Log:
@@ -35,6 +41,7 @@ class Log:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a new file; an old one reuses
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute(
@@ -47,16 +54,37 @@ class Log:
         """Return the offset of the newest record, 0 when there is none."""
         return int(self._db.execute("SELECT coalesce(max(offset), 0) FROM log").fetchone()[0])
 
+    @property
+    def begin(self) -> int:
+        """Return the offset of the oldest record, 1 when there is none."""
+        return int(self._db.execute("SELECT coalesce(min(offset), 1) FROM log").fetchone()[0])
+
+    def trim(self, until: int) -> None:
+        """Let go of records up to an offset; the newest stays, for it says where the log is."""
+        self._db.execute("DELETE FROM log WHERE offset <= ? AND offset < ?", (until, self.end))
+        self._db.execute("PRAGMA incremental_vacuum").fetchall()
+
     def append(
-        self, now: datetime, arrivals: list[Arrival], ends_backfill: str | None = None
+        self,
+        now: datetime,
+        arrivals: list[Arrival],
+        ends_backfill: str | None = None,
+        intent: Feedback | None = None,
     ) -> Batch:
         """Add one record and return it with its offset."""
-        batch = Batch(offset=self.end + 1, now=now, arrivals=arrivals, ends_backfill=ends_backfill)
+        batch = Batch(
+            offset=self.end + 1,
+            now=now,
+            arrivals=arrivals,
+            ends_backfill=ends_backfill,
+            intent=intent,
+        )
         stored = _Stored(
             costs=[(a.arrived_at, a.source, a.event) for a in arrivals
                    if isinstance(a.event, CostEvent)],
             samples=[(a.arrived_at, a.source, a.event) for a in arrivals
                      if isinstance(a.event, GpuSample)],
+            intent=intent,
         )  # fmt: skip
         self._db.execute(
             "INSERT INTO log VALUES (?, ?, ?, ?)",
@@ -77,6 +105,7 @@ class Log:
                     *(Arrival(*row) for row in stored.samples),
                 ],
                 ends_backfill=ends_backfill,
+                intent=stored.intent,
             )
 
     def close(self) -> None:

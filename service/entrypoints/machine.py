@@ -17,6 +17,7 @@ from service.adapters.history import History
 from service.config import Settings
 from service.core.ports import Changes, Notifier, Saved, SourceStatus, Store, StoreUnavailableError
 from service.entrypoints.api.app import build_app
+from service.entrypoints.api.feedback import Follow
 from service.entrypoints.api.serve import serve
 from service.entrypoints.notifier import STORE_PAUSE_SECONDS, Sender
 from service.pipeline import Outcome
@@ -43,18 +44,26 @@ class Parts(NamedTuple):
 
 
 class Machine:
-    """Saves what the pipeline decided, and keeps senders and web server running meanwhile."""
+    """Saves what the pipeline decided, and keeps senders and web server running meanwhile.
+
+    `faults` is a live list of what is wrong elsewhere, in sentences for the status. `follow` takes
+    what people say of incidents.
+    """
 
     def __init__(
         self,
         parts: Parts,
         stop: threading.Event,
         clock: Callable[[], datetime] = utc_now,
+        faults: Sequence[str] = (),
+        follow: Follow | None = None,
     ) -> None:
         self._parts = parts
         self.stop = stop
         self._clock = clock
         self.rebuilding = False
+        self._elsewhere = faults
+        self._follow = follow
         self._faults: list[str] = []
         self._status: dict[str, str] = {}
         self._counted: dict[str, SourceStatus] = {}
@@ -96,8 +105,9 @@ class Machine:
             now=self._clock,
             settles_after=settings.settles_after,
             rebuilding=lambda: self.rebuilding,
-            faults=lambda: self._faults,
+            faults=lambda: [*self._faults, *self._elsewhere],
             hosts=_hosts(settings),
+            follow=self._follow,
         )
         with ExitStack() as stack:
             address = stack.enter_context(

@@ -1,6 +1,7 @@
 """The service on one machine: watches folders, scores what comes, tells people, serves the page."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
@@ -9,8 +10,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import structlog
 
+from service.adapters.checkpoints import Checkpoints
 from service.adapters.dead_letters import DeadLetters, too_late
 from service.adapters.history import History
 from service.adapters.log import Batch, Log
@@ -18,13 +21,18 @@ from service.adapters.sources import Reader, SnapshotBook, deliveries
 from service.bootstrap import build_notifiers, build_pipeline, check_paths, open_store
 from service.config import ConfigError, Settings
 from service.core.events import Arrival, CostEvent
+from service.core.intents import Feedback
 from service.core.ledger import Metric, metric_of
-from service.core.ports import Store
+from service.core.ports import IncidentFilter, SourceStatus, Store
+from service.entrypoints.inbox import Inbox
+from service.entrypoints.keeper import Keeper, Notes
 from service.entrypoints.machine import Machine, Parts, utc_now
 from service.entrypoints.stopping import Interrupted, Stop
+from service.pipeline import Outcome, Pipeline
 from service.telemetry import Metrics, configure_logging
 
 POLL_SECONDS: Final = 2.0
+LISTENS_EVERY_SECONDS: Final = 0.2
 TICK: Final = timedelta(minutes=5)
 BATCH_ROWS: Final = 20_000
 
@@ -34,8 +42,9 @@ _log = structlog.get_logger("run")
 class Service:
     """Runs until SIGTERM or Ctrl-C.
 
-    Everything that comes is in the log before anything else happens with it. At start the log is
-    run through the pipeline again: the store refuses what it already has, so nothing is said twice.
+    Everything that comes is in the log before anything else happens with it. At start the state is
+    restored, and the log since then run through the pipeline again: the store refuses what it
+    already has, so nothing is said twice.
     """
 
     def __init__(
@@ -50,12 +59,9 @@ class Service:
         self._settings = settings
         self._say = say
         self._clock = clock
-        self._ticked_at: datetime | None = None
-        self._summed: set[str] = set()
         self._saved = 0
-        self._metrics_of: dict[str, Metric] = {
-            name: source.metric for name, source in settings.sources.items() if source.metric
-        }
+        self._notes = Notes()
+        self._inbox = Inbox()
 
     def run(self) -> None:
         """Serve until told to stop."""
@@ -76,33 +82,84 @@ class Service:
             metrics = Metrics(version("spendwatch"))
             notifiers = build_notifiers(settings)
             self._dead = DeadLetters(folder / "dead_letters.ndjson")
-            self._pipeline = build_pipeline(settings, self._metrics_of, tells_history=False)
-            self._machine = Machine(Parts(settings, store, history, metrics, notifiers), stop)
+            every = timedelta(minutes=settings.save_every_minutes)
+            keeper = Keeper(log, Checkpoints(folder / "state"), self._build, every)
+            self._machine = Machine(
+                Parts(settings, store, history, metrics, notifiers),
+                stop,
+                faults=keeper.faults,
+                follow=self._inbox.ask,
+            )
             self._machine.rebuilding = True
             address = stack.enter_context(self._machine.serving())
             self._say(f"page and API: {address}")
-            self._rebuild(log, store)
+            self._rebuild(log, store, keeper)
             self._say(f"watching {', '.join(settings.sources)}; Ctrl-C stops")
             while not stop.is_set():
                 took = [self._watch(name, books[name], log) for name in settings.sources]
                 self._tick(log)
+                self._inbox.drain(lambda intent: self._follow(intent, log))
                 history.flush()
+                if keeper.is_due(self._pipeline, self._clock()):
+                    keeper.save(self._pipeline, self._notes, self._clock())
                 if not any(took):
-                    stop.wait(POLL_SECONDS)
+                    self._rest(stop)
+            history.flush()
+            keeper.save(self._pipeline, self._notes, self._clock())
 
-    def _rebuild(self, log: Log, store: Store) -> None:
-        self._saved = store.offset()
-        if self._saved > log.end:
+    def _rest(self, stop: Stop) -> None:
+        """Wait until the feeds are to be looked at again, or someone says something."""
+        for _ in range(int(POLL_SECONDS / LISTENS_EVERY_SECONDS)):
+            if self._inbox.has_any or stop.wait(LISTENS_EVERY_SECONDS):
+                return
+
+    def _follow(self, intent: Feedback, log: Log) -> str | None:
+        """Follow what a person says, in the log first; return why it was refused, or None."""
+        refused = self._pipeline.refusal(intent)
+        if refused is None:
+            self._take(log.append(self._clock(), [], intent=intent))
+        return refused
+
+    def _build(self, metrics: dict[str, Metric]) -> Pipeline:
+        """Build a pipeline; the metric that the config names goes before the one that was found."""
+        for name, source in self._settings.sources.items():
+            if source.metric:
+                metrics[name] = source.metric
+        return build_pipeline(self._settings, metrics, tells_history=False)
+
+    def _rebuild(self, log: Log, store: Store, keeper: Keeper) -> None:
+        saved = self._saved = store.offset()
+        if saved > log.end:
             raise OSError(
-                f"the store knows {self._saved} batches and the log only {log.end}: "
+                f"the store knows {saved} batches and the log only {log.end}: "
                 f"{self._settings.data_dir} is not the one this store belongs to"
             )
+        resumed = keeper.resume(saved)
+        self._pipeline, self._notes = resumed.pipeline, resumed.notes
+        if saved < resumed.offset:
+            self._machine.save(Outcome(self._pipeline.everything(), [], [], []))
         for source in store.sources():  # what was refused is in no log
-            self._pipeline.note_rejected(source.source, source.rejected, source.last_error)
-        for batch in log.read():
+            known = self._pipeline.statuses.get(source.source, SourceStatus(source=source.source))
+            count = max(0, source.rejected - known.rejected)
+            self._pipeline.note_rejected(source.source, count, source.last_error)
+        for batch in log.read(resumed.offset):
             self._take(batch)
-            self._ticked_at = batch.now
+            self._notes.ticked_at = batch.now
+        if not resumed.is_whole:
+            self._close_unknown(log, store)
         self._machine.rebuilding = False
+
+    def _close_unknown(self, log: Log, store: Store) -> None:
+        """End what the store still calls firing, and nobody remembers what it was about."""
+        batch = log.append(self._clock(), [])
+        outcome = self._pipeline.step([], batch.now, batch.offset)
+        firing = store.incidents(IncidentFilter(state="firing", limit=sys.maxsize))
+        for incident in firing:
+            if not self._pipeline.knows(incident.incident_id):
+                over = {"state": "resolved", "ends_at": batch.now, "updated_at": batch.now}
+                closed = msgspec.structs.replace(incident, **over)
+                outcome.changes.incidents = [*outcome.changes.incidents, closed]
+        self._machine.save(outcome)
 
     def _watch(self, name: str, book: SnapshotBook, log: Log) -> bool:
         """Take in what is new and complete of one feed; tell whether there was anything."""
@@ -126,7 +183,7 @@ class Service:
         for rows in _in_order(arrivals):
             self._take(log.append(self._clock(), rows))
         self._dead.flush()
-        if reader.read and name not in self._summed:
+        if reader.read and name not in self._notes.summed:
             self._take(log.append(self._clock(), [], ends_backfill=name))
         reader.acknowledge()
         self._pipeline.note_rejected(name, reader.rejected, self._dead.last_reason)
@@ -148,24 +205,27 @@ class Service:
     def _tick(self, log: Log) -> None:
         """Let time pass in the log too, so that what only time decides is the same again."""
         now = self._clock()
-        if self._ticked_at is None or now - self._ticked_at >= TICK:
+        if self._notes.ticked_at is None or now - self._notes.ticked_at >= TICK:
             self._take(log.append(now, []))
-            self._ticked_at = now
+            self._notes.ticked_at = now
 
     def _take(self, batch: Batch) -> None:
         for arrival in batch.arrivals:
-            if arrival.source not in self._metrics_of and isinstance(arrival.event, CostEvent):
-                self._metrics_of[arrival.source] = metric_of(
+            if arrival.source not in self._notes.metrics and isinstance(arrival.event, CostEvent):
+                self._notes.metrics[arrival.source] = metric_of(
                     a.event
                     for a in batch.arrivals
                     if a.source == arrival.source and isinstance(a.event, CostEvent)
                 )
         with self._stop.interruptible():
-            outcome = self._pipeline.step(
-                batch.arrivals, batch.now, batch.offset, ends_backfill=batch.ends_backfill
-            )
+            if batch.intent is None:
+                outcome = self._pipeline.step(
+                    batch.arrivals, batch.now, batch.offset, ends_backfill=batch.ends_backfill
+                )
+            else:
+                outcome = self._pipeline.intent(batch.intent, batch.now, batch.offset)
         if batch.ends_backfill is not None:
-            self._summed.add(batch.ends_backfill)
+            self._notes.summed.add(batch.ends_backfill)
         if batch.offset > self._saved:
             # Before it is saved: what is cut off in between is written twice rather than never.
             for arrival in outcome.too_late:

@@ -16,6 +16,7 @@ from service.core.incidents import Incident
 from service.core.ports import Store
 from service.entrypoints.api import problems, views
 from service.entrypoints.api.edge import Edge
+from service.entrypoints.api.feedback import PATH, FeedbackRoute, Follow
 from service.entrypoints.api.problems import Problem
 from service.entrypoints.api.routes import SERIES_PATH, Parts, Routes
 from service.telemetry import Metrics
@@ -44,6 +45,7 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     rebuilding: Callable[[], bool] = lambda: False,
     faults: Callable[[], Sequence[str]] = tuple,
     hosts: Collection[str] = (),
+    follow: Follow | None = None,
 ) -> FastAPI:
     """Build the API and the page over one store.
 
@@ -66,6 +68,16 @@ def build_app(  # noqa: PLR0913  one place where everything meets
         openapi_url="/v1/openapi.json",
     )
     app.include_router(_router(routes))
+    app.add_api_route(
+        PATH,
+        FeedbackRoute(store, now, follow).say,
+        methods=["POST"],
+        response_class=Response,
+        responses={
+            200: _content(Incident),
+            **{code: _content(Problem) for code in (403, 404, 409, 415, 422, 501, 503)},
+        },
+    )
     app.mount("/static", StaticFiles(directory=page.STATIC), name="static")
     problems.install(app)
     app.add_middleware(Edge, metrics=metrics, hosts=frozenset(hosts))

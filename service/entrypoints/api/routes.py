@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Final, NamedTuple
 from urllib.parse import unquote
 
-from fastapi import HTTPException, Path, Query, Request, Response
+from fastapi import HTTPException, Query, Request, Response
 
 from service.adapters.history import History
 from service.core.events import SeriesKey
@@ -22,7 +22,6 @@ CHARTS_KEPT: Final = 64
 MOST_FIRING: Final = 10_000
 RECENT: Final = 200
 SERIES_PATH: Final = "/v1/series/"
-Id = Annotated[str, Path(max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class Parts(NamedTuple):
@@ -100,14 +99,14 @@ class Routes:
         found = self._parts.store.incidents(where)
         return views.answer(views.Listing(items=found, as_of=self._parts.now()))
 
-    def incident(self, incident_id: Id) -> Response:
+    def incident(self, incident_id: views.Id) -> Response:
         """Return one incident."""
         found = self._parts.store.incident(incident_id)
         if found is None:
             raise HTTPException(404, "There is no such incident.")
         return views.answer(found)
 
-    def chart(self, incident_id: Id, request: Request) -> Response:
+    def chart(self, incident_id: views.Id, request: Request) -> Response:
         """Draw the series behind an incident's biggest driver, as it was last told."""
         notice = self._parts.store.latest_notice(incident_id)
         if notice is None or notice.chart is None:
@@ -132,7 +131,7 @@ class Routes:
         found = self._parts.store.findings(FindingFilter(**query.model_dump()))
         return views.answer(views.Listing(items=found, as_of=self._parts.now()))
 
-    def finding(self, finding_id: Id) -> Response:
+    def finding(self, finding_id: views.Id) -> Response:
         """Return one finding."""
         found = self._parts.store.finding(finding_id)
         if found is None:

@@ -2,10 +2,10 @@
 
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
-from fastapi import Response
+from fastapi import Path, Response
 
 from service.core import money
 from service.core.deliveries import Action, Delivery, DeliveryState, Reason
@@ -14,6 +14,7 @@ from service.core.health import State, is_stale
 from service.core.ledger import LedgerRow
 from service.core.ports import SourceStatus
 
+Id = Annotated[str, Path(max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
 _T = TypeVar("_T")
 
 
