@@ -313,6 +313,26 @@ def run(config: Annotated[Path, typer.Option("--config", "-c", help="A TOML file
         _leave(0)
 
 
+@app.command(
+    epilog="Example: spendwatch feedback 97a6298860ee expected --why 'load test until Friday'"
+)
+def feedback(
+    incident: Annotated[str, typer.Argument(help="Its name, or how a notice begins it.")],
+    verdict: Annotated[str, typer.Argument(help="expected, new-level, not-an-issue, or undo.")],
+    why: Annotated[str, typer.Option("--why", help="In your own words; people will see it.")],
+    who: Annotated[str | None, typer.Option("--who", help="Your name; default: the user.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Say of an incident that it is expected, the new level, or no issue; or take that back.
+
+    It acts at once, in the service that runs on this machine.
+    """
+    from service.entrypoints.say import say_feedback  # noqa: PLC0415
+
+    with _one_line_errors():
+        say(say_feedback(load(config), incident, verdict, why, who))
+
+
 @app.command(epilog="Example: spendwatch api --config spendwatch.toml")
 def api(config: ConfigOption = None) -> None:
     """Serve the status API and the page from a store that others write."""

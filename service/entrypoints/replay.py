@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,6 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from service.adapters.dead_letters import DeadLetters, too_late
+from service.adapters.intents import holds_intents, read_intents
 from service.adapters.sources import SOURCES, Reader, SnapshotBook
 from service.adapters.spool import Spool
 from service.bootstrap import build_pipeline
@@ -21,6 +23,7 @@ from service.core.drivers import Driver
 from service.core.events import CostEvent, Rejected
 from service.core.findings import Finding
 from service.core.incidents import Incident
+from service.core.intents import Feedback
 from service.core.ledger import Metric
 from service.pipeline import Outcome, Pipeline
 
@@ -106,16 +109,19 @@ class Replay:
         findings: dict[str, Finding] = {}
         incidents: dict[str, Incident] = {}
         notices: list[Notice] = []
+        said = [path for path in inputs if holds_intents(path)]
+        intents = [intent for path in said for intent in read_intents(path, reject)]
         with SnapshotBook.temporary() as book:
             metrics: dict[str, Metric] = {}
             pipeline = build_pipeline(
                 self._settings, metrics, tells_history=True, keeps_history=False
             )
-            reader = Reader(inputs, source=source, mode="replay", reject=reject, snapshots=book)
+            events = [path for path in inputs if path not in said]
+            reader = Reader(events, source=source, mode="replay", reject=reject, snapshots=book)
             spool = Spool()
             try:
                 metrics |= self._read(reader, spool)
-                for outcome in self._step(pipeline, spool):
+                for outcome in self._step(pipeline, spool, intents):
                     changes = outcome.changes
                     findings |= {f.finding_id: f for f in changes.findings}
                     incidents |= {i.incident_id: i for i in changes.incidents}
@@ -134,11 +140,7 @@ class Replay:
         _write_lines(out / "notices.ndjson", notices, NOTICE_FIELDS)
         self.letters = letters.count
         letters.flush()
-        if letters.count:
-            part.replace(out / "dead_letters.ndjson")
-        else:
-            part.unlink()
-            (out / "dead_letters.ndjson").unlink(missing_ok=True)
+        _put_letters(part, out / "dead_letters.ndjson", letters.count)
         _write(out / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
         return summary
 
@@ -161,12 +163,25 @@ class Replay:
             if known.metric is not None
         }
 
-    def _step(self, pipeline: Pipeline, spool: Spool) -> Iterable[Outcome]:
+    def _step(
+        self, pipeline: Pipeline, spool: Spool, intents: Iterable[Feedback]
+    ) -> Iterable[Outcome]:
+        """Let events and intents arrive; an intent comes after the events of its second."""
         done = 0
+        waiting = deque(sorted(intents, key=lambda intent: (intent.at, intent.intent_id)))
         for now, batch in spool.batches():
+            while waiting and waiting[0].at < now.replace(microsecond=0):
+                yield self._follow(pipeline, waiting.popleft(), done)
             done += len(batch)
             yield pipeline.step(batch, now, done)
             self._progress(Progress("replaying", done, len(spool)))
+        for intent in waiting:
+            yield self._follow(pipeline, intent, done)
+
+    def _follow(self, pipeline: Pipeline, intent: Feedback, done: int) -> Outcome:
+        if (refused := pipeline.refusal(intent)) is not None:
+            self.notes.append(f"{intent.verdict} of {intent.incident_id} not followed: {refused}")
+        return pipeline.intent(intent, intent.at, done)
 
 
 def _summary(reader: Reader, pipeline: Pipeline, began: float) -> Summary:
@@ -223,6 +238,14 @@ def _write_lines(path: Path, rows: Iterable[object], fields: Sequence[str]) -> N
         msgspec.json.encode({name: _plain(getattr(row, name)) for name in fields}) for row in rows
     ]
     _write(path, b"".join(line + b"\n" for line in lines))
+
+
+def _put_letters(part: Path, path: Path, count: int) -> None:
+    if count:
+        part.replace(path)
+    else:
+        part.unlink()
+        path.unlink(missing_ok=True)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -118,6 +118,28 @@ def test_two_replays_are_byte_identical(first, tmp_path):
     assert content(tmp_path) == content(first / "out")
 
 
+def test_a_file_of_intents_is_followed_as_it_was_then(first, tmp_path):
+    incident = next(i for i in read(first / "out", "incidents.ndjson") if i["owner"] == "team-1")
+    intent = {
+        "x_Intent": "feedback", "at": stamp(T0 + 403 * HOUR), "who": "ana", "via": "slack",
+        "why": "load test", "verdict": "expected", "incident_id": incident["incident_id"],
+    }  # fmt: skip
+    unknown = intent | {"incident_id": "nobody"}
+    (tmp_path / "intents.ndjson").write_text(lines([intent, unknown, {"x_Intent": "feedback"}]))
+    run = replay(first / "events.ndjson", tmp_path / "intents.ndjson", out=tmp_path / "out")
+    assert "not followed: there is no such incident" in run.stderr
+    assert "intents.ndjson:3" in run.stderr
+    told = [n for n in read(tmp_path / "out", "notices.ndjson")
+            if n["incident_id"] == incident["incident_id"]]  # fmt: skip
+    (said,) = [n for n in told if n["reason"] == "feedback" and n["action"] == "thread"]
+    assert "Marked as expected by ana (load test)" in said["text"]
+    assert said["at"] == intent["at"]
+    assert {n["action"] for n in told if n["at"] > said["at"]} <= {"edit"}
+    assert (tmp_path / "out" / "findings.ndjson").read_bytes() == (
+        first / "out" / "findings.ndjson"
+    ).read_bytes()
+
+
 def test_order_repetition_and_files_do_not_show(first, events, tmp_path):
     mixed = random.Random(9)  # noqa: S311 - not a secret
     more = events + mixed.sample(events, 200)

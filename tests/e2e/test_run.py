@@ -3,12 +3,15 @@
 import json
 import os
 import random
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -41,6 +44,7 @@ def config(tmp_path, slack, port):
     path = tmp_path / "spendwatch.toml"
     path.write_text(f"""
 data_dir = "{tmp_path / "var"}"
+save_every_minutes = 0.05
 [sources.cloud]
 path = "{tmp_path / "exports"}"
 [route]
@@ -145,6 +149,127 @@ def test_history_is_learnt_a_spike_is_told_once_and_withdrawn_when_restated(
     assert len(said(workspace)) == 1
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=20) == 0
+
+
+def state_of(folder):
+    """Return what is saved: the log's first and last batch, and the offsets of the checkpoints."""
+    with closing(sqlite3.connect(folder / "var" / "log.sqlite")) as log:
+        begin, end = log.execute("SELECT min(offset), max(offset) FROM log").fetchone()
+    found = (folder / "var" / "state").glob("manifest-*.json")
+    return begin, end, sorted(json.loads(f.read_bytes().splitlines()[1])["offset"] for f in found)
+
+
+@pytest.fixture
+def told(config, start, slack, port):
+    """A run that has learnt three weeks, told a spike, trimmed its log, and was killed."""
+    folder, workspace = config.parent, slack[1]
+    write(folder, "history.ndjson", rows(21 * 24, 4, 10))
+    process = start()
+    wait_for(lambda: (ask(port, "/v1/status") or {}).get("sources"))
+    wait_for(lambda: state_of(folder)[2])
+    write(folder, "today.ndjson", rows(3, 2, 60))
+    wait_for(lambda: said(workspace))
+    # The next tick of the log's clock is minutes away: a row moves it on.
+    write(folder, "more.ndjson", rows(1, 1, 10))
+    wait_for(lambda: state_of(folder)[0] > 1)
+    process.kill()
+    process.wait()
+    return folder, workspace
+
+
+def incidents(port):
+    return (ask(port, "/v1/incidents") or {"items": []})["items"]
+
+
+def test_a_restart_goes_on_from_the_saved_state_and_not_from_the_whole_log(told, start, port):
+    folder, workspace = told
+    begin, end, offsets = state_of(folder)
+    assert 1 < begin <= offsets[0] + 1 <= end + 1
+    process = start()
+    wait_for(lambda: (ask(port, "/v1/status") or {}).get("state") == "ok")
+    write(folder, "restated.ndjson", rows(3, 2, 10, revision=1))
+    wait_for(lambda: "Withdrawn" in json.dumps(said(workspace)[0]))
+    assert len(said(workspace)) == 1
+    assert len(incidents(port)) == 1
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+
+
+def test_a_damaged_newest_state_is_said_and_the_one_before_is_used(told, start, port):
+    folder, workspace = told
+    newest = max((folder / "var" / "state").glob("segment-*.bin"))
+    newest.write_bytes(b"x" + newest.read_bytes()[1:])
+    start()
+    wait_for(lambda: (ask(port, "/v1/status") or {}).get("state") in ("ok", "degraded"))
+    write(folder, "restated.ndjson", rows(3, 2, 10, revision=1))
+    wait_for(lambda: "Withdrawn" in json.dumps(said(workspace)[0]))
+    assert len(said(workspace)) == 1
+
+
+def test_when_all_saved_state_is_damaged_it_says_so_ends_what_is_open_and_repeats_nothing(
+    told, start, slack, port
+):
+    folder, workspace = told
+    for manifest in (folder / "var" / "state").glob("manifest-*.json"):
+        manifest.write_text("rubbish")
+    start()
+    wait_for(lambda: (ask(port, "/v1/status") or {}).get("state") == "degraded")
+    reasons = " ".join(ask(port, "/v1/status")["reasons"])
+    assert "is lost" in reasons
+    wait_for(lambda: {i["state"] for i in incidents(port)} == {"resolved"})
+    write(folder, "more2.ndjson", rows(0, 0, 10))
+    wait_for(lambda: ask(port, "/v1/status")["sources"][0]["events"] >= 1)
+    assert len(said(workspace)) == 1
+
+
+def test_a_store_that_lost_everything_is_filled_again_and_nothing_is_said_twice(told, start, port):
+    folder, workspace = told
+    with EmbeddedStore(folder / "var" / "store"):
+        pass  # ends the server that the killed run left behind
+    shutil.rmtree(folder / "var" / "store")
+    start()
+    wait_for(lambda: (ask(port, "/v1/status") or {}).get("state") == "ok")
+    assert len(incidents(port)) == 1
+    write(folder, "restated.ndjson", rows(3, 2, 10, revision=1))
+    wait_for(lambda: "Withdrawn" in json.dumps(said(workspace)[0]))
+    assert len(said(workspace)) == 1
+
+
+def spendwatch(*arguments):
+    run = subprocess.run(
+        [SPENDWATCH, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Traceback" not in run.stderr
+    return run
+
+
+def test_feedback_acts_at_once_outlives_a_kill_and_is_taken_back(told, start, port, config):
+    _folder, workspace = told
+    process = start()
+    wait_for(lambda: (ask(port, "/v1/status") or {}).get("state") == "ok")
+    (incident,) = incidents(port)
+    name = incident["incident_id"]
+    why = ("--why", "load test *until* Friday", "--who", "ana", "--config", config)
+    run = spendwatch("feedback", name[:12], "expected", *why)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.strip().endswith(": expected")
+    (said_now,) = ask(port, f"/v1/incidents/{name}")["feedback"]
+    assert (said_now["who"], said_now["via"], said_now["verdict"]) == ("ana", "cli", "expected")
+    thread = lambda: json.dumps(workspace.channel("spend").messages)  # noqa: E731
+    wait_for(lambda: "Marked as expected by ana" in thread())
+    process.kill()
+    process.wait()
+
+    start()
+    wait_for(lambda: (ask(port, "/v1/status") or {}).get("state") == "ok")
+    assert ask(port, f"/v1/incidents/{name}")["state"] == "expected"
+    assert spendwatch("feedback", name[:12], "undo", *why).stdout.strip().endswith(": firing")
+    wait_for(lambda: "ana took that back" in thread())
+    refused = spendwatch("feedback", name[:12], "undo", *why)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "nothing to take back" in refused.stderr
+    assert spendwatch("feedback", name[:12], "fine", *why).returncode == 2
+    assert len(said(workspace)) == 1
 
 
 def test_a_rejected_row_is_kept_counted_and_stops_nothing(config, start, port):
