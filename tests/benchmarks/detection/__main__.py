@@ -35,6 +35,7 @@ from tests.benchmarks.detection.page import PAGE, put
 
 SECTIONS: Final[Mapping[str, Callable[[plan.Size], str]]] = {
     "compare": compare.section,
+    "alone": compare.alone,
     "rates": rates.section,
     "less": less.section,
     "carriers": carriers.section,

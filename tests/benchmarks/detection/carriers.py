@@ -112,7 +112,7 @@ def section(size: plan.Size) -> str:
     used = {source: sum(own.family == source for own in carriers.bare) for source in SOURCES}
     return (
         f"{table(HEAD, [line(row) for row in rows])}\n\n"
-        f"{losses(rows[0], rows[1 + len(SOURCES) :])}\n\n"
+        f"{losses(rows)}\n\n"
         f"Carriers used: {', '.join(f'{count} of {name}' for name, count in used.items())}. "
         f"Too short, under six weeks: {len(carriers.short)} ({', '.join(carriers.short)}). "
         f"Seed {plan.CARRIERS}, {size.draws} copies with a fault of each carrier."

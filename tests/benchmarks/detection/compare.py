@@ -61,13 +61,21 @@ def rows(name: str, size: plan.Size) -> list[Row]:
     """Ours, ours by smooth and bursty families, and every peer."""
     some = series(name, size.judged, plan.UNSEEN[name])
     tallies = judge.each(some, drive.findings(ours(name, size.judged, plan.UNSEEN[name])))
+    beside = [peer_row(name, peer, size) for peer in peers.able(slow=size.slow > 0)]
+    return split(some, tallies) + beside
+
+
+def split(some, tallies) -> list[Row]:
+    """Ours on all series and, where there are both, on smooth and on bursty ones."""
     smooth = [own.family in families.SMOOTH for own in some]
-    parts = [
-        Row(OURS, tallies),
-        Row("- on smooth series", [t for t, s in zip(tallies, smooth, strict=True) if s]),
-        Row("- on bursty series", [t for t, s in zip(tallies, smooth, strict=True) if not s]),
-    ]
-    return parts + [peer_row(name, peer, size) for peer in peers.able(slow=size.slow > 0)]
+    parts = [Row(OURS, tallies)]
+    if any(smooth) and not all(smooth):
+        pairs = list(zip(tallies, smooth, strict=True))
+        parts.append(Row("- on smooth series", [tally for tally, is_smooth in pairs if is_smooth]))
+        parts.append(
+            Row("- on bursty series", [tally for tally, is_smooth in pairs if not is_smooth])
+        )
+    return parts
 
 
 def found_of(tally, kind) -> str:
@@ -95,10 +103,12 @@ def line(row: Row, kinds=KINDS) -> tuple:
     )
 
 
-def losses(mine: Row, theirs: list[Row], kinds=KINDS) -> str:
-    """Say in what a peer that keeps to twice the asked rate beats ours."""
-    ours, beaten = judge.add(mine.tallies), defaultdict(list)
-    for row in theirs:
+def losses(rows: list[Row], kinds=KINDS) -> str:
+    """Say in what a peer that keeps to twice the asked rate beats ours, which comes first."""
+    ours, beaten = judge.add(rows[0].tallies), defaultdict(list)
+    for row in rows:
+        if row.name not in peers.PEERS:
+            continue
         tally = judge.add(row.tallies)
         if tally.rate > 2 * plan.ASKED or not any(recall(tally, kind) for kind in kinds):
             continue
@@ -124,6 +134,16 @@ def delay(tally, kind) -> float:
     return float(np.median(hit)) if hit else np.inf
 
 
+def alone(size: plan.Size) -> str:
+    """Ours without peers, which are slow, on twice as many series."""
+    parts = []
+    for name in plan.QUICK_SETS if size is plan.QUICK else plan.SETS:
+        some = series(name, 2 * size.judged, plan.UNSEEN[name])
+        tallies = judge.each(some, drive.findings(ours(name, 2 * size.judged, plan.UNSEEN[name])))
+        parts += [(name, *line(row)) for row in split(some, tallies)]
+    return table(("families", *HEAD), parts)
+
+
 def section(size: plan.Size) -> str:
     parts = []
     for name in plan.QUICK_SETS if size is plan.QUICK else plan.SETS:
@@ -131,6 +151,6 @@ def section(size: plan.Size) -> str:
         parts.append(
             f"Families `{name}`, seed {plan.UNSEEN[name]}; peers calibrated on seed "
             f"{plan.CALIBRATION[name]}.\n\n{table(HEAD, [line(row) for row in some])}\n\n"
-            f"{losses(some[0], some[3:])}"
+            f"{losses(some)}"
         )
     return "\n\n".join(parts)

@@ -7,7 +7,7 @@ the other half rows of 0. Peers are handed zeros for both: without a row they wo
 import numpy as np
 
 from tests.benchmarks.detection import drive, families, judge, peers, plan
-from tests.benchmarks.detection.compare import OURS, Row, line, losses
+from tests.benchmarks.detection.compare import Row, line, losses, split
 from tests.benchmarks.detection.faults import LESS, inject_less
 from tests.benchmarks.detection.page import table
 
@@ -57,12 +57,7 @@ def section(size: plan.Size) -> str:
         some = build(name, size.judged, plan.UNSEEN[name])
         calibrating = build(name, size.calibration, plan.CALIBRATION[name])
         tallies = judge.each(some, drive.findings(drive.run(some)))
-        smooth = [own.family in families.SMOOTH for own in some]
-        rows = [
-            Row(OURS, tallies),
-            Row("- on smooth series", [t for t, s in zip(tallies, smooth, strict=True) if s]),
-            Row("- on bursty series", [t for t, s in zip(tallies, smooth, strict=True) if not s]),
-        ]
+        rows = split(some, tallies)
         for peer in peers.able(slow=False):
             level = peers.threshold(
                 peers.hear(peer, shown(calibrating), "less"), calibrating, plan.ASKED
@@ -72,6 +67,6 @@ def section(size: plan.Size) -> str:
         parts.append(
             f"Families `{name}`, seed {plan.UNSEEN[name]}.\n\n"
             f"{table(HEAD, [line(row, LESS) for row in rows])}\n\n"
-            f"{losses(rows[0], rows[3:], LESS)}"
+            f"{losses(rows, LESS)}"
         )
     return "\n\n".join(parts)
