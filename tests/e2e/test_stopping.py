@@ -14,6 +14,21 @@ SPENDWATCH = Path(sys.executable).with_name("spendwatch")
 AT_ONCE = 6.0  # a second and a half on an idle machine; without a look at the signal some 20 s
 
 
+@pytest.fixture(autouse=True)
+def signals_as_from_a_terminal():
+    """A command begun by nohup or in the background inherits that some signals are ignored."""
+    ignored = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) == signal.SIG_IGN
+    ]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def started(tmp_path, *arguments, until):
     """Start a command whose temporary files lie in a folder of the test's own."""

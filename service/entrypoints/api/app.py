@@ -16,7 +16,7 @@ from service.core.incidents import Incident
 from service.core.ports import Store
 from service.entrypoints.api import problems, views
 from service.entrypoints.api.edge import Edge
-from service.entrypoints.api.feedback import PATH, FeedbackRoute, Follow
+from service.entrypoints.api.feedback import PATH, FeedbackRoute, Follow, Said
 from service.entrypoints.api.problems import Problem
 from service.entrypoints.api.routes import SERIES_PATH, Parts, Routes
 from service.telemetry import Metrics
@@ -126,6 +126,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, summary=app.summary, routes=app.routes
         )
         _, shapes = msgspec.json.schema_components(_SHAPES, ref_template=_SCHEMAS)
+        asked = Said.model_json_schema(ref_template="#/components/schemas/{model}")
+        shapes = shapes | {Said.__name__: asked}
         document["components"] = {"schemas": dict(sorted(shapes.items()))}
         app.openapi_schema = document
     return app.openapi_schema
