@@ -38,7 +38,9 @@ from service.core.purchases import Purchases
 from service.core.rollups import Rollups
 from service.core.routing import Router
 from service.core.scoring import Around, Scoring
+from service.core.standing import Things
 from service.core.told import Told
+from service.desk import Parts as DeskParts
 from service.pipeline import Parts, Pipeline
 
 
@@ -159,8 +161,11 @@ def build_pipeline(
         ),
         gpus=GpuFindings(IdleGpus(IdleGpuColumns(), _prices(settings))),
         owners=owners,
-        incidents=Incidents(SeverityLimits(limits.medium_per_day, limits.high_per_day)),
-        deliveries=Deliveries(build_router(settings)),
+        desk=DeskParts(
+            incidents=Incidents(SeverityLimits(limits.medium_per_day, limits.high_per_day)),
+            deliveries=Deliveries(build_router(settings)),
+            things=Things(),
+        ),
     )
     return Pipeline(
         parts,

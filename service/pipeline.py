@@ -8,8 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from service.core.about import About, kind_of
-from service.core.backfill import summary_of
-from service.core.deliveries import IDLE, Chart, Decision, Deliveries, Notice, delivery_id_of
+from service.core.deliveries import IDLE, Chart
 from service.core.drivers import Member
 from service.core.events import EARLIEST, Arrival, CostEvent, SeriesKey
 from service.core.feedback import Feedbacks
@@ -17,19 +16,19 @@ from service.core.findings import Finding, OddPoint, Stretch, Stretches
 from service.core.gpu_findings import GpuFindings
 from service.core.group_scoring import GroupScoring
 from service.core.groups import Change, Groups
-from service.core.incidents import Incident, Incidents
-from service.core.intents import Feedback
+from service.core.incidents import Incident
+from service.core.intents import Feedback, Intent
 from service.core.ledger import STEP_HOURS, Ledger, LedgerRow, Taken
 from service.core.new_spend import NewSpend
 from service.core.owners import Owner, Owners
-from service.core.phrases import duration
 from service.core.ports import Changes, SourceStatus
 from service.core.purchases import Purchases
 from service.core.rollups import Rollups
 from service.core.scoring import Point, Scoring, is_closed
 from service.core.state import VERSION, Chunk, Saved, Sign, StateError, Streams
 from service.core.told import Told
-from service.core.wording import text_of
+from service.desk import Desk
+from service.desk import Parts as DeskParts
 
 GRAIN_HOURS: Final[Mapping[str, int]] = {
     grain: hours for grain, hours in STEP_HOURS.items() if grain != "other"
@@ -63,8 +62,7 @@ class Parts(NamedTuple):
     purchases: Purchases
     gpus: GpuFindings
     owners: Owners
-    incidents: Incidents
-    deliveries: Deliveries
+    desk: DeskParts
 
 
 class Pipeline:
@@ -87,12 +85,11 @@ class Pipeline:
         self._parts = parts
         self._contacts = contacts
         self._statuses: dict[str, SourceStatus] = {}
-        self._offset = 0
-        self._past: dict[str, Incident] = {}
+        self._desk = Desk(parts.desk, self._chart)
         self._remembers = remembers
         self._forgot_at: datetime | None = None
         self._feedback = Feedbacks(
-            parts.incidents,
+            parts.desk.incidents,
             parts.stretches,
             parts.scorings,
             parts.group_scorings,
@@ -154,17 +151,23 @@ class Pipeline:
         members = self._members(now)
         return Outcome(self._tell(members, now, offset, ends_backfill), rows, too_late, members)
 
-    def refusal(self, intent: Feedback) -> str | None:
+    def refusal(self, intent: Intent) -> str | None:
         """Say in one line why an intent cannot be followed, or None."""
-        return self._feedback.refusal(intent)
+        if isinstance(intent, Feedback):
+            return self._feedback.refusal(intent)
+        return self._desk.refusal(intent)
 
-    def intent(self, intent: Feedback, now: datetime, offset: int) -> Outcome:
+    def intent(self, intent: Intent, now: datetime, offset: int) -> Outcome:
         """Let a person's intent act at once; one that is refused changes nothing.
 
         It stands in the log like a batch, so that whoever runs the log again follows it too.
         """
         if self.refusal(intent) is None:
-            self._feedback.apply(intent)
+            self._desk.note(intent)
+            if isinstance(intent, Feedback):
+                self._feedback.apply(intent)
+            else:
+                self._desk.follow(intent)
         members = self._members(now)
         return Outcome(self._tell(members, now, offset, None), [], [], members)
 
@@ -178,7 +181,7 @@ class Pipeline:
     @property
     def offset(self) -> int:
         """Return the log's position that the state stands for."""
-        return self._offset
+        return self._desk.offset
 
     def save(self, streams: Streams) -> Iterator[Chunk]:
         """Yield what changed since the last save; take all of it before the next step."""
@@ -197,11 +200,9 @@ class Pipeline:
         yield from parts.purchases.save(streams, "purchases")
         yield from parts.gpus.save(streams, "gpus")
         yield from self._feedback.save(streams, "feedback")
-        yield from parts.incidents.save(streams, "incidents", self._periods)
-        yield from parts.deliveries.save(streams, "deliveries")
+        yield from self._desk.save(streams, self._periods)
         yield from streams.values("sources", self._statuses.items())
-        yield from streams.values("past", self._past.items())
-        rest = _Rest(VERSION, self._offset, self._contacts, self._forgot_at)
+        rest = _Rest(VERSION, self._contacts, self._forgot_at)
         yield from streams.values("pipeline", [("", rest)])
 
     def restore(self, saved: Saved, keep: Callable[[SeriesKey], bool] | None = None) -> list[str]:
@@ -216,7 +217,7 @@ class Pipeline:
             (rest,) = saved.values("pipeline", _Rest).values()
             if rest.version != VERSION:
                 raise StateError(f"it is of version {rest.version}, not {VERSION}")
-            self._offset, self._forgot_at = rest.offset, rest.forgot_at
+            self._forgot_at = rest.forgot_at
             if self._contacts is not None and rest.contacts is not None:
                 self._contacts.update(rest.contacts)
             parts.ledger.restore(saved, "ledger", keeps)
@@ -230,10 +231,8 @@ class Pipeline:
             parts.purchases.restore(saved, "purchases", keeps)
             parts.gpus.restore(saved, "gpus", keeps)
             self._feedback.restore(saved, "feedback")
-            parts.incidents.restore(saved, "incidents", self._periods, keeps)
-            parts.deliveries.restore(saved, "deliveries")
+            self._desk.restore(saved, self._periods, keeps)
             self._statuses = saved.values("sources", SourceStatus)
-            self._past = saved.values("past", Incident)
         except (ValueError, KeyError, msgspec.MsgspecError) as error:
             raise StateError(f"saved state does not fit: {error}") from error
         return sorted(flaws)
@@ -264,28 +263,11 @@ class Pipeline:
 
     def knows(self, incident_id: str) -> bool:
         """Tell whether an incident may still change."""
-        return self._parts.incidents.get(incident_id) is not None
+        return self._desk.knows(incident_id)
 
     def everything(self) -> Changes:
-        """Return all that is known, for a store that has lost it.
-
-        Of each conversation its first post comes again, under its old name: to be looked for before
-        it is sent, and to be found by what follows.
-        """
-        now = self._forgot_at or EARLIEST
-        incidents = self._parts.incidents
-        return Changes(
-            previous=0,
-            offset=self._offset,
-            findings=incidents.findings(),
-            incidents=incidents.all(),
-            notices=[
-                notice
-                for incident, post in self._parts.deliveries.posts()
-                for notice in self._notices(incident, [post], now)
-            ],
-            sources=list(self._statuses.values()),
-        )
+        """Return all that is known, for a store that has lost it; see `Desk.everything`."""
+        return self._desk.everything(self._forgot_at or EARLIEST, self._statuses.values())
 
     def _periods(self, finding_id: str) -> Mapping[int, OddPoint] | None:
         stretch = self._parts.stretches.get(finding_id)
@@ -359,8 +341,7 @@ class Pipeline:
         parts.new_spend.forget(edge)
         parts.told.forget()
         parts.about.forget(parts.stretches)
-        for incident in parts.incidents.forget(edge):
-            parts.deliveries.forget(incident.incident_id)
+        for incident in self._desk.forget(edge):
             self._feedback.forget(incident)
 
     def _price_gpus(self, points: Iterable[Point]) -> None:
@@ -390,30 +371,7 @@ class Pipeline:
     def _tell(
         self, members: Sequence[Member], now: datetime, offset: int, ends_backfill: str | None
     ) -> Changes:
-        parts = self._parts
-        incidents = parts.incidents.update(members, now)
-        notices = [
-            notice
-            for incident in incidents
-            for notice in self._notices(incident, parts.deliveries.decide(incident, now), now)
-        ]
-        self._past |= {i.incident_id: i for i in incidents if i.backfill}
-        if ends_backfill is not None:
-            summary = summary_of(ends_backfill, self._past.values(), now)
-            self._past.clear()
-            if summary is not None:
-                incidents.append(summary)
-                decisions = parts.deliveries.announce(summary, now)
-                notices += self._notices(summary, decisions, now)
-        previous, self._offset = self._offset, offset
-        return Changes(
-            previous=previous,
-            offset=offset,
-            findings=[member.finding for member in members],
-            incidents=incidents,
-            notices=notices,
-            sources=list(self._statuses.values()),
-        )
+        return self._desk.tell(members, now, offset, self._statuses.values(), ends_backfill)
 
     def _member(self, stretch: Stretch, now: datetime) -> Member:
         sums = stretch.sums
@@ -468,34 +426,6 @@ class Pipeline:
             is_group=bool(about.members(stretch.series)),
         )
 
-    def _notices(
-        self, incident: Incident, decisions: Sequence[Decision], now: datetime
-    ) -> list[Notice]:
-        if not decisions:
-            return []
-        until = max(
-            (s.last_period_end for s in self._statuses.values() if s.last_period_end), default=now
-        )
-        chart = self._chart(incident)
-        return [
-            Notice(
-                delivery_id=delivery_id_of(incident.incident_id, one.destination, one.seq),
-                incident_id=incident.incident_id,
-                destination=one.destination,
-                action=one.action,
-                seq=one.seq,
-                at=now,
-                reason=one.reason,
-                text=text_of(incident, one.action, one.reason),
-                incident=incident,
-                chart=chart,
-                why_here=one.why_here,
-                data_until=until,
-                told_after=_delay(incident, one.told_at),
-            )
-            for one in decisions
-        ]
-
     def _chart(self, incident: Incident) -> Chart | None:
         """Chart the series that drives an incident most."""
         if incident.kind == IDLE:
@@ -518,15 +448,9 @@ class _Rest(msgspec.Struct, array_like=True):
     """What is saved of the pipeline itself."""
 
     version: int
-    offset: int
     contacts: dict[str, datetime] | None
     forgot_at: datetime | None
 
 
 def _everything(_: SeriesKey) -> bool:
     return True
-
-
-def _delay(incident: Incident, told_at: datetime) -> str:
-    """Say how long after the first odd period began the destination first heard of it."""
-    return f"{duration(told_at - incident.starts_at)} after it began"

@@ -10,7 +10,7 @@ from service.adapters.sources.base import BrokenFileError, Flaw, label
 from service.adapters.sources.files import look
 from service.adapters.sources.ndjson import decoded
 from service.core.events import Rejected
-from service.core.intents import Feedback
+from service.core.intents import Intent
 
 
 def holds_intents(path: Path) -> bool:
@@ -24,7 +24,7 @@ def holds_intents(path: Path) -> bool:
     return head.form == "ndjson" and "xintent" in head.names
 
 
-def read_intents(path: Path, reject: Callable[[Rejected], None]) -> Iterator[Feedback]:
+def read_intents(path: Path, reject: Callable[[Rejected], None]) -> Iterator[Intent]:
     """Yield the intents of a file; what is none is refused, with its place and the reason."""
     try:
         for number, _, intent in decoded(path, _INTENT.decode):
@@ -37,4 +37,4 @@ def read_intents(path: Path, reject: Callable[[Rejected], None]) -> Iterator[Fee
         reject(Rejected(label(path), flaw.number, flaw.reason, flaw.raw))
 
 
-_INTENT: Final = msgspec.json.Decoder(Feedback)
+_INTENT: Final = msgspec.json.Decoder(Intent)

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from service.core.events import Arrival, CostEvent, GpuSample
-from service.core.intents import Feedback
+from service.core.intents import Intent
 
 
 class Batch(msgspec.Struct, kw_only=True, frozen=True):
@@ -26,13 +26,13 @@ class Batch(msgspec.Struct, kw_only=True, frozen=True):
     now: datetime
     arrivals: list[Arrival]
     ends_backfill: str | None = None
-    intent: Feedback | None = None
+    intent: Intent | None = None
 
 
 class _Stored(msgspec.Struct, array_like=True):
     costs: list[tuple[datetime, str, CostEvent]]
     samples: list[tuple[datetime, str, GpuSample]]
-    intent: Feedback | None = None
+    intent: Intent | None = None
 
 
 class Log:
@@ -69,7 +69,7 @@ class Log:
         now: datetime,
         arrivals: list[Arrival],
         ends_backfill: str | None = None,
-        intent: Feedback | None = None,
+        intent: Intent | None = None,
     ) -> Batch:
         """Add one record and return it with its offset."""
         batch = Batch(

@@ -18,6 +18,7 @@ from redis.retry import Retry as RedisRetry
 from service.core.deliveries import Delivery, Notice
 from service.core.findings import Finding
 from service.core.incidents import Incident
+from service.core.intents import Intent
 from service.core.ports import (
     Changes,
     FindingFilter,
@@ -31,6 +32,7 @@ from service.core.ports import (
     StoreUnavailableError,
     UnreadableDeliveryError,
 )
+from service.core.standing import Standing
 
 PREFIX: Final = "spendwatch:"
 SCAN: Final = 500
@@ -108,6 +110,8 @@ class RedisStore:
             len(sources),
             len(notices),
             "unknown" if maybe_sent else "ready",
+            len(changes.things),
+            len(changes.intents),
         ]
         for finding in findings:
             args += [finding.finding_id, _score(finding.detected_at), _json(finding)]
@@ -121,10 +125,14 @@ class RedisStore:
             args += [notice.seq, notice.action, _json(notice)]
             # In the order of the batch: at one time, the store would go by their names.
             args += [_score(now) + place * 1e-6]
+        for (kind, name), thing in changes.things.items():
+            args += [kind, name, b"" if thing is None else _json(thing)]
+        for intent in changes.intents:
+            args += [intent.intent_id, _score(intent.at), _json(intent)]
         keys = _keys(
             "offset", "findings", "findings:time", "incidents", "incidents:time",
             "incidents:firing", "sources", "notices", "outbox", "deliveries:", "delivery:",
-            "conversation:",
+            "conversation:", "things:", "intents", "intents:time",
         )  # fmt: skip
         return self._save(keys=keys, args=args).decode()  # type: ignore[no-any-return]
 
@@ -176,6 +184,22 @@ class RedisStore:
         """Return the state of every source, by name."""
         rows = self._redis.hgetall(PREFIX + "sources")
         return [msgspec.json.decode(rows[name], type=SourceStatus) for name in sorted(rows)]
+
+    @_guarded
+    def things(self, kind: str) -> list[Standing]:
+        """Return what stands of a kind, by name."""
+        rows = self._redis.hgetall(f"{PREFIX}things:{kind}")
+        return [msgspec.json.decode(rows[name], type=Standing) for name in sorted(rows)]
+
+    @_guarded
+    def thing(self, kind: str, name: str) -> Standing | None:
+        """Return one standing thing."""
+        return self._one(f"things:{kind}", name, Standing)
+
+    @_guarded
+    def intents(self, limit: int = 100) -> list[Intent]:
+        """Return what took effect, the newest first."""
+        return self._newest("intents", Intent, lambda _: True, limit)  # type: ignore[arg-type]  # a union is no class
 
     @_guarded
     def deliveries(self, state: str | None = None, limit: int = 100) -> list[Delivery]:

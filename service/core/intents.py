@@ -9,27 +9,19 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from service.core.events import Aware, content_hash
+from service.core.standing import Standing, key_of
 
 Verdict = Literal["expected", "new_level", "not_an_issue", "undo"]
 MUTES: Final = ("expected", "not_an_issue")
 Short = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
-class Feedback(
-    msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="feedback",
-    tag_field="x_Intent",
-):  # fmt: skip
-    """What a person says of an incident.
-
-    `expected`: it is as it should be; nothing more is said of it. `new_level`: so it is from now
-    on; its series are judged by what they cost since it began. `not_an_issue`: nothing more is said
-    of it, and the next one has to be odder. `undo` takes back what was said last and is in effect.
-    `who` said it, `via` what (cli, api, slack), and `why` in their own words.
-    """
+class _Said(
+    msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag_field="x_Intent"
+):
+    """What `who` did at a moment, `via` what (cli, api, slack), and `why` in their words."""
 
     at: Aware
-    incident_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
-    verdict: Verdict
     who: Short
     via: Short
     why: Short
@@ -38,6 +30,48 @@ class Feedback(
     def intent_id(self) -> str:
         """Name it by its content: the same intent twice is one."""
         return content_hash(msgspec.json.encode(self))
+
+
+class Feedback(_Said, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="feedback"):
+    """What a person says of an incident.
+
+    `expected`: it is as it should be; nothing more is said of it. `new_level`: so it is from now
+    on; its series are judged by what they cost since it began. `not_an_issue`: nothing more is said
+    of it, and the next one has to be odder. `undo` takes back what was said last and is in effect.
+    """
+
+    incident_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+    verdict: Verdict
+
+
+class Put(_Said, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="put"):
+    """Let a thing stand, in place of the one of its kind and name.
+
+    With `if_match` only if that one still is the version named so; `""` if there is none yet.
+    """
+
+    thing: Standing
+    if_match: str | None = None
+
+
+class Drop(_Said, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="drop"):
+    """Let a thing stand no more; with `if_match` only if it still is the version named so."""
+
+    kind: Short
+    name: Short
+    if_match: str | None = None
+
+
+Intent = Feedback | Put | Drop
+
+
+def named(intent: Intent) -> str:
+    """Name what an intent is, and what it is about."""
+    if isinstance(intent, Feedback):
+        return f"{intent.verdict} of {intent.incident_id}"
+    if isinstance(intent, Put):
+        return f"{'/'.join(key_of(intent.thing))} put"
+    return f"{intent.kind}/{intent.name} dropped"
 
 
 def in_effect(said: Iterable[Feedback]) -> list[Feedback]:

@@ -12,6 +12,8 @@ from detectors.base import F64, I64, Detector, Scores
 from service.core.deliveries import Delivery, Notice
 from service.core.findings import Finding
 from service.core.incidents import Incident
+from service.core.intents import Intent
+from service.core.standing import Standing
 
 
 class Sent(msgspec.Struct, frozen=True, tag="sent"):
@@ -163,6 +165,9 @@ class Changes(msgspec.Struct, kw_only=True):
     incidents: Sequence[Incident] = ()
     notices: Sequence[Notice] = ()
     sources: Sequence[SourceStatus] = ()
+    # By kind and name; None for what stands no more.
+    things: Mapping[tuple[str, str], Standing | None] = {}
+    intents: Sequence[Intent] = ()
 
 
 class FindingFilter(msgspec.Struct, kw_only=True, frozen=True):
@@ -224,6 +229,18 @@ class Store(Protocol):
 
     def sources(self) -> list[SourceStatus]:
         """Return the state of every source."""
+        ...
+
+    def things(self, kind: str) -> list[Standing]:
+        """Return what stands of a kind, by name."""
+        ...
+
+    def thing(self, kind: str, name: str) -> Standing | None:
+        """Return one standing thing."""
+        ...
+
+    def intents(self, limit: int = 100) -> list[Intent]:
+        """Return what people did and what took effect, the newest first: the audit."""
         ...
 
     def deliveries(self, state: str | None = None, limit: int = 100) -> list[Delivery]:

@@ -4,21 +4,21 @@ import queue
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from service.core.intents import Feedback
+from service.core.intents import Intent
 
 
 class Inbox:
     """Hands intents from any thread to the one that follows them, and its answer back."""
 
     def __init__(self) -> None:
-        self._waiting: queue.SimpleQueue[tuple[Feedback, Future[str | None]]] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[Intent, Future[str | None]]] = queue.SimpleQueue()
 
     @property
     def has_any(self) -> bool:
         """Tell whether an intent waits."""
         return not self._waiting.empty()
 
-    def ask(self, intent: Feedback, within_seconds: float) -> str | None:
+    def ask(self, intent: Intent, within_seconds: float) -> str | None:
         """Wait until an intent is followed; return why it was refused, or None.
 
         TimeoutError when nobody came to it in time: then it will not be followed later either.
@@ -32,7 +32,7 @@ class Inbox:
                 raise
             return answer.result()  # it is being followed this very moment
 
-    def drain(self, follow: Callable[[Feedback], str | None]) -> None:
+    def drain(self, follow: Callable[[Intent], str | None]) -> None:
         """Follow everything that waits, and give the answers."""
         while self.has_any:
             intent, answer = self._waiting.get()

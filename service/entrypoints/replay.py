@@ -23,7 +23,7 @@ from service.core.drivers import Driver
 from service.core.events import CostEvent, Rejected
 from service.core.findings import Finding
 from service.core.incidents import Incident
-from service.core.intents import Feedback
+from service.core.intents import Intent, named
 from service.core.ledger import Metric
 from service.pipeline import Outcome, Pipeline
 
@@ -164,7 +164,7 @@ class Replay:
         }
 
     def _step(
-        self, pipeline: Pipeline, spool: Spool, intents: Iterable[Feedback]
+        self, pipeline: Pipeline, spool: Spool, intents: Iterable[Intent]
     ) -> Iterable[Outcome]:
         """Let events and intents arrive; an intent comes after the events of its second."""
         done = 0
@@ -178,9 +178,9 @@ class Replay:
         for intent in waiting:
             yield self._follow(pipeline, intent, done)
 
-    def _follow(self, pipeline: Pipeline, intent: Feedback, done: int) -> Outcome:
+    def _follow(self, pipeline: Pipeline, intent: Intent, done: int) -> Outcome:
         if (refused := pipeline.refusal(intent)) is not None:
-            self.notes.append(f"{intent.verdict} of {intent.incident_id} not followed: {refused}")
+            self.notes.append(f"{named(intent)} not followed: {refused}")
         return pipeline.intent(intent, intent.at, done)
 
 

@@ -21,7 +21,7 @@ from service.adapters.sources import Reader, SnapshotBook, deliveries
 from service.bootstrap import build_notifiers, build_pipeline, check_paths, open_store
 from service.config import ConfigError, Settings
 from service.core.events import Arrival, CostEvent
-from service.core.intents import Feedback
+from service.core.intents import Intent
 from service.core.ledger import Metric, metric_of
 from service.core.ports import IncidentFilter, SourceStatus, Store
 from service.entrypoints.inbox import Inbox
@@ -113,7 +113,7 @@ class Service:
             if self._inbox.has_any or stop.wait(LISTENS_EVERY_SECONDS):
                 return
 
-    def _follow(self, intent: Feedback, log: Log) -> str | None:
+    def _follow(self, intent: Intent, log: Log) -> str | None:
         """Follow what a person says, in the log first; return why it was refused, or None."""
         refused = self._pipeline.refusal(intent)
         if refused is None:

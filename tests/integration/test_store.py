@@ -8,10 +8,12 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from service.adapters.embedded_store import EmbeddedStore
 from service.adapters.redis_store import RedisStore
+from service.core.intents import Put
 from service.core.ports import (
     Changes,
     FindingFilter,
@@ -23,6 +25,7 @@ from service.core.ports import (
     StoreUnavailableError,
     Unknown,
 )
+from service.core.tokens import Token
 from tests.factories import make_finding, make_incident, make_notice
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -252,3 +255,21 @@ def test_a_folder_may_be_named_from_where_one_stands(tmp_path, monkeypatch):
         store = RedisStore.connect(server.url)
         store.ping()
         store.close()
+
+
+def test_standing_things_and_what_people_did_are_kept(store):
+    said = {"at": NOW, "who": "ana", "via": "cli", "why": "first set-up"}
+    ana = Token(name="ana", sha256="0" * 64, teams=["ml"], role="viewer")
+    bo = msgspec.structs.replace(ana, name="bo")
+    puts = [
+        Put(thing=one, **said | {"at": NOW + timedelta(hours=n)}) for n, one in [(0, bo), (1, ana)]
+    ]
+    both = {("token", "bo"): bo, ("token", "ana"): ana}
+    assert store.save(changes(0, 1, things=both, intents=puts)) == "saved"
+    assert store.things("token") == [ana, bo]
+    assert store.things("budget") == []
+    assert store.save(changes(1, 2, things={("token", "ana"): None})) == "saved"
+    assert store.thing("token", "ana") is None
+    assert store.thing("token", "bo") == bo
+    assert store.intents() == puts[::-1]
+    assert store.intents(limit=1) == puts[1:]

@@ -1,12 +1,14 @@
 #!lua
 -- KEYS: offset, findings, findings:time, incidents, incidents:time, incidents:firing, sources,
---       notices, outbox, states prefix, delivery prefix, conversation prefix
--- ARGV: previous, offset, now, counts (findings, incidents, sources, notices), the state of new deliveries, then the items.
+--       notices, outbox, states prefix, delivery prefix, conversation prefix, things prefix, intents,
+--       intents:time
+-- ARGV: previous, offset, now, counts (findings, incidents, sources, notices), the state of new
+--       deliveries, counts (things, intents), then the items. A thing without a value is gone.
 -- Everything is checked before the first write, and the offset moves last.
 local saved = tonumber(redis.call('GET', KEYS[1]) or '0')
 if saved >= tonumber(ARGV[2]) then return 'stale' end
 if saved < tonumber(ARGV[1]) then return 'gap' end
-local at = 9
+local at = 11
 for _ = 1, tonumber(ARGV[4]) do
   redis.call('HSET', KEYS[2], ARGV[at], ARGV[at + 2])
   redis.call('ZADD', KEYS[3], ARGV[at + 1], ARGV[at])
@@ -42,6 +44,19 @@ for _ = 1, tonumber(ARGV[7]) do
     end
     redis.call('HSET', KEYS[8], incident, notice)
   end
+end
+for _ = 1, tonumber(ARGV[9]) do
+  if ARGV[at + 2] == '' then
+    redis.call('HDEL', KEYS[13] .. ARGV[at], ARGV[at + 1])
+  else
+    redis.call('HSET', KEYS[13] .. ARGV[at], ARGV[at + 1], ARGV[at + 2])
+  end
+  at = at + 3
+end
+for _ = 1, tonumber(ARGV[10]) do
+  redis.call('HSET', KEYS[14], ARGV[at], ARGV[at + 2])
+  redis.call('ZADD', KEYS[15], ARGV[at + 1], ARGV[at])
+  at = at + 3
 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 'saved'
