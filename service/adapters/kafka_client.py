@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from service.core.ports import LogUnavailableError
@@ -75,6 +75,24 @@ class Cluster(NamedTuple):
                 for name, value in self.security.items()
             },
         }
+
+
+def read_all(cluster: Cluster, topic: str, **settings: Any) -> Iterator[Any]:
+    """Yield what is in partition 0 of one of our topics now, from first to last.
+
+    `settings` are the consumer's; LogUnavailableError when Kafka is away.
+    """
+    consumer = cluster.consumer(**settings)
+    try:
+        with guarded():
+            place = TopicPartition(cluster.topic(topic), 0)
+            end = consumer.end_offsets([place])[place]
+            consumer.assign([place])
+            consumer.seek_to_beginning(place)
+            while consumer.position(place) < end:
+                yield from consumer.poll(timeout_ms=1000).get(place, ())
+    finally:
+        consumer.close()
 
 
 def _reach(servers: Sequence[str]) -> None:

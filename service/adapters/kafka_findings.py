@@ -9,9 +9,8 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from kafka import TopicPartition
 
-from service.adapters.kafka_client import MAX_MESSAGE_BYTES, Cluster, guarded
+from service.adapters.kafka_client import MAX_MESSAGE_BYTES, Cluster, read_all
 from service.adapters.kafka_topics import FINDINGS
 from service.core.chain import BEGINNING, Link, fit
 from service.core.drivers import Member
@@ -119,18 +118,8 @@ def chained(rows: Iterator[Record]) -> Iterator[Record]:
 
 def records(cluster: Cluster) -> Iterator[Record]:
     """Yield what is in the topic now, from first to last."""
-    consumer = cluster.consumer(fetch_max_bytes=16 * 1024 * 1024)
-    try:
-        with guarded():
-            place = TopicPartition(cluster.topic(FINDINGS), 0)
-            end = consumer.end_offsets([place])[place]
-            consumer.assign([place])
-            consumer.seek_to_beginning(place)
-            while consumer.position(place) < end:
-                for row in consumer.poll(timeout_ms=1000).get(place, ()):
-                    yield decode(row)
-    finally:
-        consumer.close()
+    for row in read_all(cluster, FINDINGS, fetch_max_bytes=16 * 1024 * 1024):
+        yield decode(row)
 
 
 def decode(row: Any) -> Record:

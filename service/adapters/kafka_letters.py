@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from typing import Final
 
 import msgspec
-from kafka import TopicPartition
 
-from service.adapters.kafka_client import Cluster, guarded
+from service.adapters.kafka_client import Cluster, read_all
 from service.adapters.kafka_messages import SOURCE_HEADER
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import DEAD_LETTERS, REFUSED
@@ -60,10 +59,10 @@ def letters(cluster: Cluster) -> Iterator[Letter | Refused]:
     for topic in (*DEAD_LETTERS.values(), REFUSED):
         kind: type[Letter | Refused] = Refused if topic == REFUSED else Letter
         seen: set[bytes] = set()
-        for key, value in _records(cluster, topic):
-            if key not in seen:
-                seen.add(key)
-                yield msgspec.json.decode(value, type=kind)
+        for row in read_all(cluster, topic):
+            if row.key not in seen:
+                seen.add(row.key)
+                yield msgspec.json.decode(row.value, type=kind)
 
 
 def replay(publisher: Publisher, letter: Letter) -> None:
@@ -82,21 +81,6 @@ def refused(rejected: Rejected) -> bytes:
     return msgspec.json.encode(
         Refused(file=rejected.file, row=rejected.row, reason=rejected.reason, raw=raw)
     )
-
-
-def _records(cluster: Cluster, topic: str) -> Iterator[tuple[bytes, bytes]]:
-    consumer = cluster.consumer()
-    try:
-        with guarded():
-            place = TopicPartition(cluster.topic(topic), 0)
-            end = consumer.end_offsets([place])[place]
-            consumer.assign([place])
-            consumer.seek_to_beginning(place)
-            while consumer.position(place) < end:
-                for row in consumer.poll(timeout_ms=1000).get(place, ()):
-                    yield row.key, row.value
-    finally:
-        consumer.close()
 
 
 NEVER_IN_A_MESSAGE: Final = "was never in a message: mend it in its file, and ingest that again"
