@@ -17,6 +17,7 @@ from typing import IO, Final
 
 import msgspec
 
+from service.adapters.whole_files import write_whole
 from service.core.state import VERSION, Chunk, Saved, StateError, Streams
 
 KEPT: Final = 2
@@ -116,7 +117,8 @@ class Checkpoints:
             index, written = self._write(number, state(self._streams))
             manifest = Manifest(version=VERSION, number=number, offset=offset, streams=index)
             body = msgspec.json.encode(manifest)
-            self._put(_name(number), b"%08x\n%s\n" % (zlib.crc32(body), body))
+            whole = b"%08x\n%s\n" % (zlib.crc32(body), body)
+            write_whole(self._folder / _name(number), whole)
         except BaseException:
             self._streams, self._index = Streams(), {}
             raise
@@ -161,19 +163,6 @@ class Checkpoints:
                             data = _checked(file, place)
                             places[turn] = Place(name, into.tell(), place.size, place.checksum)
                             into.write(data)
-
-    def _put(self, name: str, data: bytes) -> None:
-        part = self._folder / f"{name}.part"
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._folder / name)
-        handle = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
     def _clear(self) -> None:
         """Remove what no kept checkpoint needs; unreadable ones go with the old."""

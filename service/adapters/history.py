@@ -21,6 +21,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from service.adapters.whole_files import sync_folder, write_whole
 from service.core import money
 from service.core.ledger import LedgerRow
 
@@ -90,7 +91,7 @@ class History:
                 month = self._folder / name
                 if not month.exists():
                     month.mkdir()
-                    _sync(self._folder)
+                    sync_folder(self._folder)
                 self._write(month, "SELECT * FROM waiting ORDER BY ALL", waiting=_columns(part))
                 self._forget(part)
                 if len(self._small(month)) > MOST_SMALL:
@@ -129,12 +130,7 @@ class History:
 
     def _mark(self, version: int) -> None:
         """Note how far all months are written: a crash before this writes some of them again."""
-        temporary = self._folder / f"{REACHES}.tmp"
-        with temporary.open("w", encoding="ascii") as file:
-            file.write(str(version))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self._folder / REACHES)
+        write_whole(self._folder / REACHES, str(version).encode())
         self.reaches = version
 
     def _stored(self, key: str, since: datetime, until: datetime) -> list[LedgerRow]:
@@ -179,7 +175,7 @@ class History:
             name = hashlib.file_digest(file, "sha256").hexdigest()[:32]
             os.fsync(file.fileno())
         segment = temporary.rename(month / f"{name}.parquet")
-        _sync(month)
+        sync_folder(month)
         return segment
 
     def _merge(self, month: Path) -> None:
@@ -234,15 +230,6 @@ def _locked(folder: Path, kind: int) -> Iterator[None]:
     try:
         fcntl.flock(handle, kind)
         yield
-    finally:
-        os.close(handle)
-
-
-def _sync(folder: Path) -> None:
-    """Make names in a folder outlive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)
 

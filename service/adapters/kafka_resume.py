@@ -6,7 +6,6 @@ that one left behind, and does not say it again.
 """
 
 import hashlib
-import os
 from array import array
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,6 +17,7 @@ from kafka import TopicPartition
 
 from service.adapters.kafka_client import Cluster, guarded
 from service.adapters.kafka_messages import SOURCE_HEADER
+from service.adapters.whole_files import write_whole
 
 RUN_HEADER: Final = "run"
 
@@ -71,7 +71,7 @@ class RunNote:
         finally:
             consumer.close()
         note = _Note(self._where, uuid4().hex, {self._cluster.topic(n): e for n, e in ends.items()})
-        self._write(msgspec.json.encode(note))
+        write_whole(self._path, msgspec.json.encode(note))
         return Run(note.run, Sent())
 
     def end(self) -> None:
@@ -84,14 +84,6 @@ class RunNote:
         except FileNotFoundError:
             return None
         return note if note.cluster == self._where else None
-
-    def _write(self, data: bytes) -> None:
-        part = self._path.with_suffix(".part")
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._path)
 
 
 def _ends(consumer: Any, topic: str) -> list[int]:

@@ -15,6 +15,7 @@ from service.adapters.dead_letters import DeadLetters, too_late
 from service.adapters.intents import holds_intents, read_intents
 from service.adapters.sources import SOURCES, Reader, SnapshotBook
 from service.adapters.spool import Spool
+from service.adapters.whole_files import write_whole
 from service.bootstrap import build_pipeline
 from service.config import ConfigError, Settings
 from service.core import money
@@ -141,7 +142,8 @@ class Replay:
         self.letters = letters.count
         letters.flush()
         _put_letters(part, out / "dead_letters.ndjson", letters.count)
-        _write(out / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+        told = msgspec.json.format(msgspec.json.encode(summary)) + b"\n"
+        write_whole(out / "summary.json", told)
         return summary
 
     def _read(self, reader: Reader, spool: Spool) -> dict[str, Metric]:
@@ -237,7 +239,7 @@ def _write_lines(path: Path, rows: Iterable[object], fields: Sequence[str]) -> N
     lines = [
         msgspec.json.encode({name: _plain(getattr(row, name)) for name in fields}) for row in rows
     ]
-    _write(path, b"".join(line + b"\n" for line in lines))
+    write_whole(path, b"".join(line + b"\n" for line in lines))
 
 
 def _put_letters(part: Path, path: Path, count: int) -> None:
@@ -246,13 +248,3 @@ def _put_letters(part: Path, path: Path, count: int) -> None:
     else:
         part.unlink()
         path.unlink(missing_ok=True)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

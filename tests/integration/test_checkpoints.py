@@ -151,3 +151,20 @@ def test_what_nothing_needs_is_removed_and_what_is_live_is_carried_on(tmp_path):
     size = sum(path.stat().st_size for path in tmp_path.iterdir())
     assert size < 12 * 50_000
     assert msgspec.json.decode(newest(tmp_path, "manifest-*").read_bytes().splitlines()[1])
+
+
+def test_what_a_crash_left_half_written_is_removed_by_the_next_save(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+
+    def cut_off(*_):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as power:
+        power.setattr("pathlib.Path.replace", cut_off)
+        with pytest.raises(OSError, match="Input/output"):
+            checkpoints.save(1, lambda _: [Chunk("a", True, b"x")])
+    assert list(tmp_path.glob("manifest-*.part"))
+    for offset in (2, 3):
+        checkpoints.save(offset, lambda _: [Chunk("a", True, b"x")])
+    assert not list(tmp_path.glob("*.part"))
+    assert [checkpoint.offset for checkpoint in checkpoints.newest_first()] == [3, 2]
