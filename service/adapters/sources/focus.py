@@ -19,8 +19,7 @@ from service.adapters.sources.base import (
 )
 from service.adapters.sources.files import look
 from service.adapters.sources.rows import FIELDS, Values, row_of
-from service.adapters.sources.tables import read_table
-from service.adapters.sources.values import NULLS
+from service.adapters.sources.tables import read_table, texts_of
 
 REQUIRED: Final = ("ChargePeriodStart", "ChargePeriodEnd", "ChargeCategory", "BilledCost")
 
@@ -46,9 +45,7 @@ def read(path: Path) -> Iterator[Row | Flaw | Completion]:
             yield item
         else:
             number, cells = item
-            values: Values = {
-                name: cell for index, name in places if (cell := cells[index]) not in NULLS
-            }
+            values: Values = {**texts_of(places, cells)}
             yield row_of(number, values, cells)
 
 

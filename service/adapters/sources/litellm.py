@@ -16,8 +16,8 @@ import msgspec
 from service.adapters.sources.base import Completion, Flaw, Head, Row, Source, first_bytes, plain
 from service.adapters.sources.documents import records, row
 from service.adapters.sources.files import look
-from service.adapters.sources.tables import read_table
-from service.adapters.sources.values import LONGEST_TEXT, NULLS, fine, moment
+from service.adapters.sources.tables import read_table, texts_of
+from service.adapters.sources.values import LONGEST_TEXT, fine, moment
 from service.core.events import CostEvent, TagValue, Text, content_hash
 
 _HOUR: Final = timedelta(hours=1)
@@ -67,10 +67,9 @@ def _table(path: Path, head: Head) -> Iterator[Row | Flaw]:
             yield item
             continue
         number, cells = item
-        texts = {name: cell for at, name in places if (cell := cells[at]) not in NULLS}
         raw = ",".join(cell or "" for cell in cells).encode()
         try:
-            line = msgspec.convert(texts, _Line, strict=False)
+            line = msgspec.convert(texts_of(places, cells), _Line, strict=False)
         except msgspec.ValidationError as error:
             yield Flaw(number, "type", str(error), first_bytes(raw))
         else:

@@ -17,11 +17,10 @@ from service.adapters.sources.base import (
     plain,
 )
 from service.adapters.sources.files import look
-from service.adapters.sources.tables import read_table
+from service.adapters.sources.tables import read_table, texts_of
 from service.adapters.sources.values import (
     LONGEST_TEXT,
     NO_CURRENCY,
-    NULLS,
     amount,
     moment,
     tags,
@@ -109,10 +108,8 @@ def read_rows(path: Path, form: Format, dataset: str = "") -> Iterator[Row | Fla
             yield item
             continue
         number, cells = item
-        texts = {name: cell for index, name in places if (cell := cells[index]) not in NULLS}
-        found = {key: cell for index, key in tagged if (cell := cells[index]) not in NULLS}
         try:
-            values = focus_of(texts, found)  # type: ignore[arg-type]  # nulls were left out
+            values = focus_of(texts_of(places, cells), texts_of(tagged, cells))
         except RefusedError as error:
             yield flaw_at(number, "type", str(error), cells)
         else:
@@ -125,12 +122,7 @@ def read_texts(path: Path, columns: Container[str]) -> Iterator[Texts]:
     places = [(index, name) for index, name in enumerate(table.columns) if name in columns]
     for item in table.rows:
         if not isinstance(item, Flaw):
-            cells = item[1]
-            yield {
-                name: cell
-                for index, name in places
-                if (cell := cells[index]) is not None and cell not in NULLS
-            }
+            yield texts_of(places, item[1])
 
 
 def row_of(

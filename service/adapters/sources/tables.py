@@ -2,12 +2,13 @@
 
 import csv
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
 from service.adapters.sources.base import BrokenFileError, Flaw, FlawKind, Head, first_bytes, plain
 from service.adapters.sources.files import delimiter_of, lines, parquet, parquet_columns
+from service.adapters.sources.values import NULLS
 from service.core.events import MAX_LINE_BYTES
 
 MAX_LINES_OF_A_ROW: Final = 100
@@ -48,6 +49,11 @@ def read_table(path: Path, head: Head, wanted: Container[str]) -> Table:
     columns = [plain(cell) for cell in header]
     _refuse_doubles([name for name in columns if name])
     return Table(columns, _csv_rows(feed, len(columns)), header)
+
+
+def texts_of(places: Iterable[tuple[int, str]], cells: Sequence[str | None]) -> dict[str, str]:
+    """Return what is not null of a row's cells, by the names that go with their places."""
+    return {name: cell for index, name in places if (cell := cells[index]) not in NULLS}  # type: ignore[misc]  # None is among the nulls
 
 
 def _refuse_doubles(columns: list[str]) -> None:
