@@ -17,6 +17,7 @@ from service.adapters.sources.base import Completion, Flaw, Head, Row, Source, f
 from service.adapters.sources.documents import records, row
 from service.adapters.sources.files import look
 from service.adapters.sources.tables import read_table, texts_of
+from service.adapters.sources.token_rows import SERVICE_CATEGORY
 from service.adapters.sources.values import LONGEST_TEXT, fine, moment
 from service.core.events import CostEvent, TagValue, Text, content_hash
 
@@ -93,7 +94,7 @@ def _row(number: int, raw: bytes, line: _Line) -> Row | Flaw:
         billed_cost=spend,
         effective_cost=spend,
         billing_currency="USD",
-        service_category="AI and Machine Learning",
+        service_category=SERVICE_CATEGORY,
         service_name=line.custom_llm_provider or "LiteLLM",
         sub_account_id=line.team_id or line.organization_id,
         sub_account_name=_text(about, "user_api_key_team_alias"),
