@@ -237,7 +237,7 @@ def gpu_agent(
 @app.command(epilog="Example: spendwatch worker --config spendwatch.toml")
 def worker(config: ConfigOption = None) -> None:
     """Score what is in Kafka, with as many others of the same group as there are."""
-    from service.entrypoints.worker import Worker  # noqa: PLC0415 - loads Faust and the detectors
+    from service.entrypoints.worker import Worker  # noqa: PLC0415 - loads the detectors
 
     with _one_line_errors():
         Worker(load(config)).run()
