@@ -130,38 +130,42 @@ class IncidentSettings(_Section, frozen=True):
             raise ValueError("medium_per_day is above high_per_day")
 
 
-def _refuse_half(settings: "StoreSettings | KafkaSettings", has_tls: bool, tls: str) -> None:
-    """Raise ValueError for TLS that is given in part: it would not protect what it seems to."""
-    if (settings.certificate_file is None) != (settings.key_file is None):
-        raise ValueError("certificate_file and key_file go together")
-    for name in ("ca_file", "certificate_file"):
-        if getattr(settings, name) is not None and not has_tls:
-            raise ValueError(f"{name} without {tls}")
+class _ServerSettings(_Section, frozen=True):
+    """How to be let in by a server: as whom, and by which certificates of TLS."""
 
-
-class StoreSettings(_Section, frozen=True):
-    """Where state lives; without a URL, an embedded server in `data_dir`.
-
-    TLS is the URL's `rediss://`; a `username` is an ACL user.
-    """
-
-    url: str | None = None
     username: str | None = None
     password: Secret | None = None
     ca_file: Path | None = None
     certificate_file: Path | None = None
     key_file: Path | None = None
 
+    def _refuse_half(self, has_tls: bool, tls: str) -> None:
+        """Raise ValueError for TLS given in part: it would not protect what it seems to."""
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        for name in ("ca_file", "certificate_file"):
+            if getattr(self, name) is not None and not has_tls:
+                raise ValueError(f"{name} without {tls}")
+
+
+class StoreSettings(_ServerSettings, frozen=True):
+    """Where state lives; without a URL, an embedded server in `data_dir`.
+
+    TLS is the URL's `rediss://`; a `username` is an ACL user.
+    """
+
+    url: str | None = None
+
     def __post_init__(self) -> None:
         has_tls = self.url is not None and self.url.startswith("rediss://")
-        _refuse_half(self, has_tls, "a url that begins with rediss://")
+        self._refuse_half(has_tls, "a url that begins with rediss://")
         if self.username is not None and self.password is None:
             raise ValueError("username without password")
         if self.password is not None and self.url is None:
             raise ValueError("password without url")
 
 
-class KafkaSettings(_Section, frozen=True):
+class KafkaSettings(_ServerSettings, frozen=True):
     """The log of the distributed service. `partitions` is of the input, and fixed once it exists.
 
     `security_protocol` and `sasl_mechanism` are named as Kafka names them.
@@ -174,15 +178,10 @@ class KafkaSettings(_Section, frozen=True):
     bad_lines_in_a_row: Annotated[int, msgspec.Meta(ge=1, le=10**9)] = 100
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    username: str | None = None
-    password: Secret | None = None
-    ca_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
 
     def __post_init__(self) -> None:
         protocol = self.security_protocol
-        _refuse_half(self, protocol.endswith("SSL"), "security_protocol SSL or SASL_SSL")
+        self._refuse_half(protocol.endswith("SSL"), "security_protocol SSL or SASL_SSL")
         for name in ("sasl_mechanism", "username", "password"):
             given = getattr(self, name) is not None
             if given != protocol.startswith("SASL"):
