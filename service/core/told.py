@@ -48,11 +48,13 @@ class Told:
             else:
                 self._note_member(series)
             steps.update((stretch.step_hours, step) for step in stretch.dirty)
+        if not steps:
+            return
         for series in self._odd_sums:
             for stretch in self._stretches.of(series) if GroupName.of(series) else ():
-                for step in sorted(stretch.points):
-                    if (stretch.step_hours, step) in steps:
-                        self._refresh(series, step)
+                moved = (step for step in stretch.points if (stretch.step_hours, step) in steps)
+                for step in sorted(moved):
+                    self._refresh(series, step)
 
     def note_moved(self, moved: Iterable[SeriesKey]) -> None:
         """Take notice of series that are now in other groups, with what was found about them."""
