@@ -8,12 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.base import Score, step_of
-from service.bootstrap import build_pipeline
-from service.config import Settings
 from service.core.effects import Effects, sentence_of
 from service.core.events import Arrival, series_of
 from service.core.findings import OddPoint, Stretch
 from service.core.ledger import Ledger
+from tests.arriving import told_of
 from tests.factories import make_event
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
@@ -102,13 +101,8 @@ def test_a_price_that_was_never_steady_is_none():
 
 
 def run(rows):
-    pipeline = build_pipeline(Settings(), {"events": "effective"}, tells_history=True)
-    findings, incidents = {}, {}
-    for offset, event in enumerate(rows, 1):
-        now = event.charge_period_end
-        changes = pipeline.step([Arrival(now, "events", event)], now, offset).changes
-        findings |= {f.finding_id: f for f in changes.findings}
-        incidents |= {i.incident_id: i for i in changes.incidents}
+    arrivals = [Arrival(event.charge_period_end, "events", event) for event in rows]
+    findings, incidents = told_of(arrivals)
     return list(findings.values()), list(incidents.values())
 
 

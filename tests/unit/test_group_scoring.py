@@ -8,10 +8,11 @@ import pytest
 
 from detectors.base import Score
 from service.bootstrap import build_pipeline
-from service.config import DetectionSettings, Settings
+from service.config import Settings
 from service.core.events import Arrival, SeriesKey
 from service.core.findings import OddPoint, Stretch, Stretches
 from service.core.told import Told
+from tests.arriving import told_of
 from tests.factories import make_event
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
@@ -49,15 +50,7 @@ def rows(leak=0.0, members=MEMBERS, only=None, more=(), start=0, **values):
 
 
 def run(arrivals, **detection):
-    settings = Settings(detection=DetectionSettings(**detection))
-    pipeline = build_pipeline(settings, {"events": "effective"}, tells_history=True)
-    findings, incidents, by_time = {}, {}, {}
-    for arrival in arrivals:
-        by_time.setdefault(arrival.arrived_at, []).append(arrival)
-    for offset, now in enumerate(sorted(by_time), 1):
-        changes = pipeline.step(by_time[now], now, offset).changes
-        findings |= {f.finding_id: f for f in changes.findings}
-        incidents |= {i.incident_id: i for i in changes.incidents}
+    findings, incidents = told_of(arrivals, **detection)
     return findings, list(incidents.values())
 
 

@@ -5,9 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from service.bootstrap import build_pipeline
-from service.config import DetectionSettings, Settings
 from service.core.events import Arrival
+from tests.arriving import told_of
 from tests.factories import make_event
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
@@ -36,17 +35,8 @@ def usual(hours, **values):
     return [row(hour, resource=f"i-{n}", **values) for hour in hours for n in (1, 2)]
 
 
-def run(arrivals, tells_history=True, **detection):
-    settings = Settings(detection=DetectionSettings(**detection))
-    pipeline = build_pipeline(settings, {"events": "effective"}, tells_history=tells_history)
-    findings, incidents = {}, {}
-    by_time = {}
-    for arrival in arrivals:
-        by_time.setdefault(arrival.arrived_at, []).append(arrival)
-    for offset, now in enumerate(sorted(by_time), 1):
-        changes = pipeline.step(by_time[now], now, offset).changes
-        findings |= {f.finding_id: f for f in changes.findings}
-        incidents |= {i.incident_id: i for i in changes.incidents}
+def run(arrivals, **options):
+    findings, incidents = told_of(arrivals, **options)
     return list(findings.values()), list(incidents.values())
 
 
