@@ -22,6 +22,7 @@ I64 = NDArray[np.int64]
 
 HOUR = 1
 DAY = 24
+DAYS_PER_MONTH = 30.4375
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -10,9 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from detectors.base import DAY
+from detectors.base import DAY, DAYS_PER_MONTH
 
-DAYS_PER_MONTH: Final = 30.4375
 RATES: Final = 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0  # false findings per resource-month
 SURPRISES: Final[Mapping[str, tuple[float, ...]]] = {
     "spike": (7.82, 7.22, 6.05, 5.09, 4.15, 3.45, 2.84),

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from detectors.base import Score, start_of
+from detectors.base import DAYS_PER_MONTH, Score, start_of
 from service.core import money
 from service.core.events import CostEvent, SeriesKey
 from service.core.findings import OddPoint, Stretch, Stretches, is_history
@@ -27,7 +27,6 @@ from service.core.things import DIMENSIONS, Thing, account_of, principal_of, thi
 DETECTOR: Final = "new_spend"
 # New things may raise as many false findings an account as five series may.
 ACCOUNT_SHARE: Final = 5.0
-DAYS_PER_MONTH: Final = 30.4375
 # A thing that is this much the same money as what was told already is not told again.
 SAME: Final = 0.8
 
