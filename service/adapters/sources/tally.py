@@ -40,12 +40,6 @@ class Tally:
         self.reasons: Counter[FlawKind] = Counter()
         self.totals: dict[tuple[str, str, str], Total] = {}
 
-    @property
-    def rejected_share(self) -> float:
-        """The part of all rows that was refused, 0 to 1."""
-        rows = self.read + self.rejected
-        return self.rejected / rows if rows else 0.0
-
     def refuse(self, file: str, flaw: Flaw) -> None:
         """Set a bad row or file aside."""
         self.rejected += 1
