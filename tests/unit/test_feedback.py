@@ -1,5 +1,6 @@
 """Feedback: it acts at once, and what is taken back leaves no trace."""
 
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -16,12 +17,13 @@ from service.core.events import Arrival, SeriesKey
 from service.core.intents import Feedback
 from service.core.overrides import FADES_DAYS, Bars, Level
 from service.core.state import Streams
+from tests.arriving import Disk
 from tests.factories import make_event
-from tests.unit.test_state import Disk
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SPIKES, STEP, END, JOINED = (480, 530, 580), 640, 760, 432
+MET = SPIKES[0] + 5
 
 
 @cache
@@ -56,6 +58,17 @@ class Run:
         )
         self.hour = self.offset = 0
         self.findings, self.incidents, self.notices = {}, {}, []
+
+    @classmethod
+    def at(cls, hour, hours=hours):
+        """Return a run that is there already: run through once, and restored for each who asks."""
+        before, disk = past(hour, hours)
+        run = cls(hours)
+        assert run.pipeline.restore(disk.saved()) == []
+        run.hour, run.offset = before.hour, before.offset
+        run.findings, run.incidents = deepcopy(before.findings), deepcopy(before.incidents)
+        run.notices = list(before.notices)
+        return run
 
     def until(self, hour):
         for now, batch in self.hours()[self.hour : hour]:
@@ -105,12 +118,20 @@ class Run:
 
 
 @cache
+def past(hour, hours):
+    run = Run.at(MET, hours) if hour > MET else Run(hours)
+    run.until(hour)
+    disk = Disk()
+    disk.write(run.pipeline.save(Streams()))
+    return run, disk
+
+
 def never(hour):
-    return Run().until(hour)
+    return past(hour, hours)[0]
 
 
 def test_expected_ends_what_is_said_and_shows_who_said_so():
-    run = Run().until(STEP + 4)
+    run = Run.at(STEP + 4)
     posts = len(run.notices)
     incident = run.say("expected", "i-1")
     assert incident.state == "expected"
@@ -131,7 +152,7 @@ def test_expected_ends_what_is_said_and_shows_who_said_so():
 
 
 def test_a_new_level_ends_it_and_is_normal_at_once():
-    run = Run().until(STEP + 30)
+    run = Run.at(STEP + 30)
     incident = run.say("new_level", "i-1")
     assert incident.state == "resolved"
     assert incident.is_new_level
@@ -142,12 +163,12 @@ def test_a_new_level_ends_it_and_is_normal_at_once():
 
 
 def test_what_is_no_issue_must_be_odder_the_next_time():
-    run = Run().until(SPIKES[0] + 5)
+    run = Run.at(MET)
     assert len(run.of("i-0")) == 1
     run.say("not_an_issue", "i-0")
     run.until(SPIKES[2] + 40)
     assert len(run.of("i-0")) < len(never(SPIKES[2] + 40).of("i-0"))
-    run = Run().until(SPIKES[0] + 5)
+    run = Run.at(MET)
     run.say("not_an_issue", "i-0")
     run.say("undo", "i-0")
     run.until(SPIKES[2] + 40)
@@ -176,7 +197,7 @@ def unsaid(incidents):
 )
 def test_feedback_that_is_taken_back_at_once_never_was(said, hour):
     verdict, resource = said
-    run = Run().until(hour)
+    run = Run.at(STEP + 2).until(hour)
     run.say(verdict, resource)
     run.say("undo", resource)
     run.until(END)
@@ -201,7 +222,7 @@ def rows_of(run):
 def test_a_level_that_is_taken_back_later_leaves_the_detectors_as_though_it_had_never_been(
     hours_between,
 ):
-    run = Run().until(STEP + 20)
+    run = Run.at(STEP + 20)
     run.say("new_level", "i-1")
     assert rows_of(run) != rows_of(never(STEP + 20))
     run.until(STEP + 20 + hours_between)
@@ -211,7 +232,7 @@ def test_a_level_that_is_taken_back_later_leaves_the_detectors_as_though_it_had_
 
 
 def test_feedback_lives_in_saved_state():
-    run = Run().until(STEP + 20)
+    run = Run.at(STEP + 20)
     run.say("new_level", "i-1")
     run.say("not_an_issue", "i-0")
     disk, again = Disk(), Run()
@@ -235,7 +256,7 @@ def test_feedback_lives_in_saved_state():
     ],
 )
 def test_what_cannot_be_followed_is_refused_and_changes_nothing(verdicts, verdict, why):
-    run = Run().until(STEP + 20)
+    run = Run.at(STEP + 20)
     for said in verdicts:
         run.say(said, "i-1")
     before = run.state()
@@ -305,7 +326,7 @@ def of_groups(run):
 
 
 def test_a_new_level_of_a_group_is_normal_at_once_and_can_be_taken_back():
-    plain, run = Run(swarm).until(JOINED + 24), Run(swarm).until(JOINED + 24)
+    plain, run = Run.at(JOINED + 24, swarm), Run.at(JOINED + 24, swarm)
     found = of_groups(run)
     assert found
     assert run.say("new_level", "~group~").state == "resolved"
@@ -322,7 +343,7 @@ def test_a_new_level_of_a_group_is_normal_at_once_and_can_be_taken_back():
 
 
 def test_a_new_level_of_a_member_is_no_news_to_its_groups():
-    run = Run().until(STEP + 30)
+    run = Run.at(STEP + 30)
     before = len(of_groups(run))
     run.say("new_level", "i-1")
     run.until(END)
@@ -333,7 +354,7 @@ def test_a_new_level_of_a_member_is_no_news_to_its_groups():
 
 
 def test_first_spend_has_no_level_and_no_detector_and_says_so():
-    run = Run(swarm).until(JOINED + 24)
+    run = Run.at(JOINED + 24, swarm)
     for verdict, why in (("new_level", "no past"), ("not_an_issue", "no detector")):
         refused = run.pipeline.refusal(run.intent(verdict, "~new~"))
         assert refused is not None

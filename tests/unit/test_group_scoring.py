@@ -50,7 +50,7 @@ def rows(leak=0.0, members=MEMBERS, only=None, more=(), start=0, **values):
 
 
 def run(arrivals, **detection):
-    findings, incidents = told_of(arrivals, **detection)
+    findings, incidents = told_of(arrivals, past=T0 + LEAK * HOUR, **detection)
     return findings, list(incidents.values())
 
 
