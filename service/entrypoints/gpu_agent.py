@@ -48,19 +48,22 @@ class GpuAgent:
         self._told_dropped = 0
 
     def run(self) -> None:
-        """Ask and publish until SIGTERM or Ctrl-C; what is not published then stays on disk."""
+        """Ask and publish until SIGTERM or Ctrl-C; what is not published then stays on disk.
+
+        OSError when the buffer cannot be written or read any more.
+        """
         configure_logging(self._settings.log_level)
         stop = Stop()
-        with closing(self._buffer()) as buffer:
-            publishing = threading.Thread(target=self._publish, args=(buffer, stop), name="publish")
-            publishing.start()
+        with closing(self._buffer()) as buffer, ThreadPoolExecutor(1, "publish") as pool:
+            publishing = pool.submit(self._publish, buffer, stop)
+            publishing.add_done_callback(lambda _: stop.set())  # who only asks would seem healthy
             try:
                 while not stop.is_set():
                     self._ask(buffer)
                     stop.wait(self._agent.every_seconds)
             finally:
                 stop.set()
-                publishing.join()
+            publishing.result()
 
     def run_once(self) -> tuple[int, list[str]]:
         """Ask once and publish: how many samples reached Kafka, and which GPUs did not answer."""

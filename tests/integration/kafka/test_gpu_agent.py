@@ -2,10 +2,12 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -140,6 +142,23 @@ def test_the_agent_lives_through_a_broker_restart_and_kill_9_and_loses_no_sample
     wait_until(lambda: len({s.timestamp for s in samples(cluster)}) >= asked + 1)
     agent.terminate()
     assert agent.wait(timeout=30) == 0
+
+
+def test_an_agent_that_can_publish_no_more_ends_and_says_why(cluster, settings, config, exporter):
+    text = config.read_text()
+    config.write_text(f'{text}[gpu_agent]\nexporters = ["{exporter.url}"]\nevery_seconds = 1\n')
+    agent = subprocess.Popen(
+        [SPENDWATCH, "gpu-agent", "-c", config], stderr=subprocess.PIPE, text=True
+    )
+    wait_until(lambda: samples(cluster))
+    with closing(sqlite3.connect(settings.data_dir / "gpu-agent" / "buffer.sqlite")) as file:
+        file.execute(
+            "CREATE TRIGGER broken BEFORE DELETE ON line"
+            " BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+        )
+    _, errors = agent.communicate(timeout=30)
+    assert agent.returncode == 1
+    assert errors.splitlines()[-1].endswith("buffer.sqlite: disk I/O error")
 
 
 def wait_until(condition):
