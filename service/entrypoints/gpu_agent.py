@@ -85,13 +85,13 @@ class GpuAgent:
         now = self._clock()
         failures: list[str] = []
 
-        def asked(probe: Probe) -> list[GpuSample]:
+        def asked(probe: Probe) -> Sequence[GpuSample]:
             try:
                 return probe(now)
             except ProbeError as error:
                 failures.append(str(error))
                 _log.warning("no answer", error=str(error))
-                return []
+                return error.samples
 
         with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
             samples = [sample for found in pool.map(asked, self._probes) for sample in found]

@@ -1,6 +1,6 @@
 """What every way of asking GPUs shares."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -10,11 +10,15 @@ from service.core.events import GpuSample
 BLANKS_FROM: Final = 1e12
 INT32_BLANKS: Final = frozenset(range(0x7FFFFFF0, 0x7FFFFFF4))
 
-Probe = Callable[[datetime], list[GpuSample]]
+Probe = Callable[[datetime], Sequence[GpuSample]]
 
 
 class ProbeError(Exception):
-    """Why GPUs could not be asked, in one line."""
+    """Why GPUs could not be asked, in one line; `samples` are of those that could."""
+
+    def __init__(self, reason: str, samples: Sequence[GpuSample] = ()) -> None:
+        super().__init__(reason)
+        self.samples = samples
 
 
 def value_of(value: float) -> float | None:

@@ -12,8 +12,9 @@ from service.core.events import GpuSample
 
 
 class Nvml:
-    """The GPUs of this machine. Called, it asks each; ProbeError when the driver does not answer.
+    """The GPUs of this machine. Called, it asks each.
 
+    ProbeError when the driver does not answer, or with the other GPUs' samples when some do not.
     What a GPU cannot say (`not supported`) is unknown. NVML knows neither pods nor XIDs. Of a GPU
     that is cut into MIG instances it tells memory by instance, and no activity.
     """
@@ -29,16 +30,20 @@ class Nvml:
             pynvml.nvmlInit()
         except pynvml.NVMLError as error:
             raise ProbeError(f"nvml: {error}") from None
+        samples, lost = [], []
         try:
-            return [
-                sample
-                for number in range(pynvml.nvmlDeviceGetCount())
-                for sample in self._gpu(pynvml.nvmlDeviceGetHandleByIndex(number), now)
-            ]
+            for number in range(pynvml.nvmlDeviceGetCount()):
+                try:
+                    samples += self._gpu(pynvml.nvmlDeviceGetHandleByIndex(number), now)
+                except pynvml.NVMLError as error:
+                    lost.append(f"GPU {number}: {error}")
         except pynvml.NVMLError as error:
             raise ProbeError(f"nvml: {error}") from None
         finally:
             pynvml.nvmlShutdown()
+        if lost:
+            raise ProbeError(f"nvml: {', '.join(lost)}", samples)
+        return samples
 
     def _gpu(self, gpu: Any, now: datetime) -> list[GpuSample]:
         named = {

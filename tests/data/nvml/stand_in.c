@@ -1,9 +1,15 @@
-/* Two GPUs as NVIDIA's library tells of them, for machines without one: the first is whole and
-   busy, the second is cut into one MIG instance and says nothing of its own activity. */
+/* GPUs as NVIDIA's library tells of them, for machines without one: the first is whole and
+   busy, the second is cut into one MIG instance and says nothing of its own activity. With LOST
+   defined there is one between them that fell off the bus. */
 #include <string.h>
 
 typedef int nvml;
-enum { OK = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6 };
+enum { OK = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6, GPU_IS_LOST = 15 };
+#ifdef LOST
+enum { COUNT = 3 };
+#else
+enum { COUNT = 2 };
+#endif
 struct rates { unsigned gpu, memory; };
 struct memory { unsigned long long total, free, used; };
 static char gpus[3]; /* the third is the instance */
@@ -12,8 +18,13 @@ static char gpus[3]; /* the third is the instance */
 
 nvml nvmlInitWithFlags(unsigned flags) { return OK; }
 nvml nvmlShutdown(void) { return OK; }
-nvml nvmlDeviceGetCount_v2(unsigned *count) { *count = 2; return OK; }
-nvml nvmlDeviceGetHandleByIndex_v2(unsigned number, void **device) { *device = &gpus[number]; return OK; }
+nvml nvmlDeviceGetCount_v2(unsigned *count) { *count = COUNT; return OK; }
+nvml nvmlDeviceGetHandleByIndex_v2(unsigned number, void **device) {
+  if (COUNT == 3 && number == 1)
+    return GPU_IS_LOST;
+  *device = &gpus[number == 0 ? 0 : 1];
+  return OK;
+}
 nvml nvmlDeviceGetUUID(void *device, char *text, unsigned length) {
   strncpy(text, IS(device, 0) ? "GPU-whole" : "GPU-cut", length);
   return OK;

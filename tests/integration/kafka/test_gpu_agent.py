@@ -144,13 +144,13 @@ def test_the_agent_lives_through_a_broker_restart_and_kill_9_and_loses_no_sample
     assert agent.wait(timeout=30) == 0
 
 
-def test_an_agent_that_can_publish_no_more_ends_and_says_why(cluster, settings, config, exporter):
+def test_an_agent_that_can_publish_no_more_ends_and_says_why(settings, config, exporter):
     text = config.read_text()
     config.write_text(f'{text}[gpu_agent]\nexporters = ["{exporter.url}"]\nevery_seconds = 1\n')
     agent = subprocess.Popen(
         [SPENDWATCH, "gpu-agent", "-c", config], stderr=subprocess.PIPE, text=True
     )
-    wait_until(lambda: samples(cluster))
+    wait_until(lambda: exporter.asked >= 2)
     with closing(sqlite3.connect(settings.data_dir / "gpu-agent" / "buffer.sqlite")) as file:
         file.execute(
             "CREATE TRIGGER broken BEFORE DELETE ON line"
@@ -181,23 +181,39 @@ def test_this_machines_gpus_are_asked_or_it_is_said_that_there_are_none(settings
         assert sent >= 1  # this machine has a GPU
 
 
-def test_nvml_tells_of_whole_gpus_and_of_mig_instances(tmp_path):
-    """Through the real bindings; NVIDIA's library is stood in for by one with its interface."""
-    library = tmp_path / "libnvidia-ml.so.1"
+def asked_nvml(folder, *options):
+    """Ask through the real bindings; NVIDIA's library is stood in for by one with its interface."""
+    library = folder / "libnvidia-ml.so.1"
     source = DATA / "nvml" / "stand_in.c"
-    subprocess.run([need("cc"), "-shared", "-fPIC", "-o", library, source], check=True)
+    subprocess.run([need("cc"), "-shared", "-fPIC", *options, "-o", library, source], check=True)
     program = """
 import datetime, msgspec, sys
+from service.adapters.gpu.base import ProbeError
 from service.adapters.gpu.nvml import Nvml
-found = Nvml()(datetime.datetime(2026, 6, 1, tzinfo=datetime.UTC))
-print(msgspec.json.encode(found).decode())
+failure = None
+try:
+    found = Nvml()(datetime.datetime(2026, 6, 1, tzinfo=datetime.UTC))
+except ProbeError as error:
+    found, failure = error.samples, str(error)
+print(msgspec.json.encode([found, failure]).decode())
 """
     run = subprocess.run(
         [sys.executable, "-c", program],
-        env=os.environ | {"LD_LIBRARY_PATH": str(tmp_path)},
+        env=os.environ | {"LD_LIBRARY_PATH": str(folder)},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    whole, cut = json.loads(run.stdout)
+    return json.loads(run.stdout)
+
+
+def test_a_gpu_that_is_lost_is_said_and_costs_the_others_nothing(tmp_path):
+    found, failure = asked_nvml(tmp_path, "-DLOST")
+    assert [sample["gpu_uuid"] for sample in found] == ["GPU-whole", "GPU-cut"]
+    assert failure == "nvml: GPU 1: GPU is lost"
+
+
+def test_nvml_tells_of_whole_gpus_and_of_mig_instances(tmp_path):
+    (whole, cut), failure = asked_nvml(tmp_path)
+    assert failure is None
     assert (whole["gpu_uuid"], whole["utilization"], whole["power_watts"]) == (
         "GPU-whole", 0.62, 412.5,
     )  # fmt: skip
