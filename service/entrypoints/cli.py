@@ -235,12 +235,24 @@ def gpu_agent(
 
 
 @app.command(epilog="Example: spendwatch worker --config spendwatch.toml")
-def worker(config: ConfigOption = None) -> None:
-    """Score what is in Kafka, with as many others of the same group as there are."""
+def worker(
+    config: ConfigOption = None,
+    skip_bad_until: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="TOPIC/PARTITION/OFFSET, repeatable: up to there set aside all that is bad."
+        ),
+    ] = None,
+) -> None:
+    """Score what is in Kafka, with as many others of the same group as there are.
+
+    It stops where 100 lines in a row are bad, and says how to go on past them: once that is done
+    they are dead letters, and later starts go past them too.
+    """
     from service.entrypoints.worker import Worker  # noqa: PLC0415 - loads the detectors
 
     with _one_line_errors():
-        Worker(load(config)).run()
+        Worker(load(config), skip_bad_until or ()).run()
 
 
 dead_letters_app = typer.Typer(

@@ -17,6 +17,7 @@ from service.adapters.kafka_messages import SOURCE_HEADER, TICK_HEADER
 from service.adapters.kafka_topics import SAMPLES
 from service.adapters.sources import events, gpu_samples
 from service.adapters.sources.base import Flaw, Row
+from service.core.chain import BEGINNING
 from service.core.events import Arrival, CostEvent
 from service.core.partitions import partition_key, partition_of
 from service.pipeline import Pipeline
@@ -57,16 +58,22 @@ class Partition:
     """Runs the messages of one partition through a pipeline of its own.
 
     `told_until` is the offset up to which it has been told: up to there nothing comes out again.
-    At `bad_lines_in_a_row` it gives up.
+    At `bad_lines_in_a_row` it gives up, but for messages up to `skip_bad_until` or told already.
     """
 
     def __init__(
-        self, place: Place, pipeline: Pipeline, told_until: int, bad_lines_in_a_row: int
+        self,
+        place: Place,
+        pipeline: Pipeline,
+        told_until: int,
+        bad_lines_in_a_row: int,
+        skip_bad_until: int = BEGINNING,
     ) -> None:
         self.topic, self.number, self._partitions = place
         self._most_bad = bad_lines_in_a_row
         self._pipeline = pipeline
         self._end = told_until
+        self._forgiven = max(told_until, skip_bad_until)
         self._now: datetime | None = None
         self._bad_in_a_row = 0
         self.next_offset = 0
@@ -110,7 +117,7 @@ class Partition:
             row = gpu_samples.parse(number, line) if is_gpu else events.parse(number, line, seen)
             if isinstance(row, Flaw):
                 letters.append(self._letter(message, number, source, row.reason, line))
-                self._count_bad(row.reason)
+                self._count_bad(letters[-1])
             elif row is not None:
                 self._bad_in_a_row = 0
                 arrival = self._arrival(message, source, line, row, strays)
@@ -131,12 +138,16 @@ class Partition:
             return None
         return Arrival(event.x_arrived_at or message.at, source, event)
 
-    def _count_bad(self, reason: str) -> None:
+    def _count_bad(self, letter: Letter) -> None:
         self._bad_in_a_row += 1
-        if self._bad_in_a_row >= self._most_bad:
+        if self._bad_in_a_row < self._most_bad:
+            return
+        self._bad_in_a_row = 0
+        if letter.offset > self._forgiven:
             raise TooManyBadError(
-                f"{self.topic}/{self.number}: {self._most_bad} bad lines in a row, the last: "
-                f"{reason}"
+                f"{self.topic}/{self.number}: {self._most_bad} bad lines in a row, the last, "
+                f"{letter.name}: {letter.reason}. To set them aside as dead letters and go on: "
+                f"spendwatch worker --skip-bad-until {self.topic}/{self.number}/{letter.offset}"
             )
 
     def _too_late(self, message: Message, arrival: Arrival) -> Letter:

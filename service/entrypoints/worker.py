@@ -6,7 +6,7 @@ was told stands in `cost.findings`. Whatever goes wrong ends the process: the ne
 
 import asyncio
 import signal
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -20,7 +20,7 @@ from service.adapters.kafka_messages import SOURCE_HEADER, TICK_HEADER
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import EVENTS, FINDINGS, SAMPLES, ensure
 from service.bootstrap import build_cluster, build_pipeline, build_topics
-from service.config import Settings
+from service.config import ConfigError, Settings
 from service.core.chain import BEGINNING
 from service.entrypoints.machine import utc_now
 from service.entrypoints.partition import Output, Partition, Place, TooManyBadError
@@ -34,10 +34,15 @@ _log = structlog.get_logger("worker")
 
 
 class Worker:
-    """One process of the group."""
+    """One process of the group.
 
-    def __init__(self, settings: Settings) -> None:
+    `skip_bad_until` names messages, as TOPIC/PARTITION/OFFSET: up to there it does not stop at too
+    many bad lines in a row. ConfigError for what is no message of the input.
+    """
+
+    def __init__(self, settings: Settings, skip_bad_until: Sequence[str] = ()) -> None:
         self._settings = settings
+        self._skips = dict(map(_place_of, skip_bad_until))
         self._cluster = build_cluster(settings)
         self._partitions: dict[tuple[str, int], Partition] = {}
         self._publishing = asyncio.Lock()  # a publisher serves one thread at a time
@@ -93,7 +98,9 @@ class Worker:
         own = msgspec.structs.replace(settings, detection=alone)
         pipeline = build_pipeline(own, metrics, tells_history=False, keeps_history=False)
         place = Place(topic, number, settings.kafka.partitions)
-        return Partition(place, pipeline, told_until, settings.kafka.bad_lines_in_a_row)
+        most_bad = settings.kafka.bad_lines_in_a_row
+        skip = self._skips.get((topic, number), BEGINNING)
+        return Partition(place, pipeline, told_until, most_bad, skip)
 
     async def _tick(self, log: GroupLog, publisher: Publisher) -> None:
         """Let time pass in the log of a partition where nothing has come for a while."""
@@ -108,6 +115,15 @@ class Worker:
             if quiet:
                 async with self._publishing:
                     await asyncio.to_thread(_publish_ticks, publisher, quiet)
+
+
+def _place_of(name: str) -> tuple[tuple[str, int], int]:
+    """Read `billing.events/3/1234`, as the worker names where it stopped."""
+    topic, *numbers = name.split("/")
+    if topic not in (EVENTS, SAMPLES) or len(numbers) != 2 or not all(map(str.isdecimal, numbers)):
+        raise ConfigError(f"--skip-bad-until {name!r} is not like {EVENTS}/3/1234")
+    partition, offset = map(int, numbers)
+    return (topic, partition), offset
 
 
 def _say(publisher: Publisher, output: Output) -> None:

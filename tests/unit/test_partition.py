@@ -23,9 +23,11 @@ HOUR = timedelta(hours=1)
 SOURCE = {"source": b"aws"}
 
 
-def partition(told_until=BEGINNING, topic="billing.events", number=0, partitions=1, bad=100):
+def partition(
+    told_until=BEGINNING, topic="billing.events", number=0, partitions=1, bad=100, skip=BEGINNING
+):
     pipeline = build_pipeline(Settings(), {}, tells_history=True, keeps_history=False)
-    return Partition(Place(topic, number, partitions), pipeline, told_until, bad)
+    return Partition(Place(topic, number, partitions), pipeline, told_until, bad, skip)
 
 
 def message(offset, *lines, at=START, headers=SOURCE):
@@ -87,6 +89,21 @@ def test_so_many_bad_lines_in_a_row_end_it_whatever_message_they_are_in():
         part.take(message(offset, b"{}\n"))
     with pytest.raises(TooManyBadError, match=r"billing.events/0: 10 bad lines in a row, the last"):
         part.take(message(9, b"{}\n"))
+
+
+def test_where_it_gave_up_it_goes_past_when_told_to_and_then_for_good():
+    bad = [message(offset, b"{}\n" * 4) for offset in range(6)]
+    for told_until in (BEGINNING, 1):
+        with pytest.raises(TooManyBadError, match=r"--skip-bad-until billing\.events/0/2$"):
+            records(partition(told_until, bad=10), bad)
+    part = partition(bad=10, skip=2)
+    assert [len(part.take(one).letters) for one in bad[:4]] == [4, 4, 4, 4]
+    with pytest.raises(TooManyBadError, match=r"--skip-bad-until billing\.events/0/4$"):
+        part.take(bad[4])
+    again = partition(told_until=3, bad=10)
+    assert records(again, bad[:4]) == []
+    with pytest.raises(TooManyBadError, match=r"--skip-bad-until billing\.events/0/4$"):
+        again.take(bad[4])
 
 
 def test_a_good_line_between_bad_ones_begins_the_count_anew():

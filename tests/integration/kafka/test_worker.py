@@ -20,9 +20,11 @@ from service.adapters.kafka_messages import Message, line_of
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import ensure
 from service.bootstrap import build_pipeline, build_topics
+from service.config import ConfigError
 from service.core.chain import BEGINNING
 from service.core.partitions import partition_key, partition_of
 from service.entrypoints.partition import Partition, Place
+from service.entrypoints.worker import Worker
 from tests.factories import make_event
 from tests.integration.kafka.reading import records
 
@@ -88,9 +90,9 @@ class Workers:
         self._config, self._folder = config, folder
         self.running = []
 
-    def start(self):
+    def start(self, *options):
         with (self._folder / "worker.log").open("ab") as log:
-            command = [SPENDWATCH, "worker", "--config", self._config]
+            command = [SPENDWATCH, "worker", "--config", self._config, *options]
             run = subprocess.Popen(command, stdout=log, stderr=log)
         self.running.append(run)
         return run
@@ -163,6 +165,25 @@ def test_bad_lines_are_letters_and_too_many_in_a_row_stop_the_worker(settings, c
     assert "100 bad lines in a row" in workers.log
     (letter,) = [json.loads(record.value) for record in records(cluster, "billing.events.dlq")]
     assert letter["reason"].startswith("is not JSON")
+    skip = workers.log.strip().rpartition("spendwatch worker ")[2].split()
+    assert skip == ["--skip-bad-until", "billing.events/0/1"]
+    skipping = workers.start(*skip)
+    wait_until(lambda: len(records(cluster, "billing.events.dlq")) == 101, workers)
+    skipping.terminate()
+    assert skipping.wait(timeout=60) == 0
+    later = workers.start()
+    with Publisher(cluster) as publisher:
+        publisher.put(Message(EVENTS, 0, "aws", b"not json\n", 1))
+        publisher.flush()
+    wait_until(lambda: len(records(cluster, "billing.events.dlq")) == 102, workers)
+    later.terminate()
+    assert later.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("name", ["nowhere/0/1", "billing.events/0", "billing.events/a/1"])
+def test_what_is_no_message_cannot_be_skipped(settings, name):
+    with pytest.raises(ConfigError, match=r"is not like billing\.events/3/1234"):
+        Worker(settings, [name])
 
 
 def test_a_worker_listens_nowhere_and_ends_when_told_to(settings, cluster, workers):
