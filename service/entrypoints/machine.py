@@ -78,8 +78,10 @@ class Machine:
         if saved == "gap":
             message = f"the store holds {parts.store.offset()}, the batch begins past it"
             raise OSError(message)
+        if saved == "saved" or self.rebuilding:
+            self.count(changes)
         if saved == "saved":
-            self._note(changes)
+            _tell(changes)
         return saved
 
     def _insist(self, changes: Changes) -> Saved:
@@ -146,36 +148,40 @@ class Machine:
                     for notifier in self._parts.notifiers.values():
                         await notifier.close()
 
-    def _note(self, changes: Changes) -> None:
+    def count(self, changes: Changes) -> None:
+        """Move the counters by what changed; while rebuilding that was counted by a run before."""
         for finding in changes.findings:
-            if self._status.get(finding.finding_id) != finding.status:
+            if not self.rebuilding and self._status.get(finding.finding_id) != finding.status:
                 self._parts.metrics.finding(finding)
             if finding.ended_at is None or finding.status == "provisional":
                 self._status[finding.finding_id] = finding.status
             else:
                 self._status.pop(finding.finding_id, None)
-        self._count(changes.sources)
-        for incident in changes.incidents:
-            _log.info(
-                "incident",
-                incident_id=incident.incident_id,
-                state=incident.state,
-                status=incident.status,
-                severity=incident.severity,
-                owner=incident.owner,
-                findings=len(incident.finding_ids),
-            )
-
-    def _count(self, sources: Sequence[SourceStatus]) -> None:
-        """Move the counters by what each source's figures moved."""
-        for source in sources:
-            old = self._counted.get(source.source, SourceStatus(source=source.source))
-            duplicates = source.duplicates - old.duplicates
-            count = self._parts.metrics.event
-            count(source.source, "duplicate", number=duplicates)
-            count(source.source, "rejected", number=source.rejected - old.rejected)
-            count(source.source, "new", number=source.events - old.events - duplicates)
+        for source in changes.sources:
+            if not self.rebuilding:
+                self._count(source)
             self._counted[source.source] = copy(source)
+
+    def _count(self, source: SourceStatus) -> None:
+        old = self._counted.get(source.source, SourceStatus(source=source.source))
+        duplicates = source.duplicates - old.duplicates
+        count = self._parts.metrics.event
+        count(source.source, "duplicate", number=duplicates)
+        count(source.source, "rejected", number=source.rejected - old.rejected)
+        count(source.source, "new", number=source.events - old.events - duplicates)
+
+
+def _tell(changes: Changes) -> None:
+    for incident in changes.incidents:
+        _log.info(
+            "incident",
+            incident_id=incident.incident_id,
+            state=incident.state,
+            status=incident.status,
+            severity=incident.severity,
+            owner=incident.owner,
+            findings=len(incident.finding_ids),
+        )
 
 
 def _hosts(settings: Settings) -> set[str]:

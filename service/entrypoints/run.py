@@ -142,6 +142,7 @@ class Service:
             known = self._pipeline.statuses.get(source.source, SourceStatus(source=source.source))
             count = max(0, source.rejected - known.rejected)
             self._pipeline.note_rejected(source.source, count, source.last_error)
+        self._machine.count(self._pipeline.everything())
         for batch in log.read(resumed.offset):
             self._take(batch)
             self._notes.ticked_at = batch.now

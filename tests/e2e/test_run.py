@@ -97,6 +97,14 @@ def ask(port, path):
         return None
 
 
+def counted(port, outcome):
+    """Return how many events of the feed this process has counted with that outcome."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    name = f'spendwatch_events_processed_total{{outcome="{outcome}",source="cloud"}}'
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+
+
 def write(folder, name, rows):
     """Put a file there as an exporter does: written elsewhere, then moved; older than a moment."""
     part = folder.parent / f"{name}.part"
@@ -279,16 +287,19 @@ def test_a_rejected_row_is_kept_counted_and_stops_nothing(config, start, port):
     source = wait_for(lambda: (ask(port, "/v1/status") or {}).get("sources"))[0]
     wait_for(lambda: ask(port, "/v1/status")["sources"][0]["rejected"] == 1)
     assert source["events"] == 21
+    assert counted(port, "new") == 21
     letter = json.loads((folder / "var" / "dead_letters.ndjson").read_text())
     assert (letter["row"], "BilledCost" in letter["reason"]) == (12, True)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=20) == 0
     segments = sorted((folder / "var" / "history").rglob("*.parquet"))
+    shutil.rmtree(folder / "var" / "store")
     process = start()
     wait_for(lambda: (ask(port, "/v1/status") or {}).get("state", "rebuilding") != "rebuilding")
     assert ask(port, "/v1/status")["sources"][0]["rejected"] == 1
     write(folder, "good.ndjson", rows(29, 29, 10))
     wait_for(lambda: ask(port, "/v1/status")["sources"][0]["events"] == 22)
+    assert (counted(port, "new"), counted(port, "rejected")) == (1, 0)
     assert ask(port, "/v1/status")["sources"][0]["rejected"] == 1
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=20) == 0
