@@ -1,8 +1,9 @@
 """Bootstrap: settings in, wired objects out. The only file that names concrete adapters."""
 
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from detectors.calendar import Calendar
 from detectors.fleet import Fleet
 from detectors.idle_gpu import IdleGpuColumns
 from service.adapters.calendars import CalendarError, calendar_name, load_calendar
-from service.adapters.embedded_store import EmbeddedStore
+from service.adapters.embedded_store import STORE, EmbeddedStore, remove_killed
 from service.adapters.gpu.base import Probe
 from service.adapters.gpu.exporter import Exporter
 from service.adapters.gpu.nvml import Nvml
@@ -217,12 +218,19 @@ def open_store(settings: Settings, folder: Path | None = None) -> Iterator[Redis
         finally:
             store.close()
         return
-    with EmbeddedStore((folder or settings.data_dir) / "store") as server:
+    with EmbeddedStore((folder or settings.data_dir) / STORE) as server:
         store = RedisStore.connect(server.url)
         try:
             yield store
         finally:
             store.close()
+
+
+def remove_orphans(prefix: str) -> None:
+    """Remove the temporary folders `prefix`* that killed runs left, with the servers over them."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with suppress(OSError):  # another has removed it meanwhile, or it is not ours to look into
+            remove_killed(folder)
 
 
 def _client(store: StoreSettings) -> RedisStore:

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
@@ -17,6 +18,8 @@ from service.core.ports import StoreUnavailableError
 
 STARTS_WITHIN_SECONDS: Final = 20.0
 ENDS_WITHIN_SECONDS: Final = 10.0
+STORE: Final = "store"  # the folder, in whatever holds one
+LOCK: Final = "lock"
 SOCKET: Final = "valkey.sock"
 PREFIX: Final = "spendwatch-"
 MAX_SOCKET_PATH: Final = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
@@ -80,6 +83,16 @@ class EmbeddedStore:
             self._lock.close()
             self._lock = None
 
+    def end_orphan(self) -> bool:
+        """Shut down the server that a killed run left here; False while a run has the folder."""
+        try:
+            self._take_lock()
+        except StoreUnavailableError:
+            return False
+        self._end_orphan()
+        self.__exit__(None, None, None)
+        return True
+
     def _options(self) -> list[str]:
         return [
             *("--port", "0"),
@@ -91,7 +104,7 @@ class EmbeddedStore:
         ]
 
     def _take_lock(self) -> None:
-        self._lock = (self._folder / "lock").open("a+")
+        self._lock = (self._folder / LOCK).open("a+")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -170,6 +183,18 @@ class EmbeddedStore:
         last = (self._folder / "valkey.log").read_text("utf-8", "replace").strip().splitlines()[-1:]
         message = f"the embedded store did not start: {''.join(last)}"
         raise StoreUnavailableError(message)
+
+
+def remove_killed(folder: Path) -> None:
+    """Remove a temporary folder with a store that is left of a killed run, and end its server.
+
+    Nothing happens to the folder of a run that lives, or of another user.
+    """
+    store = folder / STORE
+    about = folder.stat(follow_symlinks=False)
+    is_ours = stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid()
+    if is_ours and (store / LOCK).exists() and EmbeddedStore(store).end_orphan():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _client(socket: Path) -> "redis.Redis":

@@ -15,7 +15,7 @@ import service.sample
 from service.adapters.history import History
 from service.adapters.sources import Reader, SnapshotBook
 from service.adapters.spool import Spool
-from service.bootstrap import build_notifiers, build_pipeline, open_store
+from service.bootstrap import build_notifiers, build_pipeline, open_store, remove_orphans
 from service.config import ApiSettings, OwnerSettings, Settings, StoreSettings
 from service.core.events import Rejected
 from service.core.routing import Route
@@ -28,6 +28,7 @@ from service.telemetry import Metrics, configure_logging
 
 SAMPLE: Final = Path(service.sample.__file__).parent
 USUAL_PORT: Final = 8321
+FOLDER: Final = "spendwatch-demo-"
 CHANNEL: Final = "#spend"
 ACCOUNT_OWNERS: Final = {
     "111122223333": "team-ml-platform",
@@ -52,6 +53,7 @@ class Demo:
         """
         stop = Stop()
         configure_logging("error")
+        remove_orphans(FOLDER)
         port = free_port() if self._port is None else self._port
         self._say("Spendwatch demo: 107 days of spend of one company, replayed in seconds.")
         self._say(
@@ -60,7 +62,7 @@ class Demo:
         self._say(f"of documented faults; what is real and what is not: {SAMPLE / 'README.md'}")
         self._say("")
         with (
-            tempfile.TemporaryDirectory(prefix="spendwatch-demo-") as folder,
+            tempfile.TemporaryDirectory(prefix=FOLDER) as folder,
             serve_slack(build_slack(channels=[CHANNEL.removeprefix("#")])) as slack,
         ):
             settings = self._settings(slack, port)

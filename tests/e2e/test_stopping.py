@@ -77,6 +77,31 @@ def test_a_demo_that_is_interrupted_ends_at_once_and_leaves_nothing(tmp_path, nu
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_demo_left_is_removed_by_the_next_and_not_what_another_still_has(tmp_path):
+    def folders():
+        return set(tmp_path.glob("spendwatch-demo-*"))
+
+    with started(tmp_path, "demo", "--port", "0", until="local Slack") as process:
+        process.kill()
+        process.wait()
+    (left,) = folders()
+    assert len(servers(tmp_path)) == 1
+    with started(tmp_path, "demo", "--port", "0", until="local Slack") as first:
+        (mine,) = folders()
+        assert mine != left
+        assert len(servers(tmp_path)) == 1
+        with started(tmp_path, "demo", "--port", "0", until="local Slack") as second:
+            assert mine in folders()
+            second.terminate()
+            assert ends(second) == 143
+        assert folders() == {mine}
+        assert len(servers(tmp_path)) == 1
+        first.terminate()
+        assert ends(first) == 143
+    assert list(tmp_path.iterdir()) == []
+    assert servers(tmp_path) == []
+
+
 def test_a_second_ctrl_c_ends_what_still_waits(tmp_path):
     with started(tmp_path, "demo", "--port", "0", until="local Slack") as process:
         time.sleep(3)
