@@ -59,7 +59,7 @@ if [[ ! -f "$folder/data/meta.properties" ]]; then
   extra=()
   [[ -f "$folder/format.args" ]] && mapfile -t extra <"$folder/format.args"
   (run -Xmx256m -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format \
-    -t "$(head -c16 /dev/urandom | base64 | tr '+/' '-_' | tr -d =)" \
+    -t "$(head -c16 /dev/urandom | base64 | tr '+/' 'ab' | tr -d =)" \
     -c "$folder/server.properties" "${extra[@]}" >"$folder/format.log")
 fi
 # shellcheck disable=SC2086
