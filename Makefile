@@ -4,6 +4,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# A file is run whole by one worker, with servers of its own; the longest files are named first.
+WORKERS ?= 2
+PYTEST = $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo test check format lint types imports unit contract integration kafka bench-detection lock clean
 
@@ -24,7 +27,8 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: setup ## the whole product on this machine, with sample data (ONCE=1 ends after the replay)
 	@$(BIN)/spendwatch demo $(if $(ONCE),--once)
 
-test: check contract integration ## every test that CI runs
+test: format lint types imports ## every test that CI runs
+	$(PYTEST) tests/e2e tests/integration tests/benchmarks tests/contract tests/unit service detectors
 
 check: format lint types imports unit ## format, lint, types, import contracts, unit tests
 
@@ -41,13 +45,13 @@ imports: setup
 	$(BIN)/lint-imports
 
 unit: setup ## unit tests and doctests: no I/O, seconds
-	$(BIN)/pytest -q tests/unit service detectors -m "not slow"
+	$(PYTEST) tests/unit service detectors -m "not slow"
 
 contract: setup ## tests that run over every plugin
-	$(BIN)/pytest -q tests/contract
+	$(PYTEST) tests/contract
 
 integration: setup ## real servers on loopback, the real browser, the real commands
-	$(BIN)/pytest -q tests/integration tests/e2e tests/benchmarks
+	$(PYTEST) tests/e2e tests/integration tests/benchmarks
 
 kafka: ## fetch Apache Kafka for the tests, once (needs Java 17 and Maven)
 	@deploy/kafka/start.sh fetch
