@@ -20,6 +20,8 @@ from service.core.state import Streams
 from tests.arriving import Disk
 from tests.factories import make_event
 
+pytestmark = pytest.mark.slow  # weeks through the whole pipeline
+
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SPIKES, STEP, END, JOINED = (480, 530, 580), 640, 760, 432

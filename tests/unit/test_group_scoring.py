@@ -15,6 +15,8 @@ from service.core.told import Told
 from tests.arriving import told_of
 from tests.factories import make_event
 
+pytestmark = pytest.mark.slow  # weeks through the whole pipeline
+
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAYS = 38

@@ -17,6 +17,8 @@ from service.core.state import StateError, Streams
 from tests.arriving import Disk
 from tests.factories import make_event
 
+pytestmark = pytest.mark.slow  # weeks through the whole pipeline
+
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAYS = 24
