@@ -319,17 +319,25 @@ def _files(**files: Path | None) -> dict[str, str]:
 
 
 def build_notifiers(settings: Settings) -> dict[str, Notifier]:
-    """Build one notifier for every kind of destination that a receiver names."""
-    kinds = {_kind_of(d, name) for name, known in settings.receivers.items() for d in known}
+    """Build one notifier for every kind of destination that a receiver or a fallback names."""
+    told = {f"receivers.{name}": known for name, known in settings.receivers.items()}
+    told |= {f"fallbacks.{name}": known for name, known in settings.fallbacks.items()}
+    for name in settings.fallbacks:
+        if name not in NOTIFIERS:
+            _kind_of(name, "fallbacks")
+    named = [(d, _kind_of(d, where), where) for where, known in told.items() for d in known]
+    kinds = {kind for _, kind, _ in named}
     if unknown := settings.notifiers.keys() - NOTIFIERS.keys():
         raise ConfigError(f"notifiers: {min(unknown)!r} is not one of {', '.join(NOTIFIERS)}")
     found: dict[str, Notifier] = {}
     for kind in sorted(kinds):
         notifier = NOTIFIERS[kind]
         table = dict(settings.notifiers.get(kind, {}))
-        if "public_url" in notifier.Settings.__struct_fields__ and settings.api.public_url:
-            table.setdefault("public_url", settings.api.public_url)
+        for name in {"public_url", "link_key"} & set(notifier.Settings.__struct_fields__):
+            if (of_page := getattr(settings.api, name)) is not None:
+                table.setdefault(name, of_page)
         known = checked(table, notifier.Settings, f"notifiers.{kind}")
+        _check_names(known, kind, named)
         try:
             found[kind] = notifier(known)
         except (OSError, ValueError) as error:
@@ -337,13 +345,19 @@ def build_notifiers(settings: Settings) -> dict[str, Notifier]:
     return found
 
 
-def _kind_of(destination: str, receiver: str) -> str:
+def _check_names(known: Any, kind: str, named: list[tuple[str, str, str]]) -> None:
+    """Refuse a destination that is a name, where the notifier has not been given what it means."""
+    names = getattr(known, "to", None)
+    for destination, of_kind, where in named:
+        if of_kind == kind and names is not None and destination.partition(":")[2] not in names:
+            raise ConfigError(f"{where}: {destination!r} is not under [notifiers.{kind}.to]")
+
+
+def _kind_of(destination: str, where: str) -> str:
     kind, colon, target = destination.partition(":")
     if kind not in NOTIFIERS:
         known = ", ".join(NOTIFIERS)
-        raise ConfigError(
-            f"receivers.{receiver}: {kind!r} is not a kind of destination; there are {known}"
-        )
+        raise ConfigError(f"{where}: {kind!r} is not a kind of destination; there are {known}")
     if not colon or not NOTIFIERS[kind].reaches(target):
-        raise ConfigError(f"receivers.{receiver}: {destination!r} names no one to tell")
+        raise ConfigError(f"{where}: {destination!r} names no one to tell")
     return kind

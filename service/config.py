@@ -28,11 +28,19 @@ ENVIRONMENT: Final[Mapping[str, tuple[str, ...]]] = {
     "SPENDWATCH_KAFKA_PASSWORD": ("kafka", "password"),
     "SPENDWATCH_SLACK_TOKEN": ("notifiers", "slack", "token"),
     "SPENDWATCH_EMAIL_PASSWORD": ("notifiers", "email", "password"),
+    "SPENDWATCH_LINK_KEY": ("api", "link_key"),
+    "SPENDWATCH_OLD_LINK_KEY": ("api", "old_link_key"),
 }
 SECRETS: Final = frozenset({"token", "password"})
+LINK_KEYS: Final = frozenset({"link_key", "old_link_key"})
+# Of the destinations that a notifier's `to` names: SPENDWATCH_PAGERDUTY_ONCALL_ROUTING_KEY is
+# routing_key in [notifiers.pagerduty.to.oncall].
+NAMED_SECRETS: Final = frozenset({"routing_key", "url", "secret", "old_secret"})
 DEFAULT_DETECTORS: Final = ("spike", "shift", "creep", "drop", "gone")
 LONGEST_SECRET: Final = 10_000
+SHORTEST_LINK_KEY: Final = 32
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,80}")
+_VARIABLE: Final = re.compile(r"[^A-Z0-9]")
 FEED: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _T = TypeVar("_T")
 
@@ -212,11 +220,16 @@ class GpuAgentSettings(_Section, frozen=True):
 
 
 class ApiSettings(_Section, frozen=True):
-    """Where the page and the API listen, and how people reach them from outside."""
+    """Where the page and the API listen, and how people reach them from outside.
+
+    `link_key` signs the links in mails; links that `old_link_key` signed still hold.
+    """
 
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8321
     public_url: str | None = None
+    link_key: Secret | None = None
+    old_link_key: Secret | None = None
 
     def __post_init__(self) -> None:
         """Refuse what can be neither listened on nor linked to."""
@@ -224,6 +237,11 @@ class ApiSettings(_Section, frozen=True):
             raise ValueError("host is neither a name nor an address")
         if self.public_url is not None and not is_web_address(self.public_url):
             raise ValueError("public_url is not an http or https address")
+        for name in sorted(LINK_KEYS):
+            key = getattr(self, name)
+            if key is not None and len(key.reveal()) < SHORTEST_LINK_KEY:
+                message = f"{name} has fewer than {SHORTEST_LINK_KEY} characters"
+                raise ValueError(message)
 
 
 class Settings(_Section, frozen=True):
@@ -242,6 +260,7 @@ class Settings(_Section, frozen=True):
     receivers: dict[str, list[str]] = msgspec.field(
         default_factory=lambda: {"everyone": ["console:"]}
     )
+    fallbacks: dict[str, list[str]] = {}
     notifiers: dict[str, dict[str, Any]] = {}
     prices: Path | None = None
     store: StoreSettings = StoreSettings()
@@ -270,6 +289,7 @@ class Settings(_Section, frozen=True):
 def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
     """Read a TOML file (none: all defaults) and the environment, which wins."""
     data: dict[str, Any] = {}
+    known = os.environ if environment is None else environment
     if path is not None:
         try:
             data = tomllib.loads(path.read_text("utf-8"))
@@ -278,18 +298,17 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: not TOML: {error}") from None
     for name, where in ENVIRONMENT.items():
-        value = (os.environ if environment is None else environment).get(name)
-        if value:
+        if value := known.get(name):
             _put(data, where, value)
     base = path.parent if path is not None else Path()
     notifiers = _table(data.get("notifiers", {}), "notifiers")
     data["notifiers"] = {
-        kind: _with_secrets(f"notifiers.{kind}", _table(table, f"notifiers.{kind}"), base)
+        kind: _notifier(kind, _table(table, f"notifiers.{kind}"), base, known)
         for kind, table in notifiers.items()
     }
-    for name in ("store", "kafka"):
+    for name, secrets in (("store", SECRETS), ("kafka", SECRETS), ("api", LINK_KEYS)):
         if name in data:
-            data[name] = _with_secrets(name, _table(data[name], name), base)
+            data[name] = _with_secrets(name, _table(data[name], name), base, secrets)
     return checked(data, Settings, "the config" if path is None else str(path))
 
 
@@ -319,10 +338,31 @@ def _table(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-def _with_secrets(where: str, table: dict[str, Any], base: Path) -> dict[str, Any]:
+def _notifier(
+    kind: str, table: dict[str, Any], base: Path, environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """Read the secrets of a notifier, and of the destinations that it names."""
+    found = _with_secrets(f"notifiers.{kind}", table, base)
+    if "to" not in found:
+        return found
+    found["to"] = dict(_table(found["to"], f"notifiers.{kind}.to"))
+    for name, target in found["to"].items():
+        where = f"notifiers.{kind}.to.{name}"
+        given = dict(_table(target, where))
+        for key in NAMED_SECRETS:
+            variable = _VARIABLE.sub("_", f"SPENDWATCH_{kind}_{name}_{key}".upper())
+            if value := environment.get(variable):
+                _put(given, (key,), value)
+        found["to"][name] = _with_secrets(where, given, base, NAMED_SECRETS)
+    return found
+
+
+def _with_secrets(
+    where: str, table: dict[str, Any], base: Path, names: frozenset[str] = SECRETS
+) -> dict[str, Any]:
     """Read each secret from its key or its `_file` twin; both is an error."""
     found = dict(table)
-    for name in SECRETS:
+    for name in names:
         file = found.pop(f"{name}_file", None)
         if file is not None and name in found:
             raise ConfigError(f"{where}: {name} and {name}_file are both given")

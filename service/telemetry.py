@@ -125,6 +125,13 @@ class Metrics:
             "spendwatch_outbox_depth", "Deliveries, by state.", ["state"], registry=registry
         )
 
+        self.gates_shut = prometheus.Gauge(
+            "spendwatch_circuit_open",
+            "Destinations that fail and are only tried now and then.",
+            ["notifier"],
+            registry=registry,
+        )
+
     def _count_asking(self, registry: prometheus.CollectorRegistry) -> None:
         self.store_up = prometheus.Gauge(
             "spendwatch_store_up", "Whether the store answered the last scrape.", registry=registry

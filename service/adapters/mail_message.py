@@ -5,22 +5,41 @@ the subject never changes, as mail programs ask for (RFC 5322 §3.6.4). Headers 
 are those of RFC 3834 and RFC 2919.
 """
 
-from datetime import datetime
-from email.headerregistry import Address
+from datetime import datetime, timedelta
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, Policy
 from email.utils import format_datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from service.adapters.signed_links import Act, Action, url_of
 from service.core.deliveries import IDLE, Notice
 from service.core.incidents import CAUSES, HISTORY, ONCE, Incident
 from service.core.phrases import clean
+from service.core.secret import Secret
 from service.core.wording import footer, plain_text, text_of, words
 
+LINKS_LAST: Final = timedelta(days=30)
+
+
+class _UrlHeader(UnstructuredHeader, BaseHeader):
+    """A header that is a URL: folded, it would be encoded, and no program would know it again."""
+
+    def fold(self, *, policy: Policy) -> str:
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+_HEADERS: Final = HeaderRegistry()
+_HEADERS.map_to_type("list-unsubscribe", _UrlHeader)
 # Seven bits, so that no server need offer 8BITMIME.
-_POLICY: Final = SMTP.clone(cte_type="7bit")
+_POLICY: Final = SMTP.clone(cte_type="7bit", header_factory=_HEADERS)
+_ACTIONS: Final[tuple[tuple[Action, str], ...]] = (
+    ("acknowledge", "Acknowledge"),
+    ("expected", "Expected"),
+    ("not_an_issue", "Not an issue"),
+)
 # By cause, which an incident keeps for ever.
 _SUBJECTS: Final = {
     "less": "Less spend than usual",
@@ -37,6 +56,13 @@ _TEMPLATES: Final = Environment(
 )
 
 
+class Link(NamedTuple):
+    """What a reader can press, and where it leads."""
+
+    label: str
+    url: str
+
+
 def message_of(
     notice: Notice,
     *,
@@ -45,8 +71,13 @@ def message_of(
     at: datetime,
     picture: bytes | None = None,
     public_url: str | None = None,
+    link_key: Secret | None = None,
 ) -> EmailMessage:
-    """Build the mail. The same notice has the same Message-ID whenever it is sent."""
+    """Build the mail. The same notice has the same Message-ID whenever it is sent.
+
+    With `public_url` it has a link to the page; with `link_key` too, links by which the recipient
+    can act for LINKS_LAST, and the headers by which mail programs unsubscribe (RFC 8058).
+    """
     domain = sender.domain
     first = f"<incident-{clean(notice.incident_id, 64)}@{domain}>"
     message = EmailMessage(_POLICY)
@@ -61,16 +92,20 @@ def message_of(
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
     message["Precedence"] = "bulk"
-    message.set_content(_text(notice))
-    link = (
-        None if public_url is None else f"{public_url.rstrip('/')}/#incident-{notice.incident_id}"
-    )
+    links = _links(notice, recipient, at + LINKS_LAST, public_url, link_key)
+    leave = next((link.url for link in links if link.label == "Unsubscribe"), None)
+    if leave is not None:
+        message["List-Unsubscribe"] = f"<{leave}>"
+    if leave is not None and leave.startswith("https:"):
+        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    lines = [f"{link.label}: {link.url}" for link in links]
+    message.set_content("\n".join([_text(notice), *([""] if lines else []), *lines]))
     page = _TEMPLATES.get_template("notice_email.html").render(
         said=words(notice.incident),
         news=clean(notice.text, 1000) if notice.action == "thread" else None,
         footer=footer(notice),
         has_picture=picture is not None,
-        link=link,
+        links=links,
     )
     message.add_alternative(page, subtype="html")
     if picture is not None:
@@ -87,6 +122,32 @@ def subject(incident: Incident) -> str:
     about = ", ".join(clean(part, 60) for part in parts if part)
     what = _SUBJECTS.get(CAUSES.get(incident.kind, incident.kind), "Unusual spend")
     return f"{what}: {about} [{clean(incident.incident_id, 64)[:8]}]"
+
+
+def _links(
+    notice: Notice,
+    recipient: Address,
+    expires: datetime,
+    public_url: str | None,
+    key: Secret | None,
+) -> list[Link]:
+    if public_url is None:
+        return []
+    links = [Link("Open", f"{public_url.rstrip('/')}/#incident-{notice.incident_id}")]
+    if key is None:
+        return links
+    incident = notice.incident
+    is_open = incident.state == "firing" and incident.status != "retracted"
+    actions = _ACTIONS if is_open and incident.kind != HISTORY else ()
+    for action, label in (*actions, ("unsubscribe", "Unsubscribe")):
+        act = Act(
+            incident_id=notice.incident_id,
+            action=action,
+            who=recipient.addr_spec,
+            expires=expires,
+        )
+        links.append(Link(label, url_of(public_url, act, key)))
+    return links
 
 
 def _text(notice: Notice) -> str:

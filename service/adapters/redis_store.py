@@ -66,6 +66,7 @@ class RedisStore:
         self._save = client.register_script((_LUA / "save.lua").read_text("utf-8"))
         self._claim = client.register_script((_LUA / "claim.lua").read_text("utf-8"))
         self._conclude = client.register_script((_LUA / "conclude.lua").read_text("utf-8"))
+        self._tell = client.register_script((_LUA / "tell.lua").read_text("utf-8"))
 
     @classmethod
     def connect(cls, url: str, **security: Any) -> "RedisStore":
@@ -264,6 +265,16 @@ class RedisStore:
         keys = _keys("outbox", "deliveries:", "delivery:", "messages")
         args: list[Any] = [delivery_id, claim, state, _score(now), _score(due), error, ref]
         return bool(self._conclude(keys=keys, args=args))
+
+    @_guarded
+    def tell(self, posts: Sequence[Notice], now: datetime) -> int:
+        """Put posts into the outbox that no log holds; return how many were new."""
+        args: list[Any] = [_score(now)]
+        for post in posts:
+            args += [post.delivery_id, post.incident_id, post.destination, post.seq, _json(post)]
+        return int(
+            self._tell(keys=_keys("outbox", "deliveries:", "delivery:", "conversation:"), args=args)
+        )
 
     def close(self) -> None:
         """Close the connections."""

@@ -7,6 +7,9 @@ from decimal import Decimal
 from typing import Final
 from urllib.parse import urlsplit
 
+# What a config may call one of the places that a notifier reaches by name.
+TARGET: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
 _VISIBLE: Final = re.compile(r"[!#-;=?-\[\]-_a-~]+")  # nothing that HTML or a header would obey
 _HOST: Final = re.compile(r"[\w.:%-]{1,253}")
 

@@ -273,6 +273,10 @@ class Store(Protocol):
         """
         ...
 
+    def tell(self, posts: Sequence[Notice], now: datetime) -> int:
+        """Put posts into the outbox that no log holds; return how many were not there already."""
+        ...
+
     def close(self) -> None:
         """Let go of connections."""
         ...

@@ -67,7 +67,9 @@ class Machine:
         self._faults: list[str] = []
         self._status: dict[str, str] = {}
         self._counted: dict[str, SourceStatus] = {}
-        self.sender = Sender(parts.store, parts.notifiers, parts.metrics, utc_now)
+        self.sender = Sender(
+            parts.store, parts.notifiers, parts.metrics, utc_now, parts.settings.fallbacks
+        )
 
     def save(self, outcome: Outcome) -> Saved:
         """Save one batch's outcome: the history first, which may hold a row twice unharmed."""
@@ -107,7 +109,7 @@ class Machine:
             now=self._clock,
             settles_after=settings.settles_after,
             rebuilding=lambda: self.rebuilding,
-            faults=lambda: [*self._faults, *self._elsewhere],
+            faults=lambda: [*self._faults, *self._elsewhere, *self.sender.faults()],
             hosts=_hosts(settings),
             follow=self._follow,
         )

@@ -6,6 +6,7 @@ ambiguous send is looked for before it is repeated.
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,6 +14,8 @@ from typing import Final
 import structlog
 
 from service.core.deliveries import Delivery
+from service.core.fallbacks import WAITS, Fallbacks, is_severe, posts_instead, stand_ins
+from service.core.gates import Gate
 from service.core.ports import (
     Notifier,
     Outcome,
@@ -48,16 +51,47 @@ def wait_before_retry(attempts: int, outcome: Outcome) -> timedelta:
     return max(wait, LOOKS_AFTER) if isinstance(outcome, Unknown) else wait
 
 
+def _held(delivery: Delivery) -> Outcome:
+    """Leave a delivery as it was: what may have been sent must still be looked for."""
+    why = "its destination fails, or asked to be left alone for a while"
+    return Unknown(why) if delivery.state == "unknown" else Retry(why)
+
+
+def _given_up(delivery: Delivery, outcome: Outcome) -> Outcome:
+    """End what failed too often. Whoever says when to come back is alive, and not given up."""
+    if isinstance(outcome, Sent | Refused) or delivery.attempts < MOST_ATTEMPTS:
+        return outcome
+    if isinstance(outcome, Retry) and outcome.after is not None:
+        return outcome
+    return Refused(f"gave up after {delivery.attempts} attempts: {outcome.reason}")
+
+
 class Sender:
     """Sends what is due. Several may run, in one process or many, on one store."""
 
     def __init__(
-        self, store: Store, notifiers: Mapping[str, Notifier], metrics: Metrics, clock: Clock
+        self,
+        store: Store,
+        notifiers: Mapping[str, Notifier],
+        metrics: Metrics,
+        clock: Clock,
+        fallbacks: Fallbacks | None = None,
     ) -> None:
         self._store = store
         self._notifiers = notifiers
         self._metrics = metrics
         self._clock = clock
+        self._fallbacks = fallbacks or {}
+        self._gates: dict[str, Gate] = defaultdict(Gate)
+
+    def faults(self) -> list[str]:
+        """Say which destinations fail, and why, in sentences for the status."""
+        return [
+            f"{destination} takes no notices since {gate.failing_since:%Y-%m-%d %H:%M} UTC: "
+            f"{gate.reason}."
+            for destination, gate in sorted(self._gates.copy().items())
+            if gate.is_shut
+        ]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until told to stop; what is being sent then has ENDS_WITHIN_SECONDS to end.
@@ -86,20 +120,24 @@ class Sender:
             return True
         if delivery is None:
             return False
-        try:
-            outcome = await self._see_to(delivery)
-        except Exception as error:  # noqa: BLE001 - a fault in one notifier must not stop the rest
-            _log.exception("notifier failed", delivery_id=delivery.notice.delivery_id)
-            outcome = Unknown(f"fault in the notifier: {type(error).__name__}")
-        if isinstance(outcome, Retry | Unknown) and delivery.attempts >= MOST_ATTEMPTS:
-            outcome = Refused(f"gave up after {delivery.attempts} attempts: {outcome.reason}")
-        now = self._clock()
+        notice, now = delivery.notice, self._clock()
+        gate = self._gates[notice.destination]
+        passes_at = gate.passes_at(now, jumps=notice.action == "post")
+        if passes_at <= now:
+            outcome, now = await self._try(delivery), self._clock()
+            gate.note(outcome, now)
+            outcome = _given_up(delivery, outcome)
+            self._note(delivery, outcome)
+        else:
+            outcome = _held(delivery)
         due = now + wait_before_retry(delivery.attempts, outcome)
-        notice = delivery.notice
+        if passes_at > now:
+            due = max(passes_at, due) if gate.is_shut else passes_at
+        if not isinstance(outcome, Sent):
+            due = await self._fall_back(delivery, outcome, now, due)
         await asyncio.to_thread(
             self._store.conclude, notice.delivery_id, delivery.claim, outcome, now, due
         )
-        self._note(delivery, outcome)
         return True
 
     async def _serve(self, stop: asyncio.Event) -> None:
@@ -114,6 +152,35 @@ class Sender:
                 pause = STORE_PAUSE_SECONDS
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
+
+    async def _try(self, delivery: Delivery) -> Outcome:
+        try:
+            return await self._see_to(delivery)
+        except Exception as error:  # noqa: BLE001 - a fault in one notifier must not stop the rest
+            _log.exception("notifier failed", delivery_id=delivery.notice.delivery_id)
+            return Unknown(f"fault in the notifier: {type(error).__name__}")
+
+    async def _fall_back(
+        self, delivery: Delivery, outcome: Outcome, now: datetime, due: datetime
+    ) -> datetime:
+        """Tell those who stand in once it is time, and return when to look again.
+
+        It is time when a severe incident waits for WAITS, or its notice will never be taken. What
+        is told is in the outbox before this send is concluded, and there only once.
+        """
+        notice = delivery.notice
+        others = stand_ins(self._fallbacks, notice.destination)
+        if not others:
+            return due
+        time = now if isinstance(outcome, Refused) else notice.at + WAITS
+        if now < time:
+            return min(due, time)
+        incident = await asyncio.to_thread(self._store.incident, notice.incident_id)
+        if incident is not None and is_severe(incident):
+            posts = posts_instead(notice, incident, others, now)
+            if await asyncio.to_thread(self._store.tell, posts, now):
+                _log.warning("fell back", delivery_id=notice.delivery_id, destinations=others)
+        return due
 
     async def _see_to(self, delivery: Delivery) -> Outcome:
         kind = delivery.notice.destination.split(":", 1)[0]
@@ -131,6 +198,8 @@ class Sender:
         kind = notice.destination.split(":", 1)[0]
         name = type(outcome).__name__.lower()
         self._metrics.notice(kind, name)
+        shut = (d for d, gate in self._gates.items() if gate.is_shut)
+        self._metrics.gates_shut.labels(kind).set(sum(d.startswith(f"{kind}:") for d in shut))
         log = _log.info if isinstance(outcome, Sent) else _log.warning
         log(
             "delivery",

@@ -4,9 +4,11 @@ A notifier that is added to the dict is given a rig here: how to stand up its de
 go wrong there, and what then has to be said.
 """
 
+import base64
 import contextlib
 import html
 import io
+import json
 import logging
 import socket
 import unicodedata
@@ -18,12 +20,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from service.adapters.notifiers import NOTIFIERS
+from service.config import checked
 from service.core.ports import Notifier, Refused, Retry, Sent, Unknown
 from service.core.secret import Secret
 from service.entrypoints.local_slack import build_app, serve
 from service.entrypoints.local_slack_workspace import Fault
 from tests.factories import make_chart, make_driver, make_incident, make_notice
 from tests.mail_server import Authority, Mailbox, serve_mail
+from tests.web_server import PagerDutyServer, Web, serve_web
 
 SECRET = "xoxb-do-not-tell"
 HOSTILE = {
@@ -266,8 +270,162 @@ CONSOLE_CASES: Mapping[str, tuple[Any, type]] = {
     "output takes ASCII alone": ("output takes ASCII alone", Refused),
 }
 
-RIGS = {"slack": slack_rig, "email": email_rig, "console": console_rig}
-CASES = {"slack": SLACK_CASES, "email": EMAIL_CASES, "console": CONSOLE_CASES}
+# --- PagerDuty, webhooks, apprise -----------------------------------------------------------------
+
+
+@asynccontextmanager
+async def web_rig(server, case, settings, told, markup):
+    """Stand up a destination behind a web server; `settings` makes its table from the address."""
+    case = case or {}
+    for name, value in case.get("server", {}).items():
+        setattr(server, name, value)
+    async with serve_web(server) as url:
+        down = f"http://127.0.0.1:{closed_port()}"
+        kind, table = settings(down if case.get("is_down") else url, case)
+        notifier = NOTIFIERS[kind](checked(table, NOTIFIERS[kind].Settings, kind))
+        yield Rig(notifier, f"{kind}:{case.get('to', 'team')}", told, markup)
+        await notifier.close()
+
+
+def unseen(texts):
+    """Return the texts that hold what no one sees, and a program may obey."""
+    return [text for text in texts if not text.replace("\n", "").isprintable()]
+
+
+def texts_in(value):
+    """Yield every text of a JSON document, names included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from value
+        yield from texts_in(list(value.values()))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from texts_in(inner)
+
+
+def pagerduty_rig(tmp_path, case: Mapping[str, Any] | None = None):
+    server = PagerDutyServer()
+
+    def settings(url, case):
+        key = Secret(case.get("key", server.KEY))
+        return "pagerduty", {
+            "to": {"team": {"routing_key": key}}, "base_url": url, "timeout_seconds": 1,
+        }  # fmt: skip
+
+    def markup():
+        ours = {"client_url", "links", "images"}
+        found = unseen(text for event in server.triggers for text in texts_in(event))
+        return found + [name for event in server.triggers for name in event if name in ours]
+
+    def told():
+        return ["\n".join(texts_in(event["payload"])) for event in server.triggers]
+
+    return web_rig(server, case, settings, told, markup)
+
+
+def webhook_rig(tmp_path, case: Mapping[str, Any] | None = None):
+    server = Web()
+
+    def settings(url, case):
+        return "webhook", {
+            "to": {
+                "team": {
+                    "url": Secret(f"{url}/hook?key={SECRET}"),
+                    "secret": Secret(WEBHOOK_SECRET),
+                }
+            },
+            "allowed_networks": case.get("allowed_networks", ["127.0.0.1"]),
+            "timeout_seconds": 1,
+        }
+
+    def bodies():
+        return [json.loads(received.body) for received in server.received]
+
+    def told():
+        return [said["data"]["text"] for said in bodies() if said["type"] != "notice.edit"]
+
+    def markup():
+        names = {name.lower() for received in server.received for name in received.headers}
+        return [*unseen(texts_in(bodies())), *sorted(names - WEBHOOK_HEADERS)]
+
+    return web_rig(server, case, settings, told, markup)
+
+
+def apprise_rig(tmp_path, case: Mapping[str, Any] | None = None):
+    server = Web()
+
+    def settings(url, case):
+        address = url.replace("http://", "json://")
+        return "apprise", {
+            "to": {"team": {"url": Secret(f"{address}/{SECRET}?format={case.get('as', 'text')}")}},
+            "timeout_seconds": 1,
+        }
+
+    def told():
+        said = [json.loads(received.body) for received in server.received]
+        return [f"{one['title']}\n{one['message']}" for one in said]
+
+    def markup():
+        calls = ("@here", "<!", "<@", "<#")
+        return [text for text in told() if any(call in text for call in calls)]
+
+    return web_rig(server, case, settings, told, markup)
+
+
+WEBHOOK_SECRET = f"whsec_{base64.b64encode(2 * SECRET.encode()).decode()}"
+WEBHOOK_HEADERS = {
+    "host", "connection", "content-type", "content-length", "user-agent", "accept",
+    "accept-encoding", "webhook-id", "webhook-timestamp", "webhook-signature",
+}  # fmt: skip
+
+
+def answers(status, **more):
+    return {"server": {"status": status} | more}
+
+
+WEB_CASES: Mapping[str, tuple[Any, type]] = {
+    **{str(status): (answers(status), Retry) for status in (401, 403, 404, 407, 409, 429)},
+    **{str(status): (answers(status), Unknown) for status in (500, 502, 503, 504)},
+    "redirected": (answers(302, headers={"Location": "http://127.0.0.1:1/"}), Refused),
+    "server is down": ({"is_down": True}, Retry),
+    "reply lost": ({"server": {"lost": True}}, Unknown),
+    "reply too late": ({"server": {"slow_seconds": 1.5}}, Unknown),
+    "name is not configured": ({"to": "nobody"}, Refused),
+}
+PAGERDUTY_CASES = WEB_CASES | {
+    "400": (answers(400, answer=b"no JSON"), Refused),
+    "wrong key": ({"key": SECRET}, Refused),
+    "200 of a proxy": (answers(200), Unknown),
+}
+WEBHOOK_CASES = WEB_CASES | {
+    **{str(status): (answers(status), Refused) for status in (400, 405, 410, 413, 415, 422)},
+    "endless reply": (answers(200, answer=b"x" * 10**7), Sent),
+    "204": (answers(204, answer=b""), Sent),
+    "address is private": ({"allowed_networks": []}, Refused),
+}
+# It cannot tell why a message failed, so that nothing is ever certainly not there.
+APPRISE_CASES = {
+    name: (case, verdict if verdict is Refused and name != "redirected" else Unknown)
+    for name, (case, verdict) in WEB_CASES.items()
+}
+
+RIGS = {
+    "apprise": apprise_rig,
+    "console": console_rig,
+    "email": email_rig,
+    "pagerduty": pagerduty_rig,
+    "slack": slack_rig,
+    "webhook": webhook_rig,
+}
+CASES = {
+    "apprise": APPRISE_CASES,
+    "console": CONSOLE_CASES,
+    "email": EMAIL_CASES,
+    "pagerduty": PAGERDUTY_CASES,
+    "slack": SLACK_CASES,
+    "webhook": WEBHOOK_CASES,
+}
 EVERY_CASE = [(kind, case) for kind, cases in CASES.items() for case in cases]
 EVERY_KIND = pytest.mark.parametrize("kind", sorted(NOTIFIERS))
 
@@ -345,9 +503,16 @@ async def test_every_failure_gets_its_verdict_and_tells_no_secret(
 async def test_settings_never_print_a_secret(kind):
     settings = NOTIFIERS[kind].Settings
     required = {"token": Secret(SECRET), "password": Secret(SECRET), "username": "u"}
-    required |= {"host": "h", "sender": "a@b.example"}
+    required |= {"host": "h", "sender": "a@b.example", "link_key": Secret(SECRET)}
+    target = {
+        "apprise": {"url": Secret(f"json://{SECRET}")},
+        "pagerduty": {"routing_key": Secret(SECRET)},
+        "webhook": {"url": Secret(f"https://{SECRET}"), "secret": Secret(WEBHOOK_SECRET)},
+    }
+    required |= {"to": {"team": target.get(kind)}}
     given = {name: required[name] for name in settings.__struct_fields__ if name in required}
-    assert SECRET not in repr(settings(**given))
+    assert SECRET not in repr(checked(given, settings, kind))
+    assert WEBHOOK_SECRET not in repr(checked(given, settings, kind))
 
 
 @EVERY_KIND

@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.adapters.notifiers.slack import Slack, SlackSettings
-from service.core.ports import Changes, Refused, Retry, Sent, Unknown
+from service.core.gates import FAILURES
+from service.core.ports import Changes, Refused, Retry, Sent, StoreUnavailableError, Unknown
 from service.core.secret import Secret
 from service.entrypoints.local_slack import build_app, serve
 from service.entrypoints.local_slack_workspace import Fault
 from service.entrypoints.notifier import LEASE, MOST_ATTEMPTS, Sender, wait_before_retry
 from service.telemetry import Metrics
-from tests.factories import make_notice
+from tests.factories import make_incident, make_notice
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -224,3 +225,190 @@ async def test_a_row_that_no_one_can_read_is_dead_counted_and_stops_nothing(
     assert len(posts(workspace)) == 1
     assert [d.notice.delivery_id for d in store.deliveries()] == ["d1"]
     assert 'outcome="unreadable"} 1.0' in sender._metrics.render().decode()
+
+
+class Recorder:
+    """A destination that notes what it is sent, and answers with `outcome`."""
+
+    def __init__(self, outcome=None):
+        self.outcome = outcome or Sent({})
+        self.sent = []
+
+    async def send(self, notice, _ref):
+        self.sent.append(notice)
+        return self.outcome
+
+    async def find(self, _notice, _ref=None):
+        return Retry("not there")
+
+
+DOWN = Retry("cannot reach it")
+
+
+def many(destination, number, *, first=0, **values):
+    return [
+        notice(n, destination=destination, incident_id=f"i{n}", **values)
+        for n in range(first, first + number)
+    ]
+
+
+async def for_a_while(sender, clock, span, step=timedelta(seconds=1)):
+    end = clock.now + span
+    while clock.now < end:
+        await sender.drain()
+        clock.now += step
+    await sender.drain()
+
+
+async def test_a_destination_that_fails_is_left_alone_and_the_others_go_on(store, clock):
+    bad, good = Recorder(DOWN), Recorder()
+    sender = Sender(store, {"bad": bad, "good": good}, Metrics("test"), clock)
+    save(store, *many("bad:x", 20), *many("good:x", 20, first=20))
+    await sender.drain()
+    assert len(good.sent) == 20
+    assert len(bad.sent) == FAILURES
+    await for_a_while(sender, clock, timedelta(minutes=2))
+    assert len(bad.sent) <= FAILURES + 4
+    assert 'spendwatch_circuit_open{notifier="bad"} 1.0' in sender._metrics.render().decode()
+    assert sender.faults() == [
+        "bad:x takes no notices since 2026-06-01 12:00 UTC: cannot reach it."
+    ]
+
+
+async def test_what_was_held_back_arrives_when_the_destination_is_back(store, clock):
+    bad = Recorder(DOWN)
+    sender = Sender(store, {"bad": bad}, Metrics("test"), clock)
+    save(store, *many("bad:x", 20))
+    await for_a_while(sender, clock, timedelta(minutes=2))
+    bad.outcome, bad.sent = Sent({}), []
+    await for_a_while(sender, clock, timedelta(minutes=6))
+    assert sorted(n.incident_id for n in bad.sent) == sorted(f"i{n}" for n in range(20))
+    assert store.delivery_counts()["sent"] == 20
+    assert sender.faults() == []
+    assert 'spendwatch_circuit_open{notifier="bad"} 0.0' in sender._metrics.render().decode()
+
+
+async def test_what_may_have_been_sent_is_still_looked_for_after_it_was_held_back(
+    sender, store, workspace, clock
+):
+    workspace.faults.append(Fault("chat.postMessage", lost=True))
+    save(store, notice(0))
+    await sender.drain()
+    for _ in range(FAILURES):
+        sender._gates["slack:#spend"].note(DOWN, clock.now)
+    clock.now += timedelta(seconds=20)
+    await sender.drain()
+    assert store.delivery_counts()["unknown"] == 1
+    clock.now += timedelta(minutes=2)
+    await sender.drain()
+    assert store.delivery_counts()["sent"] == 1
+    assert len(posts(workspace)) == 1
+
+
+async def test_a_channel_that_asks_for_time_gets_it_from_all(sender, store, workspace, clock):
+    workspace.faults.append(Fault("chat.postMessage", status=429, retry_after=30))
+    save(store, *many("slack:#spend", 10))
+    await sender.drain()
+    assert posts(workspace) == []
+    assert store.next_due() == NOW + timedelta(seconds=30)
+    await for_a_while(sender, clock, timedelta(seconds=45))
+    assert len(posts(workspace)) == 10
+
+
+SEVERE = make_incident(severity="high")
+FALLBACKS = {"slack": ["email:oncall@example.com"]}
+
+
+def save_incident(store, incident, *notices):
+    offset = store.offset()
+    changes = Changes(
+        previous=offset, offset=offset + 1, incidents=[incident], notices=list(notices)
+    )
+    assert store.save(changes) == "saved"
+
+
+def make_sender(store, clock, slack, mail, fallbacks=FALLBACKS):
+    notifiers = {"slack": slack, "email": mail}
+    return Sender(store, notifiers, Metrics("test"), clock, fallbacks)
+
+
+async def test_a_severe_incident_that_slack_does_not_take_is_mailed_within_15_minutes_once(
+    store, clock
+):
+    slack, mail = Recorder(DOWN), Recorder()
+    sender = make_sender(store, clock, slack, mail)
+    save_incident(store, SEVERE, notice(0), notice(1, "edit"), notice(2, "thread"))
+    await for_a_while(sender, clock, timedelta(minutes=13, seconds=50), timedelta(seconds=5))
+    assert mail.sent == []
+    await for_a_while(sender, clock, timedelta(minutes=1), timedelta(seconds=5))
+    (told,) = mail.sent
+    assert told.destination == "email:oncall@example.com"
+    assert told.why_here.startswith("the fallback for slack:#spend, which did not take it for 14")
+    await for_a_while(sender, clock, timedelta(hours=1), timedelta(seconds=30))
+    slack.outcome = Sent({"channel": "C1", "ts": "1.0"})
+    await for_a_while(sender, clock, timedelta(minutes=10), timedelta(seconds=5))
+    assert len(mail.sent) == 1
+    assert store.delivery_counts()["ready"] == 0
+
+
+async def test_a_severe_incident_that_slack_refuses_is_mailed_at_once(store, clock):
+    mail = Recorder()
+    sender = make_sender(store, clock, Recorder(Refused("token_revoked")), mail)
+    save_incident(store, SEVERE, notice(0))
+    await sender.drain()
+    assert len(mail.sent) == 1
+
+
+async def test_two_senders_and_a_death_in_between_do_not_mail_it_twice(store, clock):
+    mail = Recorder()
+    save_incident(store, SEVERE, notice(0))
+    clock.now += timedelta(hours=1)
+    dying = make_sender(Dying(store), clock, Recorder(DOWN), mail)
+    with pytest.raises(StoreUnavailableError):
+        await dying.send_next()
+    assert store.delivery_counts()["ready"] == 1  # the mail is in the outbox, the post is claimed
+    clock.now += LEASE
+    other = make_sender(store, clock, Recorder(DOWN), mail)
+    await for_a_while(other, clock, timedelta(minutes=5), timedelta(seconds=5))
+    assert len(mail.sent) == 1
+
+
+class Dying:
+    """A store whose client dies right before a send is concluded."""
+
+    def __init__(self, store):
+        self._store = store
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def conclude(self, *_args):
+        raise StoreUnavailableError("killed here")
+
+
+@pytest.mark.parametrize(
+    ("incident", "fallbacks"),
+    [
+        (make_incident(severity="medium"), FALLBACKS),
+        (make_incident(state="resolved"), FALLBACKS),
+        (SEVERE, {}),
+        (SEVERE, {"slack": ["email:oncall@example.com"], "slack:#spend": []}),
+        (SEVERE, {"email": ["slack:#spend"]}),
+    ],
+)
+async def test_no_one_else_hears_of_what_is_not_theirs(store, clock, incident, fallbacks):
+    mail = Recorder()
+    sender = make_sender(store, clock, Recorder(DOWN), mail, fallbacks)
+    save_incident(store, incident, notice(0))
+    await for_a_while(sender, clock, timedelta(minutes=30), timedelta(seconds=30))
+    assert mail.sent == []
+
+
+async def test_who_hears_of_it_by_a_route_does_not_hear_of_it_again(store, clock):
+    mail = Recorder()
+    sender = make_sender(store, clock, Recorder(DOWN), mail)
+    address = "email:oncall@example.com"
+    routed = make_notice(destination=address, at=NOW, chart=None)
+    save_incident(store, SEVERE, make_notice(destination="slack:#spend", at=NOW), routed)
+    await for_a_while(sender, clock, timedelta(minutes=30), timedelta(seconds=30))
+    assert [n.delivery_id for n in mail.sent] == [routed.delivery_id]

@@ -46,12 +46,31 @@ def test_the_sample_config_shows_every_key_of_every_notifier(kind):
 def test_every_table_of_the_sample_config_that_is_commented_out_loads_too(tmp_path):
     text = (ROOT / "deploy" / "config.toml").read_text()
     tables = re.sub(r"(?m)^# (?=[a-z_]+ = |\[)", "", text)
-    for name in ("slack-token", "mail-password", "store-password", "kafka-password"):
-        (tmp_path / name).write_text("s3cret")
+    secrets = dict.fromkeys(("slack-token", "mail-password", "store-password"), "s3cret")
+    secrets |= {"kafka-password": "s3cret", "pagerduty-key": "r" * 32, "link-key": "k" * 32}
+    secrets |= {"old-link-key": "o" * 32, "tickets-url": "https://tickets.example.com/hook"}
+    secrets |= dict.fromkeys(("tickets-secret", "tickets-old"), f"whsec_{'QUJD' * 8}")
+    secrets |= {"teams-url": "json://teams.example.com"}
+    for name, secret in secrets.items():
+        (tmp_path / name).write_text(secret)
     settings = load(write(tmp_path, tables), {})
-    assert set(settings.notifiers) == {"slack", "email"}
+    assert set(settings.notifiers) == set(NOTIFIERS) - {"console"}
     for kind, table in settings.notifiers.items():
         checked(table, NOTIFIERS[kind].Settings, kind)
+
+
+def test_a_secret_of_a_named_destination_comes_from_a_file_or_the_environment(tmp_path):
+    (tmp_path / "key").write_text("from-file\n")
+    path = write(
+        tmp_path,
+        '[notifiers.pagerduty.to.on-call]\nrouting_key_file = "key"\n[notifiers.apprise.to.chat]\n',
+    )
+    settings = load(path, {"SPENDWATCH_APPRISE_CHAT_URL": "json://x"})
+    assert settings.notifiers["pagerduty"]["to"]["on-call"]["routing_key"].reveal() == "from-file"
+    assert settings.notifiers["apprise"]["to"]["chat"]["url"].reveal() == "json://x"
+    wins = load(path, {"SPENDWATCH_PAGERDUTY_ON_CALL_ROUTING_KEY": "from-env"})
+    assert wins.notifiers["pagerduty"]["to"]["on-call"]["routing_key"].reveal() == "from-env"
+    assert "from-env" not in repr(wins)
 
 
 def test_no_file_is_all_defaults():

@@ -5,9 +5,12 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from service.adapters.notifiers.apprise import Apprise
 from service.adapters.notifiers.console import Console
 from service.adapters.notifiers.email import Email
+from service.adapters.notifiers.pagerduty import PagerDuty
 from service.adapters.notifiers.slack import Slack
+from service.adapters.notifiers.webhook import Webhook
 from service.core.ports import Notifier
 
 
@@ -29,7 +32,10 @@ class Kind(Protocol):
 
 
 NOTIFIERS: Final[Mapping[str, Kind]] = {
+    "apprise": Apprise,
     "console": Console,
     "email": Email,
+    "pagerduty": PagerDuty,
     "slack": Slack,
+    "webhook": Webhook,
 }

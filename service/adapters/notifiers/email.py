@@ -31,6 +31,7 @@ class EmailSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How mail leaves. `tls` is `starttls` or `tls`; `none` sends in the clear, without password.
 
     `port` follows from `tls`; `ca_file` is for a server with a private certificate authority.
+    `public_url` and `link_key` are the page's: with both, its reader can act from a mail.
     """
 
     host: str
@@ -41,6 +42,7 @@ class EmailSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     password: Secret | None = None
     ca_file: str | None = None
     public_url: str | None = None
+    link_key: Secret | None = None
     timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=600)] = 20
 
     def __post_init__(self) -> None:
@@ -91,6 +93,7 @@ class Email:
             at=datetime.now(UTC),
             picture=await asyncio.to_thread(picture_of, notice),
             public_url=self._settings.public_url,
+            link_key=self._settings.link_key,
         )
         trouble = await self._transmit(bytes(message), sender.addr_spec, recipient.addr_spec)
         return trouble or Sent({"message_id": str(message["Message-ID"]), "mailed": "yes"})
