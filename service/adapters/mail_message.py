@@ -47,7 +47,7 @@ _SUBJECTS: Final = {
     ONCE: "One-time purchase",
     HISTORY: "Spend of the past",
 }
-_TEMPLATES: Final = Environment(
+TEMPLATES: Final = Environment(
     loader=PackageLoader("service.web"),
     autoescape=True,
     undefined=StrictUndefined,
@@ -78,29 +78,16 @@ def message_of(
     With `public_url` it has a link to the page; with `link_key` too, links by which the recipient
     can act for LINKS_LAST, and the headers by which mail programs unsubscribe (RFC 8058).
     """
-    domain = sender.domain
-    first = f"<incident-{clean(notice.incident_id, 64)}@{domain}>"
-    message = EmailMessage(_POLICY)
-    message["From"] = Address("Spendwatch", sender.username, domain)
-    message["To"] = recipient
-    message["Subject"] = subject(notice.incident)
-    message["Date"] = format_datetime(at)
-    message["Message-ID"] = f"<{clean(notice.delivery_id, 64)}@{domain}>"
-    message["In-Reply-To"] = first
-    message["References"] = first
-    message["List-Id"] = f"Spendwatch notices <notices.spendwatch.{domain}>"
-    message["Auto-Submitted"] = "auto-generated"
-    message["X-Auto-Response-Suppress"] = "All"
-    message["Precedence"] = "bulk"
     links = _links(notice, recipient, at + LINKS_LAST, public_url, link_key)
     leave = next((link.url for link in links if link.label == "Unsubscribe"), None)
-    if leave is not None:
-        message["List-Unsubscribe"] = f"<{leave}>"
-    if leave is not None and leave.startswith("https:"):
-        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    message = envelope(subject(notice.incident), sender, recipient, at, leave)
+    first = f"<incident-{clean(notice.incident_id, 64)}@{sender.domain}>"
+    message["Message-ID"] = f"<{clean(notice.delivery_id, 64)}@{sender.domain}>"
+    message["In-Reply-To"] = first
+    message["References"] = first
     lines = [f"{link.label}: {link.url}" for link in links]
     message.set_content("\n".join([_text(notice), *([""] if lines else []), *lines]))
-    page = _TEMPLATES.get_template("notice_email.html").render(
+    page = TEMPLATES.get_template("notice_email.html").render(
         said=words(notice.incident),
         news=clean(notice.text, 1000) if notice.action == "thread" else None,
         footer=footer(notice),
@@ -111,6 +98,26 @@ def message_of(
     if picture is not None:
         _, html_part = message.iter_parts()
         html_part.add_related(picture, "image", "png", cid="<chart>", filename="cost.png")
+    return message
+
+
+def envelope(
+    about: str, sender: Address, recipient: Address, at: datetime, leave: str | None
+) -> EmailMessage:
+    """Begin a mail that no robot need answer, and that `leave`, a link, unsubscribes from."""
+    message = EmailMessage(_POLICY)
+    message["From"] = Address("Spendwatch", sender.username, sender.domain)
+    message["To"] = recipient
+    message["Subject"] = about
+    message["Date"] = format_datetime(at)
+    message["List-Id"] = f"Spendwatch notices <notices.spendwatch.{sender.domain}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message["X-Auto-Response-Suppress"] = "All"
+    message["Precedence"] = "bulk"
+    if leave is not None:
+        message["List-Unsubscribe"] = f"<{leave}>"
+        if leave.startswith("https:"):
+            message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     return message
 
 

@@ -1,7 +1,8 @@
 """Gates: when a destination may be sent to, so that one that fails does not hold up the others.
 
 A gate is a circuit breaker (M. Nygard, "Release It!", 2007) that also keeps to what the destination
-asks for: whoever says when to come back is not asked by anyone before then.
+asks for: whoever says when to come back is not asked by anyone before then, and for a while after
+that is sent one message a second, which is what Slack takes.
 """
 
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ FAILURES: Final = 5
 WITHIN: Final = timedelta(minutes=10)
 PROBES_EVERY: Final = timedelta(seconds=30)
 SPACING: Final = timedelta(seconds=1)
+CAREFUL_FOR: Final = timedelta(minutes=1)
 
 
 class Gate:
@@ -24,7 +26,8 @@ class Gate:
     def __init__(self) -> None:
         self._failures = 0
         self._opens_at: datetime | None = None
-        self._turn: datetime | None = None
+        self._careful_until: datetime | None = None
+        self._turns: dict[bool, datetime] = {}
         self.failing_since: datetime | None = None
         self.reason = ""
 
@@ -37,25 +40,33 @@ class Gate:
         """Return `now` when a send may go, and then `note` how it ended; else when to ask again.
 
         Those that wait get turns, SPACING apart, so that they do not all come at once when it
-        opens; who `jumps` comes first.
+        opens; those that `jump` have turns of their own.
         """
         opens_at = self._opens_at
         if opens_at is None or now >= opens_at:
-            # While a probe is on its way, everyone else waits for what comes of it.
-            self._opens_at = now + PROBES_EVERY if self.is_shut else None
+            self._opens_at = self._closes_until(now)
             return now
-        if jumps:
-            return opens_at
-        self._turn = opens_at if self._turn is None else max(opens_at, self._turn + SPACING)
-        return self._turn
+        last = self._turns.get(jumps)
+        self._turns[jumps] = turn = opens_at if last is None else max(opens_at, last + SPACING)
+        return turn
+
+    def _closes_until(self, now: datetime) -> datetime | None:
+        """Say how long everyone else waits when one is let through."""
+        if self.is_shut:
+            return now + PROBES_EVERY
+        if self._careful_until is not None and now < self._careful_until:
+            return now + SPACING
+        return None
 
     def note(self, outcome: Outcome, now: datetime) -> None:
         """Take in how a send ended. What was refused was answered, and is no failure."""
         if isinstance(outcome, Retry) and outcome.after is not None:
             self._opens_at = now + outcome.after
+            self._careful_until = self._opens_at + CAREFUL_FOR
             return
         if not isinstance(outcome, Retry | Unknown):
-            self._failures, self._opens_at, self.failing_since = 0, None, None
+            self._opens_at = None if self.is_shut else self._opens_at
+            self._failures, self.failing_since = 0, None
             return
         if self.failing_since is None or (not self.is_shut and now - self.failing_since > WITHIN):
             self._failures, self.failing_since = 0, now

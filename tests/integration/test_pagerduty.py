@@ -84,7 +84,7 @@ async def test_severities_are_pagerdutys(server, notifier, severity, said):
         ("thread", "feedback", make_incident(state="expected"), "resolve"),
         ("thread", "feedback", make_incident(state="acknowledged"), "acknowledge"),
         ("edit", "update", make_incident(state="snoozed"), "acknowledge"),
-        ("post", "first", make_over(), "trigger"),
+        ("post", "backfill", make_incident(), "no"),
     ],
 )
 async def test_each_transition_is_told_once_and_only_if_it_matters(

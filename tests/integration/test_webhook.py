@@ -1,11 +1,17 @@
 """Webhooks against a real server: signed as the specification says, and never led inside."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
+import re
+import socket
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -169,3 +175,31 @@ async def test_no_proxy_of_the_environment_sees_it(monkeypatch):
 def test_a_secret_that_protects_nothing_is_refused(wrong):
     with pytest.raises(ValueError, match="24 to 64 bytes"):
         Endpoint(url=Secret("https://x.example"), secret=Secret(wrong))
+
+
+async def test_the_receiver_in_the_documentation_takes_what_we_send(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "destinations.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (tmp_path / "receiver.py").write_text(code.replace("8400", str(port)))
+    (tmp_path / "webhook-secret").write_text(f"{secret_of(KEY).reveal()}\n")
+    receiver = await asyncio.create_subprocess_exec(
+        sys.executable, "receiver.py", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        notifier = make_notifier(f"http://127.0.0.1:{port}/")
+        async with asyncio.timeout(20):
+            outcome = Retry("not asked yet")
+            for _ in range(100):
+                if isinstance(outcome, Retry):
+                    await asyncio.sleep(0.1)
+                    outcome = await notifier.send(notice(), None)
+            assert isinstance(outcome, Sent)
+            assert json.loads(await receiver.stdout.readline())["type"] == "notice.post"
+        forged = Endpoint(url=Secret(f"http://127.0.0.1:{port}/"), secret=secret_of(OLD_KEY))
+        settings = WebhookSettings(to={"hook": forged}, allowed_networks=["127.0.0.1"])
+        assert isinstance(await Webhook(settings).send(notice(), None), Retry)
+    finally:
+        receiver.terminate()
+        await receiver.wait()

@@ -99,7 +99,22 @@ def test_those_that_wait_get_turns_and_a_first_post_comes_first():
     gate.note(Retry("slow down", after=timedelta(seconds=1)), NOW)
     opens_at = NOW + timedelta(seconds=1)
     assert [gate.passes_at(NOW) for _ in range(3)] == [opens_at + n * SPACING for n in range(3)]
-    assert gate.passes_at(NOW, jumps=True) == opens_at
+    first = [gate.passes_at(NOW, jumps=True) for _ in range(2)]
+    assert first == [opens_at, opens_at + SPACING]
+
+
+def test_who_asked_to_slow_down_gets_one_a_second_for_a_minute():
+    gate = Gate()
+    gate.note(Retry("slow down", after=timedelta(seconds=1)), NOW)
+    at, passed = NOW + timedelta(seconds=1), 0
+    for _ in range(300):  # five a second
+        if gate.passes_at(at) == at:
+            gate.note(UP, at)
+            passed += 1
+        at += timedelta(seconds=0.2)
+    assert passed == 60
+    assert gate.passes_at(at) == at
+    assert gate.passes_at(at) == at
 
 
 @given(

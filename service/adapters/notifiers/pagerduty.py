@@ -114,9 +114,10 @@ def event_of(notice: Notice) -> Event | None:
     incident = notice.incident
     if notice.action == "edit" and (notice.reason != "update" or incident.state == "firing"):
         return None
+    if notice.reason == "backfill":
+        return None  # no one is to be woken for what is past
     if incident.state in ("resolved", "expected") or incident.status == "retracted":
-        # A post is told even when all is over already: nobody has heard of it yet.
-        return "trigger" if notice.action == "post" else "resolve"
+        return "resolve"
     return "trigger" if incident.state == "firing" else "acknowledge"
 
 

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.adapters.mail_message import message_of, subject
+from service.adapters.mail_message import LINKS_LAST, message_of, subject
+from service.adapters.signed_links import read
+from service.core.secret import Secret
 from tests.factories import NOW, make_driver, make_incident, make_notice
 from tests.unit.test_wording import make_over
 
@@ -154,3 +156,69 @@ def test_any_text_makes_a_mail_that_old_servers_can_carry(text):
     assert content.isascii()
     assert max(map(len, content.split(b"\r\n"))) <= 998
     assert len(content) < 102_000
+
+
+URL, KEY = "https://cost.example.com", Secret("k" * 32)
+
+
+def acts_of(message):
+    """Return what the links of a mail's HTML say, by their labels."""
+    html = message.get_body(("html",)).get_content()
+    links = re.findall(r'<a href="([^"]+)"[^>]*>([^<]+)</a>', html)
+    tokens = {label: url.partition("/act?t=")[2] for url, label in links}
+    return {label: read(token, [KEY], NOW) for label, token in tokens.items() if token}
+
+
+def test_its_reader_can_act_from_the_mail_for_a_month():
+    acts = acts_of(mail(public_url=URL, link_key=KEY))
+    assert {label: act.action for label, act in acts.items()} == {
+        "Acknowledge": "acknowledge",
+        "Expected": "expected",
+        "Not an issue": "not_an_issue",
+        "Unsubscribe": "unsubscribe",
+    }
+    assert {act.who for act in acts.values()} == {"team@example.org"}
+    assert {act.incident_id for act in acts.values()} == {make_incident().incident_id}
+    assert {act.expires for act in acts.values()} == {NOW + LINKS_LAST}
+
+
+def test_the_text_has_every_link_that_the_html_has():
+    message = mail(public_url=URL, link_key=KEY)
+    text = message.get_body(("plain",)).get_content()
+    for url in re.findall(r'<a href="([^"]+)"', message.get_body(("html",)).get_content()):
+        assert url in text
+
+
+def test_what_is_over_can_only_be_unsubscribed_from():
+    over = make_notice(incident=make_over(), action="thread", seq=3)
+    assert list(acts_of(mail(over, public_url=URL, link_key=KEY))) == ["Unsubscribe"]
+
+
+def test_without_a_key_no_link_acts_and_without_a_page_there_is_none():
+    assert acts_of(mail(public_url=URL)) == {}
+    assert mail(public_url=URL)["List-Unsubscribe"] is None
+    assert "<a " not in mail(link_key=KEY).get_body(("html",)).get_content()
+
+
+def test_a_mail_program_can_unsubscribe_with_one_click():
+    message = mail(public_url=URL, link_key=KEY)
+    header = str(message["List-Unsubscribe"])
+    assert header.startswith(f"<{URL}/act?t=")
+    token = header.removesuffix(">").partition("t=")[2]
+    assert read(token, [KEY], NOW).action == "unsubscribe"
+    assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+
+
+def test_one_click_is_offered_over_https_alone():
+    message = mail(public_url="http://cost.example.com", link_key=KEY)
+    assert message["List-Unsubscribe"] is not None
+    assert message["List-Unsubscribe-Post"] is None
+
+
+def test_the_link_to_unsubscribe_is_on_the_wire_as_it_is():
+    message = message_of(
+        make_notice(), sender=SENDER, recipient=TEAM, at=NOW, public_url=URL, link_key=KEY
+    )
+    lines = [line for line in bytes(message).split(b"\r\n") if line.startswith(b"List-Unsub")]
+    assert lines[0] == f"List-Unsubscribe: {message['List-Unsubscribe']}".encode()
+    assert b"=?" not in lines[0]
