@@ -60,6 +60,8 @@ class Gate:
 
     def note(self, outcome: Outcome, now: datetime) -> None:
         """Take in how a send ended. What was refused was answered, and is no failure."""
+        if isinstance(outcome, Retry | Unknown):
+            self.reason = outcome.reason
         if isinstance(outcome, Retry) and outcome.after is not None:
             self._opens_at = now + outcome.after
             self._careful_until = self._opens_at + CAREFUL_FOR
@@ -71,6 +73,5 @@ class Gate:
         if self.failing_since is None or (not self.is_shut and now - self.failing_since > WITHIN):
             self._failures, self.failing_since = 0, now
         self._failures += 1
-        self.reason = outcome.reason
         if self.is_shut:
             self._opens_at = now + PROBES_EVERY

@@ -389,6 +389,8 @@ def check_config(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> 
         show(settings.route, 1)
         for name, destinations in settings.receivers.items():
             say(f"receiver {name}: {', '.join(destinations)}")
+        for name, destinations in settings.fallbacks.items():
+            say(f"fallback for {name}: {', '.join(destinations) or 'nobody'}")
         say("ok")
 
 

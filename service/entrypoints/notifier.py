@@ -51,9 +51,9 @@ def wait_before_retry(attempts: int, outcome: Outcome) -> timedelta:
     return max(wait, LOOKS_AFTER) if isinstance(outcome, Unknown) else wait
 
 
-def _held(delivery: Delivery) -> Outcome:
+def _held(delivery: Delivery, gate: Gate) -> Outcome:
     """Leave a delivery as it was: what may have been sent must still be looked for."""
-    why = "its destination fails, or asked to be left alone for a while"
+    why = f"held back for a while: {gate.reason}"
     return Unknown(why) if delivery.state == "unknown" else Retry(why)
 
 
@@ -129,7 +129,7 @@ class Sender:
             outcome = _given_up(delivery, outcome)
             self._note(delivery, outcome)
         else:
-            outcome = _held(delivery)
+            outcome = _held(delivery, gate)
         due = now + wait_before_retry(delivery.attempts, outcome)
         if passes_at > now:
             due = max(passes_at, due) if gate.is_shut else passes_at

@@ -99,6 +99,12 @@ def test_a_good_config_is_ok(check):
     assert check(GOOD) == ""
 
 
+def test_it_says_who_stands_in(check, folder):
+    check(changed("fallbacks", {"slack": ["pagerduty:night"], "slack:#spend": []}))
+    said = CliRunner().invoke(app, ["check-config", str(folder / "c.toml")]).stdout
+    assert "fallback for slack: pagerduty:night\nfallback for slack:#spend: nobody\n" in said
+
+
 @pytest.mark.parametrize(
     ("where", "value", "named"),
     [
