@@ -15,7 +15,10 @@ class Received(NamedTuple):
 
 
 class Web:
-    """What arrived, and what is answered. `lost`: it is taken, and the answer never comes."""
+    """What arrived, and what is answered. `lost`: it is taken, and the answer never comes.
+
+    `hangs`: the status comes, and of the body only the beginning.
+    """
 
     def __init__(self):
         self.received = []
@@ -23,6 +26,7 @@ class Web:
         self.headers = {}
         self.answer = b"ok"
         self.lost = False
+        self.hangs = False
         self.slow_seconds = 0.0
 
     def take(self, received):
@@ -36,7 +40,16 @@ class Web:
         await asyncio.sleep(self.slow_seconds)
         if self.lost:
             request.transport.abort()
+        if self.hangs:
+            return await self.hang(request, status, answer)
         return web.Response(status=status, headers=self.headers, body=answer)
+
+    async def hang(self, request, status, answer):
+        response = web.StreamResponse(status=status)
+        response.content_length = len(answer) + 1
+        await response.prepare(request)
+        await response.write(answer)
+        await asyncio.sleep(30)
 
 
 class PagerDutyServer(Web):

@@ -4,6 +4,7 @@ No redirect is followed, no proxy of the environment asked, and no connection us
 quotes nothing of the URL or the answer, so that it holds no secret.
 """
 
+import contextlib
 import re
 import socket
 import ssl
@@ -35,7 +36,7 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the server said: the beginning of its body, and when it wants to be asked again."""
+    """What the server said; why, if it did not take it; and when it wants to be asked again."""
 
     status: int
     body: bytes
@@ -66,8 +67,7 @@ async def post(request: Request) -> Answer | Verdict:
                 request.url, data=request.body, headers=request.headers, allow_redirects=False
             ) as response,
         ):
-            body = await response.content.read(LONGEST_ANSWER)
-            return Answer(response.status, body, _after(response.headers))
+            return Answer(response.status, await _said(response), _after(response.headers))
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
         return _not_sent(error)
     except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -86,6 +86,18 @@ def judge(answer: Answer) -> Verdict | None:
     if 300 <= answer.status < 400:
         return Refused(f"{said}: redirects are not followed, give it the new address")
     return Retry(said, answer.after)
+
+
+async def _said(response: aiohttp.ClientResponse) -> bytes:
+    """Read how a refusal begins. The status counts without it, however slow or broken it is."""
+    found = b""
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+        while response.status >= 300 and len(found) < LONGEST_ANSWER:
+            piece = await response.content.read(LONGEST_ANSWER - len(found))
+            if not piece:
+                break
+            found += piece
+    return found
 
 
 def _not_sent(error: Exception) -> Verdict:

@@ -387,6 +387,7 @@ def answers(status, **more):
 WEB_CASES: Mapping[str, tuple[Any, type]] = {
     **{str(status): (answers(status), Retry) for status in (401, 403, 404, 407, 409, 429)},
     **{str(status): (answers(status), Unknown) for status in (500, 502, 503, 504)},
+    "503 with half a body": (answers(503, hangs=True), Unknown),
     "redirected": (answers(302, headers={"Location": "http://127.0.0.1:1/"}), Refused),
     "server is down": ({"is_down": True}, Retry),
     "reply lost": ({"server": {"lost": True}}, Unknown),
@@ -402,6 +403,7 @@ WEBHOOK_CASES = WEB_CASES | {
     **{str(status): (answers(status), Refused) for status in (400, 405, 410, 413, 415, 422)},
     "endless reply": (answers(200, answer=b"x" * 10**7), Sent),
     "204": (answers(204, answer=b""), Sent),
+    "200 with half a body": (answers(200, hangs=True), Sent),
     "address is private": ({"allowed_networks": []}, Refused),
 }
 # It cannot tell why a message failed, so that nothing is ever certainly not there.

@@ -115,3 +115,9 @@ async def test_it_waits_as_long_as_pagerduty_asks(server, notifier):
 async def test_a_refusal_says_why_and_not_the_key(server):
     outcome = await make_notifier(server, key="not-to-be-told").send(notice(), None)
     assert outcome == Refused("PagerDuty refused the event: Invalid routing key <secret>")
+
+
+async def test_half_a_refusal_is_a_refusal(server, notifier):
+    server.status, server.hangs, server.answer = 400, True, b'{"errors": ["cut'
+    outcome = await notifier.send(notice(), None)
+    assert outcome == Refused("PagerDuty refused the event: no reason")
