@@ -146,7 +146,6 @@ def build_pipeline(
         )
         for hours in (1, 24)
     }
-    limits = settings.incidents
     parts = Parts(
         ledger=ledger,
         scorings=scorings,
@@ -162,17 +161,23 @@ def build_pipeline(
         ),
         gpus=GpuFindings(IdleGpus(IdleGpuColumns(), _prices(settings))),
         owners=owners,
-        desk=DeskParts(
-            incidents=Incidents(SeverityLimits(limits.medium_per_day, limits.high_per_day)),
-            deliveries=Deliveries(build_router(settings)),
-            things=Things(),
-        ),
+        desk=build_desk_parts(settings),
     )
     return Pipeline(
         parts,
         None if tells_history else contacts,
         timedelta(days=settings.remember_days),
         keeps_history=keeps_history,
+    )
+
+
+def build_desk_parts(settings: Settings) -> DeskParts:
+    """Build what turns findings into incidents and notices."""
+    limits = settings.incidents
+    return DeskParts(
+        incidents=Incidents(SeverityLimits(limits.medium_per_day, limits.high_per_day)),
+        deliveries=Deliveries(build_router(settings)),
+        things=Things(),
     )
 
 

@@ -16,7 +16,7 @@ from service.core.drivers import Member
 from service.core.events import SeriesKey
 from service.core.findings import OddPoint
 from service.core.incidents import Incident, Incidents
-from service.core.intents import Drop, Intent, Put
+from service.core.intents import Drop, Feedback, Intent, Order, Put, in_effect
 from service.core.phrases import duration
 from service.core.ports import Changes, SourceStatus
 from service.core.standing import Things, etag_of, key_of
@@ -52,8 +52,10 @@ class Desk:
         """Return the log's position that the state stands for."""
         return self._offset
 
-    def refusal(self, intent: Put | Drop) -> str | None:
+    def refusal(self, intent: Intent) -> str | None:
         """Say in one line why an intent cannot be followed, or None."""
+        if isinstance(intent, Feedback):
+            return self._refusal_of_feedback(intent)
         kind, name = _about(intent)
         known = self._parts.things.get(kind, name)
         if known is None and isinstance(intent, Drop):
@@ -63,16 +65,25 @@ class Desk:
             return f"{kind} {name!r} was changed meanwhile"
         return None
 
-    def follow(self, intent: Put | Drop) -> None:
+    def order(self, feedback: Feedback) -> Order:
+        """Say what feedback that is not refused asks of the detectors."""
+        incident = self._parts.incidents.get(feedback.incident_id)
+        if incident is None:
+            return Order(feedback=feedback, finding_ids=[], undoes=None)
+        undoes = None
+        if feedback.verdict == "undo":
+            undoes = in_effect(incident.feedback)[-1].intent_id
+        return Order(feedback=feedback, finding_ids=list(incident.finding_ids), undoes=undoes)
+
+    def follow(self, intent: Intent) -> None:
         """Put an intent into effect that is not refused; the next `tell` returns what changed."""
-        if isinstance(intent, Put):
+        self._followed.append(intent)
+        if isinstance(intent, Feedback):
+            self._parts.incidents.say(intent)
+        elif isinstance(intent, Put):
             self._parts.things.put(intent.thing)
         else:
             self._parts.things.drop(intent.kind, intent.name)
-
-    def note(self, intent: Intent) -> None:
-        """Note for the audit that an intent was followed."""
-        self._followed.append(intent)
 
     def tell(
         self,
@@ -165,6 +176,16 @@ class Desk:
         self._past = saved.values("past", Incident)
         (rest,) = saved.values("desk", _Rest).values()
         self._offset = rest.offset
+
+    def _refusal_of_feedback(self, feedback: Feedback) -> str | None:
+        incident = self._parts.incidents.get(feedback.incident_id)
+        if incident is None:
+            return "there is no such incident that may still change"
+        if feedback in incident.feedback:
+            return "this was said before"
+        if feedback.verdict == "undo" and not in_effect(incident.feedback):
+            return "there is nothing to take back"
+        return None
 
     def _notices(
         self,

@@ -17,7 +17,7 @@ from service.core.gpu_findings import GpuFindings
 from service.core.group_scoring import GroupScoring
 from service.core.groups import Change, Groups
 from service.core.incidents import Incident
-from service.core.intents import Feedback, Intent
+from service.core.intents import Feedback, Intent, Order
 from service.core.ledger import STEP_HOURS, Ledger, LedgerRow, Taken
 from service.core.new_spend import NewSpend
 from service.core.owners import Owner, Owners
@@ -35,16 +35,20 @@ GRAIN_HOURS: Final[Mapping[str, int]] = {
 }
 
 
-class Outcome(NamedTuple):
-    """What one batch changed: state to save, and ledger rows for the history.
+class Found(NamedTuple):
+    """What one batch changed before anybody is told: findings as an incident needs them."""
 
-    `members` are the changed findings as an incident needs them.
-    """
+    members: list[Member]
+    ledger_rows: list[LedgerRow]
+    too_late: list[Arrival]
+
+
+class Outcome(NamedTuple):
+    """What one batch changed: state to save, and ledger rows for the history."""
 
     changes: Changes
     ledger_rows: list[LedgerRow]
     too_late: list[Arrival]
-    members: list[Member]
 
 
 class Parts(NamedTuple):
@@ -89,7 +93,6 @@ class Pipeline:
         self._remembers = remembers
         self._forgot_at: datetime | None = None
         self._feedback = Feedbacks(
-            parts.desk.incidents,
             parts.stretches,
             parts.scorings,
             parts.group_scorings,
@@ -113,10 +116,19 @@ class Pipeline:
         offset: int,
         ends_backfill: str | None = None,
     ) -> Outcome:
-        """Take in one batch that arrived by `now`, and let time pass to `now`.
+        """Take in one batch that arrived by `now`, let time pass to `now`, and tell.
 
-        The order within a batch does not matter. `offset` is the log's position after the batch.
-        `ends_backfill` names a source whose past has now been read: it is summed up in one notice.
+        `offset` is the log's position after the batch. `ends_backfill` names a source whose past
+        has now been read: it is summed up in one notice.
+        """
+        found = self.find(batch, now, offset)
+        changes = self._tell(found.members, now, offset, ends_backfill)
+        return Outcome(changes, found.ledger_rows, found.too_late)
+
+    def find(self, batch: Sequence[Arrival], now: datetime, offset: int) -> Found:
+        """Do all of a step but tell, which is then another's: of many pipelines one desk.
+
+        The order within a batch does not matter.
         """
         parts = self._parts
         points: dict[tuple[SeriesKey, int], Point] = {}
@@ -148,14 +160,14 @@ class Pipeline:
         parts.purchases.judge()
         kept = sorted(changed) if self._keeps_history else ()
         rows = [row for key in kept for row in parts.ledger.rows(*key, offset)]
-        members = self._members(now)
-        return Outcome(self._tell(members, now, offset, ends_backfill), rows, too_late, members)
+        return Found(self._members(now), rows, too_late)
 
     def refusal(self, intent: Intent) -> str | None:
         """Say in one line why an intent cannot be followed, or None."""
-        if isinstance(intent, Feedback):
-            return self._feedback.refusal(intent)
-        return self._desk.refusal(intent)
+        refused = self._desk.refusal(intent)
+        if refused is None and isinstance(intent, Feedback):
+            return self._feedback.refusal(self._desk.order(intent))
+        return refused
 
     def intent(self, intent: Intent, now: datetime, offset: int) -> Outcome:
         """Let a person's intent act at once; one that is refused changes nothing.
@@ -163,13 +175,19 @@ class Pipeline:
         It stands in the log like a batch, so that whoever runs the log again follows it too.
         """
         if self.refusal(intent) is None:
-            self._desk.note(intent)
             if isinstance(intent, Feedback):
-                self._feedback.apply(intent)
-            else:
-                self._desk.follow(intent)
-        members = self._members(now)
-        return Outcome(self._tell(members, now, offset, None), [], [], members)
+                self._feedback.apply(self._desk.order(intent))
+            self._desk.follow(intent)
+        return Outcome(self._tell(self._members(now), now, offset, None), [], [])
+
+    def obey(self, order: Order, now: datetime) -> list[Member]:
+        """Do what a desk elsewhere asks of the detectors, as far as it can be done.
+
+        Returns the findings that changed.
+        """
+        if self._feedback.refusal(order) is None:
+            self._feedback.apply(order)
+        return self._members(now)
 
     def note_rejected(self, source: str, count: int, last_reason: str | None) -> None:
         """Count input that was refused before it became an event."""
@@ -341,8 +359,8 @@ class Pipeline:
         parts.new_spend.forget(edge)
         parts.told.forget()
         parts.about.forget(parts.stretches)
-        for incident in self._desk.forget(edge):
-            self._feedback.forget(incident)
+        self._feedback.forget()
+        self._desk.forget(edge)
 
     def _price_gpus(self, points: Iterable[Point]) -> None:
         parts = self._parts
@@ -436,12 +454,23 @@ class Pipeline:
         if not mine:
             return None
         most = max(mine, key=lambda stretch: abs(stretch.sums.excess))
-        parts = self._parts
-        sums = parts.about.members(most.series)
-        scoring = (parts.group_scorings if sums else parts.scorings).get(most.step_hours)
-        if scoring is None or not scoring.knows(most):
+        return self._chart_of(most, mine)
+
+    def chart(self, finding_id: str) -> Chart | None:
+        """Chart the series of a finding; None for what has none."""
+        stretch = self._parts.stretches.get(finding_id)
+        if stretch is None:
             return None
-        return scoring.chart(most, set().union(*(stretch.odd for stretch in mine)))
+        every = self._parts.stretches.of(stretch.series)
+        return self._chart_of(stretch, [s for s in every if s.status != "retracted"])
+
+    def _chart_of(self, stretch: Stretch, odd: Iterable[Stretch]) -> Chart | None:
+        parts = self._parts
+        sums = parts.about.members(stretch.series)
+        scoring = (parts.group_scorings if sums else parts.scorings).get(stretch.step_hours)
+        if scoring is None or not scoring.knows(stretch):
+            return None
+        return scoring.chart(stretch, set().union(*(one.odd for one in odd)))
 
 
 class _Rest(msgspec.Struct, array_like=True):

@@ -95,6 +95,18 @@ def read_all(cluster: Cluster, topic: str, **settings: Any) -> Iterator[Any]:
         consumer.close()
 
 
+def bounds(cluster: Cluster, topic: str) -> tuple[int, int]:
+    """Return the offsets at which partition 0 of one of our topics begins and ends."""
+    consumer = cluster.consumer()
+    try:
+        with guarded():
+            place = TopicPartition(cluster.topic(topic), 0)
+            first = consumer.beginning_offsets([place])[place]
+            return first, consumer.end_offsets([place])[place]
+    finally:
+        consumer.close()
+
+
 def _reach(servers: Sequence[str]) -> None:
     """Return when one of the servers takes connections.
 

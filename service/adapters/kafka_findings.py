@@ -1,35 +1,44 @@
-"""The topic `cost.findings`: what the owners of the input's partitions say, link by link.
+"""The topic `cost.findings`: the router's one log, in the order in which everything is told.
 
-It is the one place where it stands how far a partition was told: a worker that starts reads it
-before it says anything.
+The owners of the input's partitions say in it, link by link, what they found; it is the one place
+where it stands how far a partition was told. The router adds what comes from elsewhere, so that
+all that it does is a function of this log: what people did, and the passing of time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from service.adapters.kafka_client import MAX_MESSAGE_BYTES, Cluster, read_all
 from service.adapters.kafka_topics import FINDINGS
 from service.core.chain import BEGINNING, Link, fit
+from service.core.deliveries import Chart
 from service.core.drivers import Member
 from service.core.findings import Finding, OddPoint
+from service.core.intents import Intent
 from service.core.ports import SourceStatus
 
 Place = tuple[str, int]
 
 
-class Told(msgspec.Struct, kw_only=True, frozen=True):
-    """A finding that changed, with those of its periods that did."""
+class Told(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """A finding that changed, with those of its periods that did: None for one that is no more.
+
+    A chart comes when the finding is new, and again at intervals.
+    """
 
     finding: Finding
-    points: dict[int, OddPoint]
+    points: dict[int, OddPoint | None]
     step_hours: int
     last_step: int
+    groups: list[str] = []
+    is_group: bool = False
+    chart: Chart | None = None
 
 
-class Record(msgspec.Struct, kw_only=True, frozen=True):
+class Record(msgspec.Struct, kw_only=True, frozen=True, tag_field="x_Record", tag="findings"):
     """What one input message changed: a link of the chain of its partition.
 
     One that is too large for a message is several with the same link, numbered by `part`.
@@ -51,24 +60,51 @@ class Record(msgspec.Struct, kw_only=True, frozen=True):
         return Link(self.previous, self.offset)
 
 
-def told(members: Sequence[Member]) -> list[Told]:
+class Followed(msgspec.Struct, kw_only=True, frozen=True, tag_field="x_Record", tag="intent"):
+    """What a person did, from the topic `cost.intents`; `place` is its offset there.
+
+    Whoever reads takes each place once, in order.
+    """
+
+    place: int
+    intent: Intent
+
+
+class Ordered(msgspec.Struct, kw_only=True, frozen=True, tag_field="x_Record", tag="ordered"):
+    """What an intent asks of the detectors has been handed to the owners of its series."""
+
+    intent_id: str
+
+
+class Tick(msgspec.Struct, kw_only=True, frozen=True, tag_field="x_Record", tag="tick"):
+    """Lets time pass."""
+
+
+Entry = Record | Followed | Ordered | Tick
+
+
+def told(members: Sequence[Member], charts: Mapping[str, Chart]) -> list[Told]:
     """Write changed findings down; of their periods only those that changed."""
     return [
         Told(
             finding=member.finding,
-            points={step: member.points[step] for step in member.dirty if step in member.points},
+            points={step: member.points.get(step) for step in member.dirty},
             step_hours=member.step_hours,
             last_step=member.last_step,
+            groups=list(member.groups),
+            is_group=member.is_group,
+            chart=charts.get(member.finding.finding_id),
         )
         for member in members
     ]
 
 
-def encode(record: Record) -> list[bytes]:
-    """Write a record as messages, each small enough."""
-    whole = _ENCODE(record)
-    if len(whole) <= MAX_MESSAGE_BYTES:
+def encode(entry: Entry) -> list[bytes]:
+    """Write an entry as messages, each small enough."""
+    whole = _ENCODE(entry)
+    if len(whole) <= MAX_MESSAGE_BYTES or not isinstance(entry, Record):
         return [whole]
+    record = entry
     rows: list[list[Told]] = [[]]
     size = 0
     for row in record.told:
@@ -86,46 +122,71 @@ def encode(record: Record) -> list[bytes]:
 
 def ends(cluster: Cluster) -> dict[Place, int]:
     """Return how far each input partition has been told: the offset of its chain's last link."""
-    found: dict[Place, int] = {}
-    for record in chained(records(cluster)):
-        if record.part == record.parts - 1:
-            found[record.topic, record.partition] = record.offset
-    return found
+    chains = Chains()
+    for entry in entries(cluster):
+        if isinstance(entry, Record):
+            chains.take(entry)
+    return chains.ends
 
 
-def chained(rows: Iterator[Record]) -> Iterator[Record]:
-    """Leave out what was said twice: yield each link once, with all its parts in order.
+class Chains:
+    """Leaves out what was said twice, of every partition's chain.
 
     A link whose last part is missing is not complete, and what repeats it begins anew.
     """
-    ends: dict[Place, int] = {}
-    waiting: dict[Place, list[Record]] = {}
-    for row in rows:
-        place = (row.topic, row.partition)
-        if fit(ends.get(place, BEGINNING), row.link) != "next":
-            continue
-        known = waiting.get(place, [])
-        if row.part == 0:
+
+    def __init__(
+        self, ends: Mapping[Place, int] | None = None, waiting: Iterable[Record] = ()
+    ) -> None:
+        self.ends: dict[Place, int] = dict(ends or {})
+        self._waiting: dict[Place, list[Record]] = {}
+        for record in waiting:
+            self._waiting.setdefault((record.topic, record.partition), []).append(record)
+
+    @property
+    def waiting(self) -> list[Record]:
+        """Return the parts of links that are not complete yet."""
+        return [record for parts in self._waiting.values() for record in parts]
+
+    def take(self, record: Record) -> list[Record]:
+        """Take the next record; return the link that it completes, all parts in order."""
+        place = (record.topic, record.partition)
+        if fit(self.ends.get(place, BEGINNING), record.link) != "next":
+            return []
+        known = self._waiting.get(place, [])
+        if record.part == 0:
             known = []
-        elif not known or known[0].link != row.link or len(known) != row.part:
-            continue
-        waiting[place] = known = [*known, row]
-        if row.part == row.parts - 1:
-            yield from known
-            ends[place] = row.offset
-            del waiting[place]
+        elif not known or known[0].link != record.link or len(known) != record.part:
+            return []
+        self._waiting[place] = known = [*known, record]
+        if record.part < record.parts - 1:
+            return []
+        self.ends[place] = record.offset
+        return self._waiting.pop(place)
+
+
+def chained(rows: Iterable[Record]) -> Iterator[Record]:
+    """Yield each link once, with all its parts in order."""
+    chains = Chains()
+    for row in rows:
+        yield from chains.take(row)
 
 
 def records(cluster: Cluster) -> Iterator[Record]:
+    """Yield what partitions have said until now, from first to last."""
+    return (entry for entry in entries(cluster) if isinstance(entry, Record))
+
+
+def entries(cluster: Cluster) -> Iterator[Entry]:
     """Yield what is in the topic now, from first to last."""
     for row in read_all(cluster, FINDINGS, fetch_max_bytes=16 * 1024 * 1024):
-        yield decode(row)
+        yield decode(row.value)
 
 
-def decode(row: Any) -> Record:
+def decode(value: bytes) -> Entry:
     """Read one message."""
-    return _DECODE(row.value)
+    return _DECODE(value)
 
 
 _ENCODE: Final = msgspec.json.Encoder().encode
-_DECODE: Final = msgspec.json.Decoder(Record).decode
+_DECODE: Final[Callable[[bytes], Entry]] = msgspec.json.Decoder(Entry).decode

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -45,6 +45,7 @@ class GroupLog:
         self._names = {cluster.topic(name): name for name in topics}
         self._starts = starts
         self._next: dict[TopicPartition, int] = {}
+        self._turn = 0
         self._commit_at = 0.0
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=cluster.servers,
@@ -71,15 +72,25 @@ class GroupLog:
                 fetched = await self._consumer.getmany(
                     timeout_ms=int(POLL_SECONDS * 1000), max_records=AT_ONCE
                 )
-                for place, records in fetched.items():
-                    for record in records:
-                        if self._is_due(place, record.offset):
-                            yield self._names[place.topic], place.partition, _message(record)
+                turn = self._turn
+                for place, record in _each(fetched):
+                    if self._turn != turn:
+                        break  # it is fetched again from where each partition begins now
+                    if self._is_due(place, record.offset):
+                        yield self._names[place.topic], place.partition, _message(record)
                 await self._commit()
         except KafkaError as error:
             raise LogUnavailableError(f"Kafka does not answer: {error!r}") from error
         finally:
             await self._consumer.stop()
+
+    def rewind(self, topic: str, partition: int, offset: int) -> None:
+        """Go on with another message of a partition that is ours; else nothing is done."""
+        place = TopicPartition(self._cluster.topic(topic), partition)
+        if place in self._next:
+            self._turn += 1
+            self._consumer.seek(place, offset)
+            self._next[place] = offset
 
     def is_read(self, topic: str, partition: int) -> bool:
         """Tell whether all that a partition holds has been handed out."""
@@ -101,6 +112,7 @@ class GroupLog:
 
     async def assign(self, assigned: Collection[TopicPartition]) -> None:
         """Begin with the partitions that are ours now."""
+        self._turn += 1
         self._next.clear()
         ours = {(self._names[place.topic], place.partition): place for place in assigned}
         wanted = await self._starts(ours)
@@ -131,6 +143,10 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Begin anew; nothing is fetched before this returns."""
         await self._log.assign(assigned)
+
+
+def _each(fetched: Mapping[TopicPartition, Collection[Any]]) -> Iterator[tuple[Any, Any]]:
+    return ((place, record) for place, records in fetched.items() for record in records)
 
 
 def _message(record: Any) -> Message:

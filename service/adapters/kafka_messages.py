@@ -21,6 +21,8 @@ FULL_BYTES: Final = 128 * 1024
 SOURCE_HEADER: Final = "source"
 # A message with this header holds no events: it lets time pass.
 TICK_HEADER: Final = "tick"
+# One with this header neither: it holds an order to the detectors.
+ORDER_HEADER: Final = "order"
 
 
 class Message(NamedTuple):

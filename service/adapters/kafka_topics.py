@@ -24,6 +24,7 @@ SAMPLES_KEPT: Final = timedelta(days=35)
 LETTERS_KEPT: Final = timedelta(days=30)
 # Above what a period may still change for: what is replayed must begin before what is judged.
 MARGIN: Final = timedelta(days=14)
+FOREVER: Final = timedelta.max
 DAY_MS: Final = 86_400_000
 
 
@@ -49,7 +50,8 @@ def topics(partitions: int, remembers: timedelta) -> dict[str, Topic]:
             partitions, SAMPLES_KEPT, SAMPLES_KEPT - timedelta(days=2), broker_time=True
         ),
         ROLLUPS: Topic(partitions, None),
-        FINDINGS: Topic(1, remembers + MARGIN, remembers),
+        # Whatever is told is told anew from its beginning, when all else is lost.
+        FINDINGS: Topic(1, FOREVER, FOREVER, broker_time=True),
         INTENTS: Topic(1, None),
         DELIVERIES: Topic(1, None),
         REFUSED: letters,
@@ -102,7 +104,7 @@ def _config(topic: Topic) -> dict[str, str]:
         return {"cleanup.policy": "compact", **stamp}
     return {
         "cleanup.policy": "delete",
-        "retention.ms": str(topic.kept // timedelta(milliseconds=1)),
+        "retention.ms": "-1" if topic.kept == FOREVER else str(_ms(topic.kept)),
         "retention.bytes": "-1",
         **stamp,
     }
@@ -153,14 +155,19 @@ def flaws_of(topic: Topic, partitions: int, config: Mapping[str, str]) -> list[s
 def _short(topic: Topic, config: Mapping[str, str]) -> list[str]:
     if topic.kept is None or config["cleanup.policy"] != "delete":
         return []
-    least = topic.least_kept // timedelta(milliseconds=1)
+    least = _ms(topic.least_kept)
     flaws = []
     if 0 <= int(config["retention.ms"]) < least:
         days = int(config["retention.ms"]) / DAY_MS
+        counts = "for ever" if topic.least_kept == FOREVER else f"for {least / DAY_MS:g}"
         flaws.append(
-            f"retention.ms is {days:.3g} days, and rows count for {least / DAY_MS:g}: what is "
+            f"retention.ms is {days:.3g} days, and rows count {counts}: what is "
             "dropped earlier cannot be rebuilt"
         )
     if int(config["retention.bytes"]) >= 0:
         flaws.append("retention.bytes is set: what is dropped for its size is lost")
     return flaws
+
+
+def _ms(span: timedelta) -> int:
+    return span // timedelta(milliseconds=1)

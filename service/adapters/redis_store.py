@@ -20,6 +20,8 @@ from service.core.findings import Finding
 from service.core.incidents import Incident
 from service.core.intents import Intent
 from service.core.ports import (
+    Answer,
+    Begin,
     Changes,
     FindingFilter,
     IncidentFilter,
@@ -31,6 +33,7 @@ from service.core.ports import (
     SourceStatus,
     StoreUnavailableError,
     UnreadableDeliveryError,
+    as_new,
 )
 from service.core.standing import Standing
 
@@ -99,7 +102,7 @@ class RedisStore:
         return int(self._redis.get(PREFIX + "offset") or 0)
 
     @_guarded
-    def save(self, changes: Changes, *, maybe_sent: bool = False) -> Saved:
+    def save(self, changes: Changes, begin: Begin = as_new) -> Saved:
         """Save a batch as a whole."""
         now = max((n.at for n in changes.notices), default=None)
         findings, incidents = changes.findings, changes.incidents
@@ -110,9 +113,9 @@ class RedisStore:
             len(incidents),
             len(sources),
             len(notices),
-            "unknown" if maybe_sent else "ready",
             len(changes.things),
             len(changes.intents),
+            len(changes.refused),
         ]
         for finding in findings:
             args += [finding.finding_id, _score(finding.detected_at), _json(finding)]
@@ -126,16 +129,43 @@ class RedisStore:
             args += [notice.seq, notice.action, _json(notice)]
             # In the order of the batch: at one time, the store would go by their names.
             args += [_score(now) + place * 1e-6]
+            begun = begin(notice)
+            ref = b"" if begun.ref is None else _json(begun.ref)
+            args += [begun.state, _score(begun.due or now), begun.error or "", ref]
         for (kind, name), thing in changes.things.items():
             args += [kind, name, b"" if thing is None else _json(thing)]
         for intent in changes.intents:
             args += [intent.intent_id, _score(intent.at), _json(intent)]
+        for intent_id, reason in changes.refused.items():
+            args += [intent_id, reason]
         keys = _keys(
             "offset", "findings", "findings:time", "incidents", "incidents:time",
             "incidents:firing", "sources", "notices", "outbox", "deliveries:", "delivery:",
-            "conversation:", "things:", "intents", "intents:time",
+            "conversation:", "things:", "intents", "intents:time", "messages", "refused:",
         )  # fmt: skip
         return self._save(keys=keys, args=args).decode()  # type: ignore[no-any-return]
+
+    @_guarded
+    def rebuilding(self) -> datetime | None:
+        """Return up to when the store is filled again, None when it is whole."""
+        until = self._redis.get(PREFIX + "rebuilding")
+        return None if until is None else _time(float(until))
+
+    @_guarded
+    def mark_rebuilding(self, until: datetime | None) -> None:
+        """Note up to when the store is filled again; None when it is whole."""
+        if until is None:
+            self._redis.delete(PREFIX + "rebuilding")
+        else:
+            self._redis.set(PREFIX + "rebuilding", _score(until))
+
+    @_guarded
+    def answer(self, intent_id: str) -> Answer | None:
+        """Return what became of an intent; None when it has not been come to yet."""
+        if self._redis.hexists(PREFIX + "intents", intent_id):
+            return Answer(None)
+        reason = self._redis.get(f"{PREFIX}refused:{intent_id}")
+        return None if reason is None else Answer(reason.decode())
 
     @_guarded
     def finding(self, finding_id: str) -> Finding | None:

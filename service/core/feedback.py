@@ -5,15 +5,14 @@ learnt; `not_an_issue` raises a bar beside the detectors; and `new_level` goes o
 of each series' state, which learns on as though nothing had been said.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
 from service.core.events import SeriesKey
 from service.core.findings import OddPoint, Stretch, Stretches
 from service.core.group_names import GroupName
-from service.core.incidents import Incident, Incidents
-from service.core.intents import Feedback, in_effect
+from service.core.intents import Order
 from service.core.new_spend import DETECTOR as NEW_SPEND
 from service.core.overrides import Level
 from service.core.scoring import Scoring
@@ -25,79 +24,74 @@ NO_BAR: Final = "no detector that could ask for more next time has found this: i
 
 
 class Feedbacks:
-    """Applies feedback to the incidents, the stretches and the scoring of every grain.
+    """Applies feedback to the stretches and the scoring of every grain, each order once.
 
-    Groups have a scoring of their own; `shares` names those that the money of a finding is in, each
-    with how much of it.
+    An order may name findings of others: what is not known here is left to them. Groups have a
+    scoring of their own; `shares` names those that the money of a finding is in, each with how much
+    of it.
     """
 
     def __init__(
         self,
-        incidents: Incidents,
         stretches: Stretches,
         scorings: Mapping[int, Scoring],
         group_scorings: Mapping[int, Scoring],
         shares: Callable[[Stretch], Mapping[SeriesKey, float]],
     ) -> None:
-        self._incidents = incidents
         self._stretches = stretches
         self._scorings = scorings
         self._group_scorings = group_scorings
         self._every = (*scorings.values(), *group_scorings.values())
         self._shares = shares
         self._closed: dict[str, dict[str, tuple[datetime | None, bool]]] = {}
+        self._orders: dict[str, list[str]] = {}
 
-    def refusal(self, feedback: Feedback) -> str | None:
-        """Say why an intent cannot be followed, or None."""
-        incident = self._incidents.get(feedback.incident_id)
-        if incident is None:
-            return "there is no such incident that may still change"
-        if feedback in incident.feedback:
-            return "this was said before"
-        if feedback.verdict == "undo":
-            last = in_effect(incident.feedback)[-1:]
-            if not last:
-                return "there is nothing to take back"
-            if any(not s.may_give_back(last[0].intent_id) for s in self._every):
-                return "a series has another new level since: take that one back first"
-        if feedback.verdict == "new_level" and not self._levels(incident):
-            return NO_PAST if self._is_new(incident) else NO_LEVEL
-        if feedback.verdict == "not_an_issue" and not any(self._judged(incident)):
+    def refusal(self, order: Order) -> str | None:
+        """Say why an order cannot be followed, or None."""
+        undoes, verdict = order.undoes, order.feedback.verdict
+        if undoes is not None and any(not s.may_give_back(undoes) for s in self._every):
+            return "a series has another new level since: take that one back first"
+        if verdict == "new_level" and not self._levels(order.finding_ids):
+            return NO_PAST if self._is_new(order.finding_ids) else NO_LEVEL
+        if verdict == "not_an_issue" and not any(self._judged(order.finding_ids)):
             return NO_BAR
         return None
 
-    def apply(self, feedback: Feedback) -> None:
-        """Put an intent into effect that is not refused."""
-        incident = self._incidents.get(feedback.incident_id)
-        if incident is None:
+    def apply(self, order: Order) -> None:
+        """Put an order into effect that is not refused; one that was before changes nothing."""
+        intent_id, verdict = order.feedback.intent_id, order.feedback.verdict
+        if intent_id in self._orders:
             return
-        intent_id = feedback.intent_id
-        if feedback.verdict == "new_level":
-            self._take_level(intent_id, incident)
-        elif feedback.verdict == "not_an_issue":
-            for scoring, stretch in self._judged(incident):
+        self._orders[intent_id] = order.finding_ids
+        if verdict == "new_level":
+            self._take_level(intent_id, order.finding_ids)
+        elif verdict == "not_an_issue":
+            for scoring, stretch in self._judged(order.finding_ids):
                 scoring.raise_bar(intent_id, stretch)
-        elif feedback.verdict == "undo":
-            self._take_back(in_effect(incident.feedback)[-1].intent_id)
-        self._incidents.say(feedback)
+        elif order.undoes is not None:
+            self._take_back(order.undoes)
 
-    def forget(self, incident: Incident) -> None:
-        """Let go of what can no longer be taken back."""
-        for feedback in incident.feedback:
-            self._closed.pop(feedback.intent_id, None)
-            for scoring in self._every:
-                scoring.settle_level(feedback.intent_id)
+    def forget(self) -> None:
+        """Let go of what can no longer be taken back: its findings are forgotten."""
+        for intent_id, finding_ids in list(self._orders.items()):
+            if not any(self._stretches.get(finding_id) for finding_id in finding_ids):
+                del self._orders[intent_id]
+                self._closed.pop(intent_id, None)
+                for scoring in self._every:
+                    scoring.settle_level(intent_id)
 
     def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
         """Yield what changed since the last save."""
         yield from streams.values(name, self._closed.items())
+        yield from streams.values(f"{name}/orders", self._orders.items())
 
     def restore(self, saved: Saved, name: str) -> None:
         """Take over what was saved."""
         self._closed = saved.values(name, dict[str, tuple[datetime | None, bool]])
+        self._orders = saved.values(f"{name}/orders", list[str])
 
-    def _take_level(self, intent_id: str, incident: Incident) -> None:
-        levels = self._levels(incident)
+    def _take_level(self, intent_id: str, finding_ids: Collection[str]) -> None:
+        levels = self._levels(finding_ids)
         for (scoring, series), level in self._levels_of_groups(levels).items():
             scoring.take_level(intent_id, series, level)
         for (scoring, series), stretches in levels.items():
@@ -117,10 +111,12 @@ class Feedbacks:
             if stretch is not None:
                 self._stretches.reopen(stretch, ended_at, is_live=was_live)
 
-    def _levels(self, incident: Incident) -> dict[tuple[Scoring, SeriesKey], list[Stretch]]:
+    def _levels(
+        self, finding_ids: Collection[str]
+    ) -> dict[tuple[Scoring, SeriesKey], list[Stretch]]:
         """Return what goes on, or has got used to it, by series."""
         found: dict[tuple[Scoring, SeriesKey], list[Stretch]] = {}
-        for scoring, stretch in self._judged(incident):
+        for scoring, stretch in self._judged(finding_ids):
             is_back = stretch.ended_at is not None and not stretch.is_new_level
             if not is_back and not stretch.is_closed:
                 found.setdefault((scoring, stretch.series), []).append(stretch)
@@ -144,13 +140,13 @@ class Feedbacks:
                     found[scoring, group] = Level(since, 1.0, known.more + share * more)
         return found
 
-    def _is_new(self, incident: Incident) -> bool:
-        found = (self._stretches.get(finding_id) for finding_id in incident.finding_ids)
+    def _is_new(self, finding_ids: Collection[str]) -> bool:
+        found = (self._stretches.get(finding_id) for finding_id in finding_ids)
         return any(stretch is not None and stretch.detector == NEW_SPEND for stretch in found)
 
-    def _judged(self, incident: Incident) -> Iterable[tuple[Scoring, Stretch]]:
+    def _judged(self, finding_ids: Collection[str]) -> Iterable[tuple[Scoring, Stretch]]:
         """Return the stretches that a detector which learns has raised, with their scoring."""
-        for finding_id in incident.finding_ids:
+        for finding_id in finding_ids:
             stretch = self._stretches.get(finding_id)
             if stretch is None or stretch.status == "retracted":
                 continue

@@ -65,6 +65,14 @@ class Drop(_Said, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="dr
 Intent = Feedback | Put | Drop
 
 
+class Order(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What feedback asks of the detectors: about which findings, and which intent it takes back."""
+
+    feedback: Feedback
+    finding_ids: list[str]
+    undoes: str | None
+
+
 def named(intent: Intent) -> str:
     """Name what an intent is, and what it is about."""
     if isinstance(intent, Feedback):

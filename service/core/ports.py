@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import F64, I64, Detector, Scores
-from service.core.deliveries import Delivery, Notice
+from service.core.deliveries import Delivery, DeliveryState, Notice
 from service.core.findings import Finding
 from service.core.incidents import Incident
 from service.core.intents import Intent
@@ -168,6 +168,40 @@ class Changes(msgspec.Struct, kw_only=True):
     # By kind and name; None for what stands no more.
     things: Mapping[tuple[str, str], Standing | None] = {}
     intents: Sequence[Intent] = ()
+    # Why intents were not followed, by their ids.
+    refused: Mapping[str, str] = {}
+
+
+class Begun(NamedTuple):
+    """How a new delivery begins: not always as `ready`, when a store that lost it is filled anew.
+
+    What may have been sent is `unknown`, to be looked for from `due` on; what ended before ends
+    again with its `ref` or its `error`.
+    """
+
+    state: DeliveryState = "ready"
+    due: datetime | None = None
+    ref: dict[str, str] | None = None
+    error: str | None = None
+
+
+Begin = Callable[[Notice], Begun]
+
+
+def as_new(_: Notice) -> Begun:
+    """Let a delivery begin as one that nobody has tried."""
+    return Begun()
+
+
+def as_maybe_sent(_: Notice) -> Begun:
+    """Let a delivery begin as one that is looked for before it is sent."""
+    return Begun("unknown")
+
+
+class Answer(NamedTuple):
+    """What became of an intent: why it was refused, or None when it was followed."""
+
+    refused: str | None
 
 
 class FindingFilter(msgspec.Struct, kw_only=True, frozen=True):
@@ -199,11 +233,26 @@ class Store(Protocol):
         """Return how far into the log what is saved reaches; 0 for an empty store."""
         ...
 
-    def save(self, changes: Changes, *, maybe_sent: bool = False) -> Saved:
+    def save(self, changes: Changes, begin: Begin = as_new) -> Saved:
         """Save all of it or nothing.
 
-        `stale` when it is already saved, `gap` when what comes before it is not. With `maybe_sent`
-        (a rebuild) new deliveries begin as `unknown`: they are looked for before they are sent.
+        `stale` when it is already saved, `gap` when what comes before it is not. `begin` says how
+        each delivery begins that is not there yet.
+        """
+        ...
+
+    def rebuilding(self) -> datetime | None:
+        """Return up to when the store is filled again, None when it is whole."""
+        ...
+
+    def mark_rebuilding(self, until: datetime | None) -> None:
+        """Note up to when the store is filled again; None when it is whole."""
+        ...
+
+    def answer(self, intent_id: str) -> Answer | None:
+        """Return what became of an intent; None when it has not been come to yet.
+
+        That one was refused is known for an hour.
         """
         ...
 

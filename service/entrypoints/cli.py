@@ -255,6 +255,27 @@ def worker(
         Worker(load(config), skip_bad_until or ()).run()
 
 
+@app.command(epilog="Example: spendwatch router --config spendwatch.toml")
+def router(config: ConfigOption = None) -> None:
+    """Turn what the workers find into incidents and notices; of several, one works.
+
+    The others stand by, and take over within seconds.
+    """
+    from service.entrypoints.router import Router  # noqa: PLC0415 - loads the Kafka client
+
+    with _one_line_errors():
+        Router(load(config)).run()
+
+
+@app.command(epilog="Example: spendwatch notifier --config spendwatch.toml")
+def notifier(config: ConfigOption = None) -> None:
+    """Send what the router has saved, with as many others as there are."""
+    from service.entrypoints.send import send  # noqa: PLC0415 - loads the notifiers
+
+    with _one_line_errors():
+        send(load(config))
+
+
 dead_letters_app = typer.Typer(
     no_args_is_help=True, help="What was refused in Kafka: list it, show it, try it again."
 )

@@ -15,7 +15,16 @@ import structlog
 
 from service.adapters.history import History
 from service.config import Settings
-from service.core.ports import Changes, Notifier, Saved, SourceStatus, Store, StoreUnavailableError
+from service.core.ports import (
+    Changes,
+    Notifier,
+    Saved,
+    SourceStatus,
+    Store,
+    StoreUnavailableError,
+    as_maybe_sent,
+    as_new,
+)
 from service.entrypoints.api.app import build_app
 from service.entrypoints.api.feedback import Follow
 from service.entrypoints.api.serve import serve
@@ -90,7 +99,8 @@ class Machine:
         """Save, however long the store is away: the pipeline has moved on and cannot step back."""
         while True:
             try:
-                return self._parts.store.save(changes, maybe_sent=self.rebuilding)
+                begin = as_maybe_sent if self.rebuilding else as_new
+                return self._parts.store.save(changes, begin)
             except StoreUnavailableError as error:
                 if self.stop.is_set():
                     raise

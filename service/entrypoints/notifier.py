@@ -17,6 +17,7 @@ from service.core.deliveries import Delivery
 from service.core.fallbacks import WAITS, Fallbacks, is_severe, posts_instead, stand_ins
 from service.core.gates import Gate
 from service.core.ports import (
+    LogUnavailableError,
     Notifier,
     Outcome,
     Refused,
@@ -27,6 +28,7 @@ from service.core.ports import (
     Unknown,
     UnreadableDeliveryError,
 )
+from service.core.receipts import Receipt, receipt_of
 from service.telemetry import Metrics
 
 LEASE: Final = timedelta(seconds=90)
@@ -39,6 +41,7 @@ STORE_PAUSE_SECONDS: Final = 1.0
 ENDS_WITHIN_SECONDS: Final = 1.0
 
 Clock = Callable[[], datetime]
+Keep = Callable[[Receipt], None]
 _log = structlog.get_logger("notifier")
 
 
@@ -67,7 +70,11 @@ def _given_up(delivery: Delivery, outcome: Outcome) -> Outcome:
 
 
 class Sender:
-    """Sends what is due. Several may run, in one process or many, on one store."""
+    """Sends what is due. Several may run, in one process or many, on one store.
+
+    `keep` writes down how a delivery ended, before the store hears of it; what cannot be written
+    down comes back as unknown.
+    """
 
     def __init__(
         self,
@@ -76,12 +83,14 @@ class Sender:
         metrics: Metrics,
         clock: Clock,
         fallbacks: Fallbacks | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self._store = store
         self._notifiers = notifiers
         self._metrics = metrics
         self._clock = clock
         self._fallbacks = fallbacks or {}
+        self._keep = keep
         self._gates: dict[str, Gate] = defaultdict(Gate)
 
     def faults(self) -> list[str]:
@@ -135,6 +144,8 @@ class Sender:
             due = max(passes_at, due) if gate.is_shut else passes_at
         if not isinstance(outcome, Sent):
             due = await self._fall_back(delivery, outcome, now, due)
+        if self._keep is not None and isinstance(outcome, Sent | Refused):
+            await asyncio.to_thread(self._keep, receipt_of(notice, outcome, now))
         await asyncio.to_thread(
             self._store.conclude, notice.delivery_id, delivery.claim, outcome, now, due
         )
@@ -146,9 +157,9 @@ class Sender:
                 if await self.send_next():
                     continue
                 pause = POLL_SECONDS
-            except StoreUnavailableError as error:
+            except (StoreUnavailableError, LogUnavailableError) as error:
                 # What was claimed comes back as unknown when its lease runs out: nothing is lost.
-                _log.warning("store", error=str(error))
+                _log.warning("not concluded", error=str(error))
                 pause = STORE_PAUSE_SECONDS
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)

@@ -4,8 +4,9 @@ What comes out depends on the messages alone, so that whoever owns the partition
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from copy import copy
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import msgspec
@@ -13,16 +14,22 @@ import msgspec
 from service.adapters.kafka_findings import Record, told
 from service.adapters.kafka_letters import Letter
 from service.adapters.kafka_log import Message
-from service.adapters.kafka_messages import SOURCE_HEADER, TICK_HEADER
+from service.adapters.kafka_messages import ORDER_HEADER, SOURCE_HEADER, TICK_HEADER
 from service.adapters.kafka_topics import SAMPLES
 from service.adapters.sources import events, gpu_samples
 from service.adapters.sources.base import Flaw, Row
 from service.core.chain import BEGINNING
-from service.core.events import Arrival, CostEvent
+from service.core.drivers import Member
+from service.core.events import EARLIEST, Arrival, CostEvent
+from service.core.intents import Order
 from service.core.partitions import partition_key, partition_of
 from service.pipeline import Pipeline
 
 UNNAMED: Final = {False: "events", True: "gpu_samples"}
+# How old may be what is known of a source in which nothing is odd.
+SAYS_EVERY: Final = timedelta(minutes=5)
+# A chart weighs more than all else that is said of a finding.
+CHARTS_EVERY: Final = timedelta(hours=3)
 
 
 class Stray(NamedTuple):
@@ -76,6 +83,8 @@ class Partition:
         self._forgiven = max(told_until, skip_bad_until)
         self._now: datetime | None = None
         self._bad_in_a_row = 0
+        self._said_at = EARLIEST
+        self._charted: dict[str, datetime] = {}
         self.next_offset = 0
 
     @property
@@ -90,22 +99,48 @@ class Partition:
         self._now = now = max(message.at, self._now or message.at)
         letters: list[Letter] = []
         strays: list[Stray] = []
-        batch = [] if TICK_HEADER in message.headers else self._read(message, letters, strays)
-        outcome = self._pipeline.step(batch, now, message.offset + 1)
-        letters += [self._too_late(message, arrival) for arrival in outcome.too_late]
-        if message.offset <= self._end or not (outcome.members or letters or strays):
+        members = self._find(message, now, letters, strays)
+        if not (members or letters or strays or now - self._said_at >= SAYS_EVERY):
             return Output(None, [], [])
+        self._said_at = now
+        due = self._due_charts(members, now)
+        if message.offset <= self._end:
+            return Output(None, [], [])
+        charts = {finding_id: self._pipeline.chart(finding_id) for finding_id in due}
         record = Record(
             topic=self.topic,
             partition=self.number,
             previous=self._end,
             offset=message.offset,
             now=now,
-            told=told(outcome.members),
+            told=told(members, {name: chart for name, chart in charts.items() if chart}),
             sources=[copy(status) for status in self._pipeline.statuses.values()],
         )
         self._end = message.offset
         return Output(record, letters, strays)
+
+    def _find(
+        self, message: Message, now: datetime, letters: list[Letter], strays: list[Stray]
+    ) -> list[Member]:
+        """Do what a message asks; return the findings that changed."""
+        if ORDER_HEADER in message.headers:
+            return self._pipeline.obey(_ORDER(message.value), now)
+        batch = [] if TICK_HEADER in message.headers else self._read(message, letters, strays)
+        found = self._pipeline.find(batch, now, message.offset + 1)
+        letters += [self._too_late(message, arrival) for arrival in found.too_late]
+        return found.members
+
+    def _due_charts(self, members: Sequence[Member], now: datetime) -> list[str]:
+        """Name the findings whose chart is to be said now, and note that it was."""
+        due = [
+            member.finding.finding_id
+            for member in members
+            if now - self._charted.get(member.finding.finding_id, EARLIEST) >= CHARTS_EVERY
+        ]
+        if due:
+            kept = {name: at for name, at in self._charted.items() if now - at < CHARTS_EVERY}
+            self._charted = kept | dict.fromkeys(due, now)
+        return due
 
     def _read(self, message: Message, letters: list[Letter], strays: list[Stray]) -> list[Arrival]:
         seen: Counter[str] = Counter()
@@ -166,3 +201,6 @@ class Partition:
             reason=reason,
             raw=raw,
         )
+
+
+_ORDER: Final = msgspec.json.Decoder(Order).decode

@@ -137,7 +137,7 @@ class Service:
         resumed = keeper.resume(saved)
         self._pipeline, self._notes = resumed.pipeline, resumed.notes
         if saved < resumed.offset:
-            self._machine.save(Outcome(self._pipeline.everything(), [], [], []))
+            self._machine.save(Outcome(self._pipeline.everything(), [], []))
         for source in store.sources():  # what was refused is in no log
             known = self._pipeline.statuses.get(source.source, SourceStatus(source=source.source))
             count = max(0, source.rejected - known.rejected)

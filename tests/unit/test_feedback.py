@@ -115,7 +115,7 @@ class Run:
         return {
             name: parts
             for name, parts in disk.kept.items()
-            if name not in ("pipeline", "desk", "incidents", "deliveries")
+            if name not in ("pipeline", "desk", "incidents", "deliveries", "feedback/orders")
         }
 
 

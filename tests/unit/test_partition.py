@@ -157,7 +157,7 @@ def test_rows_without_a_name_are_told_apart_within_their_message():
 
 
 def record(previous, offset, part=0, parts=1, count=0):
-    rows = told([Member(make_finding(finding_id=f"f{n}"), {}, 1) for n in range(count)])
+    rows = told([Member(make_finding(finding_id=f"f{n}"), {}, 1) for n in range(count)], {})
     return Record(
         topic="billing.events", partition=0, previous=previous, offset=offset, now=START,
         told=rows, sources=[], part=part, parts=parts,
@@ -192,5 +192,5 @@ def test_a_record_that_is_too_large_is_cut_and_nothing_of_it_is_lost():
 
 def test_only_the_periods_that_changed_are_written_down():
     points = {step: OddPoint(ZERO, ZERO, ZERO, ZERO, 3.0) for step in range(9)}
-    (row,) = told([Member(make_finding(), points, 1, {3, 4, 99})])
-    assert set(row.points) == {3, 4}
+    (row,) = told([Member(make_finding(), points, 1, {3, 4, 99})], {})
+    assert row.points == {3: points[3], 4: points[4], 99: None}

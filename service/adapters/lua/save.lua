@@ -1,9 +1,9 @@
 #!lua
 -- KEYS: offset, findings, findings:time, incidents, incidents:time, incidents:firing, sources,
 --       notices, outbox, states prefix, delivery prefix, conversation prefix, things prefix, intents,
---       intents:time
--- ARGV: previous, offset, now, counts (findings, incidents, sources, notices), the state of new
---       deliveries, counts (things, intents), then the items. A thing without a value is gone.
+--       intents:time, messages, refused prefix
+-- ARGV: previous, offset, now, counts (findings, incidents, sources, notices, things, intents,
+--       refused), then the items. A thing without a value is gone.
 -- Everything is checked before the first write, and the offset moves last.
 local saved = tonumber(redis.call('GET', KEYS[1]) or '0')
 if saved >= tonumber(ARGV[2]) then return 'stale' end
@@ -31,21 +31,30 @@ end
 for _ = 1, tonumber(ARGV[7]) do
   local id, incident, destination, seq, action, notice, decided =
     ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
-  at = at + 7
+  local state, due, err, ref = ARGV[at + 7], ARGV[at + 8], ARGV[at + 9], ARGV[at + 10]
+  at = at + 11
   local key = KEYS[11] .. id
   if redis.call('EXISTS', key) == 0 then
     local conversation = KEYS[12] .. incident .. '|' .. destination
-    redis.call('HSET', key, 'notice', notice, 'state', ARGV[8], 'due', ARGV[3], 'decided', decided,
-      'attempts', 0, 'claim', 0, 'action', action, 'conversation', conversation, 'updated', ARGV[3])
-    redis.call('ZADD', KEYS[10] .. ARGV[8], ARGV[3], id)
-    redis.call('ZADD', conversation, seq, id)
-    if redis.call('ZRANGE', conversation, 0, 0)[1] == id then
-      redis.call('ZADD', KEYS[9], ARGV[3], id)
+    -- Who claimed it in a store that was lost must not hold this claim too.
+    local claim = (state == 'unknown') and string.format('%d', tonumber(due)) or 0
+    redis.call('HSET', key, 'notice', notice, 'state', state, 'due', due, 'decided', decided,
+      'attempts', 0, 'claim', claim, 'action', action, 'conversation', conversation, 'updated', ARGV[3],
+      'error', err, 'ref', ref)
+    redis.call('ZADD', KEYS[10] .. state, ARGV[3], id)
+    if state == 'ready' or state == 'unknown' then
+      redis.call('ZADD', conversation, seq, id)
+      if redis.call('ZRANGE', conversation, 0, 0)[1] == id then
+        redis.call('ZADD', KEYS[9], due, id)
+      end
+    elseif ref ~= '' and (action ~= 'thread' or redis.call('HEXISTS', KEYS[16], conversation) == 0)
+    then
+      redis.call('HSET', KEYS[16], conversation, ref)
     end
     redis.call('HSET', KEYS[8], incident, notice)
   end
 end
-for _ = 1, tonumber(ARGV[9]) do
+for _ = 1, tonumber(ARGV[8]) do
   if ARGV[at + 2] == '' then
     redis.call('HDEL', KEYS[13] .. ARGV[at], ARGV[at + 1])
   else
@@ -53,10 +62,14 @@ for _ = 1, tonumber(ARGV[9]) do
   end
   at = at + 3
 end
-for _ = 1, tonumber(ARGV[10]) do
+for _ = 1, tonumber(ARGV[9]) do
   redis.call('HSET', KEYS[14], ARGV[at], ARGV[at + 2])
   redis.call('ZADD', KEYS[15], ARGV[at + 1], ARGV[at])
   at = at + 3
+end
+for _ = 1, tonumber(ARGV[10]) do
+  redis.call('SET', KEYS[17] .. ARGV[at], ARGV[at + 1], 'EX', 3600)
+  at = at + 2
 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 'saved'

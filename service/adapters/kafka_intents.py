@@ -1,0 +1,65 @@
+"""The topic `cost.intents`: everything a person did, under its id, in the order of arrival."""
+
+import threading
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+import structlog
+from kafka import TopicPartition
+
+from service.adapters.kafka_client import Cluster, guarded
+from service.adapters.kafka_publisher import Publisher
+from service.adapters.kafka_topics import INTENTS
+from service.core.intents import Intent
+
+_log = structlog.get_logger(__name__)
+
+
+class Placed(NamedTuple):
+    """An intent, and its offset in the topic."""
+
+    place: int
+    intent: Intent
+
+
+class IntentBook:
+    """Writes intents down, from any thread. LogUnavailableError when one may not be there."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._one_at_a_time = threading.Lock()
+
+    def write(self, intent: Intent) -> None:
+        """Return when an intent is acknowledged."""
+        with self._one_at_a_time:
+            self._publisher.send(INTENTS, msgspec.json.encode(intent), key=intent.intent_id)
+            self._publisher.flush()
+
+
+class IntentReader:
+    """Reads intents from a place on, as they come. For one thread at a time."""
+
+    def __init__(self, cluster: Cluster, place: int) -> None:
+        self._topic = TopicPartition(cluster.topic(INTENTS), 0)
+        self._consumer = cluster.consumer()
+        with guarded():
+            self._consumer.assign([self._topic])
+            self._consumer.seek(self._topic, place)
+
+    def read(self) -> Iterator[Placed]:
+        """Yield what has come since the last call; what cannot be read is left out, and said."""
+        with guarded():
+            rows = self._consumer.poll(timeout_ms=0).get(self._topic, ())
+        for row in rows:
+            try:
+                yield Placed(row.offset, _DECODE(row.value))
+            except msgspec.DecodeError as error:
+                _log.error("intent unreadable", place=row.offset, error=str(error))
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._consumer.close()
+
+
+_DECODE: Final = msgspec.json.Decoder(Intent).decode

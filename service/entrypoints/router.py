@@ -1,0 +1,274 @@
+"""The router: tells people what the workers find, as the one owner of `cost.findings`.
+
+Others stand by and take over. Everything that it tells is a function of that log, so whoever takes
+over says the same, one that was paused and wakes does no harm, and a store that lost what it had is
+filled anew. It saves first; the notifiers send after.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
+
+import msgspec
+import structlog
+
+from service.adapters.kafka_client import Cluster, bounds
+from service.adapters.kafka_deliveries import receipts
+from service.adapters.kafka_findings import Entry, Followed, Ordered, Tick, decode, encode
+from service.adapters.kafka_intents import IntentReader
+from service.adapters.kafka_log import GroupLog, Message
+from service.adapters.kafka_messages import ORDER_HEADER
+from service.adapters.kafka_publisher import Publisher
+from service.adapters.kafka_topics import FINDINGS, ensure
+from service.bootstrap import build_cluster, build_desk_parts, build_topics, open_store
+from service.config import ConfigError, Settings
+from service.core.ports import (
+    Begin,
+    Changes,
+    Saved,
+    Store,
+    StoreUnavailableError,
+    as_new,
+)
+from service.core.receipts import Receipts
+from service.entrypoints.desk_log import DeskLog
+from service.entrypoints.machine import utc_now
+from service.entrypoints.notifier import STORE_PAUSE_SECONDS
+from service.telemetry import configure_logging
+
+GROUP: Final = "spendwatch-router"
+LOOKS_EVERY_SECONDS: Final = 0.1
+ASKS_STORE_EVERY_SECONDS: Final = 1.0
+TICK_SECONDS: Final = 60.0
+# What a notifier was sending when the store lost it must have had time to arrive.
+LOOKS_AFTER_LOSS: Final = timedelta(seconds=30)
+
+_T = TypeVar("_T")
+_log = structlog.get_logger("router")
+
+
+class Router:
+    """One process of the group."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.store.url is None:
+            raise ConfigError("router needs [store] url: notifiers and API share the store")
+        self._settings = settings
+        self._cluster = build_cluster(settings)
+
+    def run(self) -> None:
+        """Tell until SIGTERM or Ctrl-C.
+
+        LogUnavailableError when Kafka is away or its topics are wrong, OSError when log and store
+        do not belong together.
+        """
+        configure_logging(self._settings.log_level)
+        ensure(self._cluster, build_topics(self._settings), self._settings.kafka.replication)
+        with ExitStack() as stack:
+            store = stack.enter_context(open_store(self._settings))
+            publisher = stack.enter_context(Publisher(self._cluster))
+            asyncio.run(self._work(store, publisher))
+
+    async def _work(self, store: Store, publisher: Publisher) -> None:
+        stop = asyncio.Event()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(name, stop.set)
+        owner = Owner(self._settings, self._cluster, store, publisher, stop)
+        log = GroupLog(self._cluster, GROUP, (FINDINGS,), owner.starts)
+        minding = asyncio.create_task(owner.mind(log))
+        minding.add_done_callback(lambda _: stop.set())
+        try:
+            async for _, _, message in log.messages(stop):
+                await owner.take(message, log)
+        finally:
+            stop.set()
+            await minding
+            owner.let_go()
+
+
+class Owner:
+    """The state of a router while the log is its own, and what it does with it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        cluster: Cluster,
+        store: Store,
+        publisher: Publisher,
+        stop: asyncio.Event,
+    ) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._store = store
+        self._publisher = publisher
+        self._stop = stop
+        self._one_at_a_time = asyncio.Lock()
+        self._desk: DeskLog | None = None
+        self._intents: IntentReader | None = None
+
+    async def starts(self, ours: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+        """Make ready when the log is ours, and let go when it is not."""
+        async with self._one_at_a_time:
+            if not ours:
+                self.let_go()
+                _log.info("standing by")
+            elif self._desk is None:
+                await asyncio.to_thread(self._resume)
+            return dict.fromkeys(ours, self._next) if ours else {}
+
+    async def take(self, message: Message, log: GroupLog) -> None:
+        """Take in the next entry of the log, and save what it changes."""
+        async with self._one_at_a_time:
+            if self._desk is None:
+                return
+            if await asyncio.to_thread(self._take, self._desk, message) == "gap":
+                await self._begin_anew(log)
+
+    async def mind(self, log: GroupLog) -> None:
+        """See to what no entry asks for: orders, intents, time, and a store that lost something."""
+        ask_at = 0.0
+        while not self._stop.is_set():
+            await asyncio.sleep(LOOKS_EVERY_SECONDS)
+            async with self._one_at_a_time:
+                if self._desk is None:
+                    continue
+                if time.monotonic() >= ask_at:
+                    ask_at = time.monotonic() + ASKS_STORE_EVERY_SECONDS
+                    if await asyncio.to_thread(self._has_lost, self._desk):
+                        await self._begin_anew(log)
+                        continue
+                if log.is_read(FINDINGS, 0) and self._next >= self._told_until:
+                    await asyncio.to_thread(self._write_down, self._desk)
+
+    def let_go(self) -> None:
+        """Forget the state: the log is another's, or this is the end."""
+        self._desk = None
+        if self._intents is not None:
+            self._intents.close()
+            self._intents = None
+
+    def _resume(self) -> None:
+        """Begin where the store ends, with the state that is a function of the log up to there."""
+        self.let_go()
+        begin, end = bounds(self._cluster, FINDINGS)
+        saved = self._insist_on(self._store.offset)
+        if begin > 0:
+            raise OSError(f"{FINDINGS} begins at {begin}: what was told before is not known")
+        if saved > end:
+            raise OSError(
+                f"the store knows {saved} entries and {FINDINGS} only {end}: "
+                "they do not belong together"
+            )
+        detection = self._settings.detection
+        remembers = timedelta(days=self._settings.remember_days)
+        self._desk = DeskLog(build_desk_parts(self._settings), detection.detectors, remembers)
+        self._next, self._told_until = 0, end
+        self._moved_at = time.monotonic()
+        self._is_rebuilding = end > 0 and (
+            saved == 0 or self._insist_on(self._store.rebuilding) is not None
+        )
+        self._marked_at = 0.0
+        self._receipts: Receipts | None = None
+        self._ordered: set[str] = set()
+        self._intents = IntentReader(self._cluster, self._desk.next_intent)
+        self._written = self._desk.next_intent
+        _log.info("owner", begins_at=self._next, log_ends_at=end, store_holds=saved)
+
+    async def _begin_anew(self, log: GroupLog) -> None:
+        _log.warning("the store has lost what it had: filling it anew")
+        await asyncio.to_thread(self._resume)
+        log.rewind(FINDINGS, 0, self._next)
+
+    def _take(self, desk: DeskLog, message: Message) -> Saved:
+        """Save what an entry changes; `gap` when the store has lost what was saved before."""
+        if self._is_rebuilding and time.monotonic() >= self._marked_at + ASKS_STORE_EVERY_SECONDS:
+            self._mark(desk.now)
+        try:
+            entry = decode(message.value)
+        except msgspec.DecodeError as error:
+            raise OSError(f"{FINDINGS}: entry {message.offset} cannot be read: {error}") from None
+        changes = desk.take(message.offset, message.at, entry)
+        self._next = message.offset + 1
+        self._moved_at = time.monotonic()
+        if changes is not None and self._save(changes, self._begin_for(changes)) == "gap":
+            return "gap"
+        if self._is_rebuilding and self._next >= self._told_until:
+            self._is_rebuilding = False
+            self._mark(None)
+            _log.info("the store is whole again", offset=desk.offset)
+        return "saved"
+
+    def _begin_for(self, changes: Changes) -> Begin:
+        """Say how deliveries begin: what the log held before we came may have been sent."""
+        if self._next > self._told_until or not changes.notices:
+            return as_new
+        if self._receipts is None:
+            wait = LOOKS_AFTER_LOSS if self._is_rebuilding else timedelta()
+            self._receipts = Receipts(receipts(self._cluster), utc_now() + wait)
+        return self._receipts.begin
+
+    def _save(self, changes: Changes, begin: Begin) -> Saved:
+        saved = self._insist_on(lambda: self._store.save(changes, begin))
+        if saved == "saved":
+            for incident in changes.incidents:
+                _log.info(
+                    "incident",
+                    incident_id=incident.incident_id,
+                    state=incident.state,
+                    status=incident.status,
+                    severity=incident.severity,
+                    owner=incident.owner,
+                    findings=len(incident.finding_ids),
+                )
+        return saved
+
+    def _mark(self, until: datetime | None) -> None:
+        self._marked_at = time.monotonic()
+        self._insist_on(lambda: self._store.mark_rebuilding(until))
+
+    def _insist_on(self, ask: Callable[[], _T]) -> _T:
+        """Ask, however long the store is away: the desk has moved on and cannot step back."""
+        while True:
+            try:
+                return ask()
+            except StoreUnavailableError as error:
+                if self._stop.is_set():
+                    raise
+                _log.warning("store", error=str(error), waiting_seconds=STORE_PAUSE_SECONDS)
+                time.sleep(STORE_PAUSE_SECONDS)
+
+    def _has_lost(self, desk: DeskLog) -> bool:
+        try:
+            return self._store.offset() < desk.offset
+        except StoreUnavailableError:
+            return False
+
+    def _write_down(self, desk: DeskLog) -> None:
+        """Put into the log, and into the input, what is due and is not there yet."""
+        for handed in desk.orders:
+            intent_id = handed.order.feedback.intent_id
+            if intent_id not in self._ordered:
+                self._ordered.add(intent_id)
+                value = msgspec.json.encode(handed.order)
+                for topic, partition in handed.places:
+                    headers = {ORDER_HEADER: "1"}
+                    self._publisher.send(topic, value, partition=partition, headers=headers)
+                self._publisher.flush()
+                self._append(Ordered(intent_id=intent_id))
+        if self._intents is not None:
+            for place, intent in self._intents.read():
+                if place >= self._written:
+                    self._written = place + 1
+                    self._append(Followed(place=place, intent=intent))
+        if time.monotonic() - self._moved_at >= TICK_SECONDS or desk.offset == 0:
+            self._moved_at = time.monotonic()
+            self._append(Tick())
+        self._publisher.flush()
+
+    def _append(self, entry: Entry) -> None:
+        for value in encode(entry):
+            self._publisher.send(FINDINGS, value, partition=0)

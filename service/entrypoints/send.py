@@ -1,0 +1,46 @@
+"""The notifier as a process: sends what the router has saved, beside as many others as there are.
+
+How each delivery ended is in `cost.deliveries` before the store hears of it: whoever fills a store
+that was lost sends nothing again.
+"""
+
+import asyncio
+import signal
+from contextlib import ExitStack
+from importlib.metadata import version
+
+from service.adapters.kafka_deliveries import ReceiptBook
+from service.adapters.kafka_publisher import Publisher
+from service.adapters.kafka_topics import ensure
+from service.bootstrap import build_cluster, build_notifiers, build_topics, open_store
+from service.config import ConfigError, Settings
+from service.entrypoints.machine import utc_now
+from service.entrypoints.notifier import Sender
+from service.telemetry import Metrics, configure_logging
+
+
+def send(settings: Settings) -> None:
+    """Send until SIGTERM or Ctrl-C."""
+    if settings.store.url is None:
+        raise ConfigError("notifier needs [store] url: the router fills the store")
+    configure_logging(settings.log_level)
+    cluster = build_cluster(settings)
+    notifiers = build_notifiers(settings)
+    ensure(cluster, build_topics(settings), settings.kafka.replication)
+    with ExitStack() as stack:
+        store = stack.enter_context(open_store(settings))
+        book = ReceiptBook(stack.enter_context(Publisher(cluster)))
+        metrics = Metrics(version("spendwatch"))
+        sender = Sender(store, notifiers, metrics, utc_now, book.keep)
+
+        async def work() -> None:
+            stop = asyncio.Event()
+            for name in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(name, stop.set)
+            try:
+                await sender.run(stop)
+            finally:
+                for notifier in notifiers.values():
+                    await notifier.close()
+
+        asyncio.run(work())

@@ -1,0 +1,198 @@
+"""Router and notifiers as processes, on a real broker and a real store, before a local Slack.
+
+What is expected is what the log of findings says when it is run through a desk in this process.
+"""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from service.adapters.kafka_deliveries import receipts
+from service.adapters.kafka_findings import Record, decode, encode, told
+from service.adapters.kafka_messages import Message, line_of
+from service.adapters.kafka_publisher import Publisher
+from service.adapters.kafka_topics import EVENTS, FINDINGS, ensure
+from service.bootstrap import build_desk_parts, build_topics
+from service.config import load
+from service.core.chain import BEGINNING
+from service.core.drivers import Member
+from service.core.findings import OddPoint
+from service.core.partitions import partition_key, partition_of
+from service.core.ports import IncidentFilter, SourceStatus
+from service.entrypoints.desk_log import DeskLog
+from service.entrypoints.local_slack import build_app, serve
+from tests.factories import STARTS_AT, make_chart, make_event, make_finding
+from tests.integration.kafka.processes import Processes
+from tests.integration.kafka.reading import records
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+def slack_server():
+    app = build_app(channels=["spend"], rate_limit=False, processing_seconds=0.0)
+    with serve(app) as url:
+        yield url, app.state.slack
+
+
+@pytest.fixture
+def slack(slack_server):
+    slack_server[1].channel("spend").messages.clear()
+    slack_server[1].faults.clear()
+    return slack_server[1]
+
+
+@pytest.fixture
+def router_config(config, slack_server, store_server, store):
+    """Add to the config where the store is, and whom to tell."""
+    config.write_text(f"""{config.read_text()}
+[store]
+url = "{store_server.url}"
+[api]
+port = 0
+[route]
+receiver = "all"
+min_impact = "10"
+[receivers]
+all = ["slack:#spend"]
+[notifiers.slack]
+token = "xoxb-1"
+base_url = "{slack_server[0]}/api/"
+timeout_seconds = 2
+""")
+    return config
+
+
+@pytest.fixture
+def system(router_config, tmp_path, cluster):
+    """Return the processes over topics that are there."""
+    ensure(cluster, build_topics(load(router_config, {})), -1)
+    found = Processes(router_config, tmp_path)
+    yield found
+    for run in list(found.running):
+        found.kill(run)
+
+
+class Partition:
+    """Says what an owner of a partition would say."""
+
+    def __init__(self, publisher, number=0):
+        self._publisher, self._number = publisher, number
+        self._end, self._told = BEGINNING, {}
+
+    def say(self, *numbers, hours=1):
+        """Tell of findings that they go on, each about a service of its own."""
+        members = [self._member(number, hours) for number in numbers]
+        chart = {m.finding.finding_id: make_chart() for m in members if len(m.points) == hours}
+        record = Record(
+            topic=EVENTS, partition=self._number, previous=self._end, offset=self._end + 1,
+            now=STARTS_AT, told=told(members, chart), sources=[SourceStatus(source="aws")],
+        )  # fmt: skip
+        self._end += 1
+        for value in encode(record):
+            self._publisher.send(FINDINGS, value, partition=0)
+        self._publisher.flush()
+
+    def _member(self, number, hours):
+        points = self._told.setdefault(number, {})
+        begin = len(points)
+        for step in range(begin, begin + hours):
+            cost, normal = Decimal(100), Decimal(10)
+            points[step] = OddPoint(cost, normal, normal, normal, 9.0)
+        finding = make_finding(
+            finding_id=f"f{number}", series=f"aws/acme/i-{number}/USD/hour",
+            resource_id=f"i-{number}", service_name=f"Service {number}",
+            actual=100 * Decimal(len(points)), expected=10 * Decimal(len(points)),
+            impact=90 * Decimal(len(points)), run_rate_per_day=Decimal(2160),
+            charge_period_start=STARTS_AT, charge_period_end=STARTS_AT + len(points) * HOUR,
+            ended_at=None, backfill=False,
+        )  # fmt: skip
+        return Member(finding, dict(points), 1, set(range(begin, begin + hours)), len(points) - 1)
+
+
+@pytest.fixture
+def partition(system, cluster):
+    with Publisher(cluster) as publisher:
+        yield Partition(publisher)
+
+
+def expected(config, cluster):
+    """Run the log through a desk: return incidents by id, and what is told, in order."""
+    settings = load(config, {})
+    desk = DeskLog(build_desk_parts(settings), settings.detection.detectors, timedelta(days=62))
+    incidents, notices = {}, []
+    for record in records(cluster, FINDINGS):
+        at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=record.timestamp)
+        changes = desk.take(record.offset, at, decode(record.value))
+        if changes is not None:
+            incidents |= {one.incident_id: one for one in changes.incidents}
+            notices += changes.notices
+    return incidents, notices
+
+
+def stored(store):
+    found = store.incidents(IncidentFilter(limit=10_000))
+    return {one.incident_id: one for one in found}
+
+
+def posts(slack):
+    """Return the first messages of conversations."""
+    return [m for m in slack.channel("spend").messages if m.get("thread_ts") is None]
+
+
+def all_is_told(config, cluster, store, slack):
+    """Tell whether the store is what the log says, and Slack has every message once."""
+    incidents, notices = expected(config, cluster)
+    counts = store.delivery_counts()
+    if stored(store) != incidents or counts["ready"] + counts["sending"] + counts["unknown"]:
+        return False
+    assert counts["dead"] == 0
+    told = Counter(notice.action for notice in notices)
+    assert len(posts(slack)) <= told["post"]
+    assert len(slack.channel("spend").messages) <= told["post"] + told["thread"]
+    return len(slack.channel("spend").messages) == told["post"] + told["thread"]
+
+
+def test_what_is_found_is_told_once_by_router_and_notifier(
+    system, partition, router_config, cluster, store, slack
+):
+    system.start("router")
+    system.start("notifier")
+    partition.say(1, 2, 3)
+    partition.say(2, hours=30)
+    system.until(lambda: stored(store) and all_is_told(router_config, cluster, store, slack))
+    assert len(list(receipts(cluster))) >= 3
+
+
+def publish(cluster, publisher, *, until, days=35):
+    """Publish what one machine cost up to an hour, and in that a hundred times as much."""
+    rows = []
+    for back in range(days * 24, -1, -1):
+        start = until - back * HOUR
+        cost = Decimal(100 if back == 0 else 1) + Decimal(back % 7) / 50
+        rows.append(
+            make_event(
+                charge_period_start=start, charge_period_end=start + HOUR, resource_id="i-1",
+                billed_cost=cost, effective_cost=cost, x_event_id=f"e{back}",
+            )
+        )  # fmt: skip
+    place = partition_of(partition_key(rows[0]), 4)
+    for some in (rows[:-1], rows[-1:]):
+        publisher.put(Message(EVENTS, place, "aws", b"".join(map(line_of, some)), len(some)))
+    publisher.flush()
+
+
+def test_rows_in_the_broker_are_a_notice_in_slack(system, router_config, cluster, store, slack):
+    for command in ("worker", "router", "notifier"):
+        system.start(command)
+    last_hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
+    with Publisher(cluster) as publisher:
+        publish(cluster, publisher, until=last_hour)
+    system.until(lambda: posts(slack))
+    system.until(lambda: all_is_told(router_config, cluster, store, slack))
+    (incident,) = stored(store).values()
+    assert (incident.kind, incident.drivers[0].resource) == ("spike", "i-1")
+    assert store.latest_notice(incident.incident_id).chart is not None
+    assert [source.source for source in store.sources()] == ["aws"]
