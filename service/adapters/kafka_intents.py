@@ -24,17 +24,28 @@ class Placed(NamedTuple):
 
 
 class IntentBook:
-    """Writes intents down, from any thread. LogUnavailableError when one may not be there."""
+    """Writes intents down, from any thread. Kafka is asked for with the first.
 
-    def __init__(self, publisher: Publisher) -> None:
-        self._publisher = publisher
+    LogUnavailableError when one may not be there.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._publisher: Publisher | None = None
         self._one_at_a_time = threading.Lock()
 
     def write(self, intent: Intent) -> None:
         """Return when an intent is acknowledged."""
         with self._one_at_a_time:
+            if self._publisher is None:
+                self._publisher = Publisher(self._cluster)
             self._publisher.send(INTENTS, msgspec.json.encode(intent), key=intent.intent_id)
             self._publisher.flush()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._publisher is not None:
+            self._publisher.__exit__(None, None, None)
 
 
 class IntentReader:

@@ -345,3 +345,7 @@ class UnreadableDeliveryError(Exception):
 
 class LogUnavailableError(Exception):
     """The log does not answer, or refuses to write."""
+
+
+class WrittenDownError(Exception):
+    """An intent is in the log, and nobody has come to it yet: it will be followed later."""

@@ -1,13 +1,21 @@
-"""The status API and the page on their own, over a store that others write."""
+"""The status API and the page on their own, over a store that others write.
+
+Where Kafka is named, what people say goes there, for the router to follow.
+"""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from importlib.metadata import version
 
 from service.adapters.history import History
-from service.bootstrap import open_store
+from service.adapters.kafka_intents import IntentBook
+from service.bootstrap import build_cluster, open_store
 from service.config import ConfigError, Settings
+from service.core.ports import Store
 from service.entrypoints.api.app import build_app
+from service.entrypoints.api.feedback import Follow
 from service.entrypoints.api.serve import serve
+from service.entrypoints.asking import Asker
 from service.entrypoints.machine import utc_now
 from service.entrypoints.stopping import Stop
 from service.telemetry import Metrics, configure_logging
@@ -19,7 +27,9 @@ def serve_api(settings: Settings, say: Callable[[str], None]) -> None:
         raise ConfigError("api needs [store] url; on one machine `spendwatch run` serves the page")
     configure_logging(settings.log_level)
     stop = Stop()
-    with open_store(settings) as store:
+    with ExitStack() as stack:
+        store = stack.enter_context(open_store(settings))
+        follow = _asker(settings, store, stack)
         app = build_app(
             store=store,
             history=History(settings.data_dir / "history"),
@@ -27,7 +37,22 @@ def serve_api(settings: Settings, say: Callable[[str], None]) -> None:
             started_at=utc_now(),
             now=utc_now,
             settles_after=settings.settles_after,
+            rebuilding=lambda: follow is not None and _is_rebuilding(store),
+            follow=follow,
         )
         with serve(app, settings.api.host, settings.api.port) as address:
             say(f"page and API: {address}")
             stop.wait()
+
+
+def _asker(settings: Settings, store: Store, stack: ExitStack) -> Follow | None:
+    if settings.kafka.bootstrap_servers is None:
+        return None
+    book = IntentBook(build_cluster(settings))
+    stack.callback(book.close)
+    return Asker(book.write, store).ask
+
+
+def _is_rebuilding(store: Store) -> bool:
+    """Tell whether the store is filled again, or is empty and the router has yet to notice."""
+    return store.rebuilding() is not None or store.offset() == 0

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from service.core.ports import StoreUnavailableError
+from service.core.ports import LogUnavailableError, StoreUnavailableError, WrittenDownError
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_LATER: Final[Mapping[str, str]] = {"Retry-After": "5"}
@@ -66,6 +66,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(StoreUnavailableError, _no_store)
+    app.add_exception_handler(LogUnavailableError, _no_log)
+    app.add_exception_handler(WrittenDownError, _written_down)
     # The server behind it logs the exception: Starlette raises it again once this is sent.
     app.add_exception_handler(Exception, _unforeseen)
 
@@ -88,6 +90,14 @@ def _invalid(_request: Request, error: Exception) -> Response:
 
 def _no_store(_request: Request, _error: Exception) -> Response:
     return unavailable("The store does not answer.")
+
+
+def _no_log(_request: Request, _error: Exception) -> Response:
+    return unavailable("The log does not answer: it may not be written down. Say it again.")
+
+
+def _written_down(_request: Request, _error: Exception) -> Response:
+    return problem(202, "It is written down, and takes effect when the router comes to it.")
 
 
 def _unforeseen(_request: Request, _error: Exception) -> Response:

@@ -50,8 +50,10 @@ class Routes:
         return Response("ok\n", media_type="text/plain")
 
     def ready(self) -> Response:
-        """Answer 200 when the store answers, 503 otherwise."""
+        """Answer 200 when the store answers and is whole, 503 otherwise."""
         self._parts.store.ping()
+        if self._parts.rebuilding():
+            return unavailable("The store is being rebuilt from the log.")
         return Response("ok\n", media_type="text/plain")
 
     def metrics(self) -> Response:
@@ -80,7 +82,7 @@ class Routes:
             status = views.Status(
                 state=health.state,
                 reasons=list(health.reasons),
-                as_of=now,
+                as_of=parts.store.rebuilding() or now,
                 version=parts.version,
                 started_at=parts.started_at,
                 offset=parts.store.offset(),

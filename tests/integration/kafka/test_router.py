@@ -3,26 +3,36 @@
 What is expected is what the log of findings says when it is run through a desk in this process.
 """
 
+import asyncio
+import signal
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import httpx
 import pytest
 
-from service.adapters.kafka_deliveries import receipts
+from service.adapters.kafka_deliveries import ReceiptBook, receipts
 from service.adapters.kafka_findings import Record, decode, encode, told
+from service.adapters.kafka_intents import IntentBook
 from service.adapters.kafka_messages import Message, line_of
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import EVENTS, FINDINGS, ensure
-from service.bootstrap import build_desk_parts, build_topics
+from service.bootstrap import build_desk_parts, build_notifiers, build_topics
 from service.config import load
 from service.core.chain import BEGINNING
 from service.core.drivers import Member
 from service.core.findings import OddPoint
+from service.core.intents import Feedback
 from service.core.partitions import partition_key, partition_of
 from service.core.ports import IncidentFilter, SourceStatus
+from service.entrypoints.asking import Asker
 from service.entrypoints.desk_log import DeskLog
 from service.entrypoints.local_slack import build_app, serve
+from service.entrypoints.local_slack_workspace import Fault
+from service.entrypoints.machine import utc_now
+from service.entrypoints.notifier import LEASE, Sender
+from service.telemetry import Metrics
 from tests.factories import STARTS_AT, make_chart, make_event, make_finding
 from tests.integration.kafka.processes import Processes
 from tests.integration.kafka.reading import records
@@ -196,3 +206,138 @@ def test_rows_in_the_broker_are_a_notice_in_slack(system, router_config, cluster
     assert (incident.kind, incident.drivers[0].resource) == ("spike", "i-1")
     assert store.latest_notice(incident.incident_id).chart is not None
     assert [source.source for source in store.sources()] == ["aws"]
+    assert store.finding(incident.finding_ids[0]).ended_at is None
+    said = Feedback(
+        at=datetime.now(UTC), incident_id=incident.incident_id, verdict="new_level", who="ana",
+        via="api", why="more shops",
+    )  # fmt: skip
+    book = IntentBook(cluster)
+    assert Asker(book.write, store).ask(said, 15.0) is None
+    book.close()
+    system.until(lambda: store.finding(incident.finding_ids[0]).ended_at is not None)
+
+
+def sent_late(router_config, cluster, store):
+    """Send what is due a lease from now: what a notifier that was killed had claimed."""
+    settings = load(router_config, {})
+
+    async def send():
+        notifiers = build_notifiers(settings)
+        with Publisher(cluster) as publisher:
+            sender = Sender(
+                store, notifiers, Metrics("test"), lambda: utc_now() + LEASE + HOUR,
+                ReceiptBook(publisher).keep,
+            )  # fmt: skip
+            await sender.drain()
+        for notifier in notifiers.values():
+            await notifier.close()
+
+    asyncio.run(send())
+
+
+def is_followed(router_config, cluster, store):
+    """Tell whether the store is what the log says."""
+    return stored(store) == expected(router_config, cluster)[0]
+
+
+def test_a_router_and_a_notifier_that_are_killed_lose_nothing_and_say_nothing_twice(
+    system, partition, router_config, cluster, store, slack
+):
+    router, notifier = system.start("router"), system.start("notifier")
+    slack.faults += [Fault("chat.postMessage", slow_seconds=1, times=9)]
+    partition.say(*range(6))
+    system.until(lambda: len(posts(slack)) >= 2)
+    system.kill(notifier)  # Slack has taken what the store does not know to be sent
+    counts = store.delivery_counts()
+    assert counts["sending"] + counts["unknown"] >= 1
+    for batch in range(20):
+        partition.say(10 + batch, 30 + batch)
+    system.kill(router)
+    partition.say(*range(60, 90))
+    system.start("router")
+    system.start("notifier")
+    system.until(lambda: is_followed(router_config, cluster, store))
+    system.until(lambda: not store.delivery_counts()["ready"])
+    sent_late(router_config, cluster, store)
+    assert all_is_told(router_config, cluster, store, slack)
+    assert len(posts(slack)) == 76
+
+
+def test_a_store_that_is_emptied_is_filled_anew_and_nothing_is_said_again(
+    system, partition, router_config, cluster, store, slack
+):
+    system.start("router")
+    notifier = system.start("notifier")
+    partition.say(1, 2, 3)
+    partition.say(2, hours=30)
+    system.until(lambda: stored(store) and all_is_told(router_config, cluster, store, slack))
+    before = state(store)
+    store._redis.flushall()
+    system.until(lambda: stored(store) and all_is_told(router_config, cluster, store, slack))
+    assert state(store) == before
+    # Emptied again while much is under way; what is not known to be sent is looked for later.
+    for batch in range(20):
+        partition.say(10 + batch, 30 + batch)
+    system.until(lambda: len(posts(slack)) > 6)
+    store._redis.flushall()
+    partition.say(1, hours=40)
+    system.until(lambda: is_followed(router_config, cluster, store))
+    system.until(lambda: store.rebuilding() is None)
+    system.kill(notifier)
+    sent_late(router_config, cluster, store)
+    assert all_is_told(router_config, cluster, store, slack)
+
+
+def state(store):
+    """Return all that the store says to anybody, but for when it was written."""
+    deliveries = {
+        one.notice.delivery_id: (one.notice, one.state, one.ref, one.parent)
+        for one in store.deliveries(limit=1000)
+    }
+    return stored(store), deliveries, store.sources(), store.offset()
+
+
+def test_a_router_that_was_paused_past_its_session_does_no_harm(
+    system, partition, router_config, cluster, store, slack
+):
+    first = system.start("router")
+    system.start("notifier")
+    partition.say(1, 2)
+    system.until(lambda: len(posts(slack)) == 2)
+    first.send_signal(signal.SIGSTOP)
+    system.start("router")
+    partition.say(3, 4)
+    partition.say(1, hours=30)
+    system.until(lambda: all_is_told(router_config, cluster, store, slack))
+    first.send_signal(signal.SIGCONT)
+    for number in range(10, 20):
+        partition.say(number)
+    system.until(lambda: all_is_told(router_config, cluster, store, slack))
+    assert len(posts(slack)) == 14
+
+
+def test_what_is_said_through_the_api_is_followed_or_refused_with_the_reason(
+    system, partition, router_config, cluster, store
+):
+    system.start("router")
+    system.start("api")
+    partition.say(1)
+    system.until(lambda: stored(store) and "page and API" in system.log("api"))
+    url = system.log("api").split("page and API: ")[1].split()[0]
+    (name,) = stored(store)
+    path = f"{url}/v1/incidents/{name}/feedback"
+    said = {"verdict": "expected", "why": "load test"}
+    assert httpx.post(path, json=said).json()["state"] == "expected"
+    answer = httpx.post(path, json=said | {"verdict": "undo"})
+    assert answer.json()["state"] == "firing"
+    answer = httpx.post(path, json=said | {"verdict": "undo"})
+    assert (answer.status_code, answer.json()["detail"]) == (
+        409, "Nothing has changed: there is nothing to take back.",
+    )  # fmt: skip
+    assert [intent.verdict for intent in store.intents()] == ["undo", "expected"]
+    assert is_followed(router_config, cluster, store)
+    store._redis.flushall()
+    assert httpx.get(f"{url}/readyz").status_code in (200, 503)
+    system.until(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+    assert [intent.verdict for intent in store.intents()] == ["undo", "expected"]
+    assert is_followed(router_config, cluster, store)
