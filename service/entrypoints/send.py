@@ -31,7 +31,7 @@ def send(settings: Settings) -> None:
         store = stack.enter_context(open_store(settings))
         book = ReceiptBook(stack.enter_context(Publisher(cluster)))
         metrics = Metrics(version("spendwatch"))
-        sender = Sender(store, notifiers, metrics, utc_now, book.keep)
+        sender = Sender(store, notifiers, metrics, utc_now, settings.fallbacks, book.keep)
 
         async def work() -> None:
             stop = asyncio.Event()
