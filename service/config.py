@@ -26,6 +26,7 @@ ENVIRONMENT: Final[Mapping[str, tuple[str, ...]]] = {
     "SPENDWATCH_STORE_PASSWORD": ("store", "password"),
     "SPENDWATCH_KAFKA_BOOTSTRAP_SERVERS": ("kafka", "bootstrap_servers"),
     "SPENDWATCH_KAFKA_PASSWORD": ("kafka", "password"),
+    "SPENDWATCH_API_ADMIN_TOKEN": ("api", "admin_token"),
     "SPENDWATCH_SLACK_TOKEN": ("notifiers", "slack", "token"),
     "SPENDWATCH_EMAIL_PASSWORD": ("notifiers", "email", "password"),
     "SPENDWATCH_LINK_KEY": ("api", "link_key"),
@@ -33,11 +34,13 @@ ENVIRONMENT: Final[Mapping[str, tuple[str, ...]]] = {
 }
 SECRETS: Final = frozenset({"token", "password"})
 LINK_KEYS: Final = frozenset({"link_key", "old_link_key"})
+API_SECRETS: Final = LINK_KEYS | {"admin_token"}
 # Of the destinations that a notifier's `to` names: SPENDWATCH_PAGERDUTY_ONCALL_ROUTING_KEY is
 # routing_key in [notifiers.pagerduty.to.oncall].
 NAMED_SECRETS: Final = frozenset({"routing_key", "url", "secret", "old_secret"})
 DEFAULT_DETECTORS: Final = ("spike", "shift", "creep", "drop", "gone")
 LONGEST_SECRET: Final = 10_000
+SHORTEST_TOKEN: Final = 22  # what 128 random bits take in base64
 SHORTEST_LINK_KEY: Final = 32
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,80}")
 _VARIABLE: Final = re.compile(r"[^A-Z0-9]")
@@ -220,9 +223,10 @@ class GpuAgentSettings(_Section, frozen=True):
 
 
 class ApiSettings(_Section, frozen=True):
-    """Where the page and the API listen, and how people reach them from outside.
+    """Where the page and the API listen, how people reach them from outside, and who is let in.
 
-    `link_key` signs the links in mails; links that `old_link_key` signed still hold.
+    `local` is what a request from this machine may do without a token. `link_key` signs the links
+    in mails; links that `old_link_key` signed still hold.
     """
 
     host: str = "127.0.0.1"
@@ -230,6 +234,10 @@ class ApiSettings(_Section, frozen=True):
     public_url: str | None = None
     link_key: Secret | None = None
     old_link_key: Secret | None = None
+    local: Literal["admin", "viewer", "none"] = "none"
+    admin_token: Secret | None = None
+    requests_per_second: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 20
+    burst: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100
 
     def __post_init__(self) -> None:
         """Refuse what can be neither listened on nor linked to."""
@@ -242,6 +250,8 @@ class ApiSettings(_Section, frozen=True):
             if key is not None and len(key.reveal()) < SHORTEST_LINK_KEY:
                 message = f"{name} has fewer than {SHORTEST_LINK_KEY} characters"
                 raise ValueError(message)
+        if self.admin_token is not None and len(self.admin_token.reveal()) < SHORTEST_TOKEN:
+            raise ValueError(f"admin_token is shorter than {SHORTEST_TOKEN} characters")
 
 
 class Settings(_Section, frozen=True):
@@ -306,7 +316,7 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
         kind: _notifier(kind, _table(table, f"notifiers.{kind}"), base, known)
         for kind, table in notifiers.items()
     }
-    for name, secrets in (("store", SECRETS), ("kafka", SECRETS), ("api", LINK_KEYS)):
+    for name, secrets in (("store", SECRETS), ("kafka", SECRETS), ("api", API_SECRETS)):
         if name in data:
             data[name] = _with_secrets(name, _table(data[name], name), base, secrets)
     return checked(data, Settings, "the config" if path is None else str(path))

@@ -180,7 +180,7 @@ class RedisStore:
             return (
                 where.kind in (None, finding.kind)
                 and where.status in (None, finding.status)
-                and where.owner in (None, finding.owner)
+                and (where.owners is None or finding.owner in where.owners)
                 and where.series in (None, finding.series)
             )
 
@@ -196,7 +196,8 @@ class RedisStore:
         """List incidents, the last changed first; firing ones come from an index of their own."""
 
         def passes(incident: Incident) -> bool:
-            return where.state in (None, incident.state) and where.owner in (None, incident.owner)
+            mine = where.owners is None or incident.owner in where.owners
+            return mine and where.state in (None, incident.state)
 
         if where.state == "firing":
             ids = sorted(self._redis.smembers(PREFIX + "incidents:firing"))
@@ -233,21 +234,44 @@ class RedisStore:
         return self._newest("intents", Intent, lambda _: True, limit)  # type: ignore[arg-type]  # a union is no class
 
     @_guarded
-    def deliveries(self, state: str | None = None, limit: int = 100) -> list[Delivery]:
+    def note_used(self, token: str, at: datetime) -> None:
+        """Note when a token was used."""
+        self._redis.hset(PREFIX + "tokens:used", token, _score(at))
+
+    @_guarded
+    def tokens_used(self) -> dict[str, datetime]:
+        """Return when each token was used last."""
+        rows = self._redis.hgetall(PREFIX + "tokens:used")
+        return {name.decode(): _time(float(at)) for name, at in rows.items()}
+
+    @_guarded
+    def deliveries(
+        self,
+        state: str | None = None,
+        limit: int = 100,
+        owners: frozenset[str] | None = None,
+    ) -> list[Delivery]:
         """List deliveries, the last changed first."""
         states = STATES if state is None else (state,)
-        found: list[tuple[float, bytes]] = []
-        for name in states:
-            key = f"{PREFIX}deliveries:{name}"
-            for id_, at in self._redis.zrevrange(key, 0, limit - 1, withscores=True):
-                found.append((at, id_))
-        found.sort(reverse=True)
-        rows: list[Delivery] = []
-        for _, id_ in found[:limit]:
-            with suppress(*_UNREADABLE):  # it is counted among the dead, or will be
-                row = self._delivery(id_.decode())
-                rows += [] if row is None else [row]
-        return rows
+        found = [row for name in states for row in self._deliveries(name, limit, owners)]
+        found.sort(key=lambda row: (_score(row.updated_at), row.notice.delivery_id), reverse=True)
+        return found[:limit]
+
+    def _deliveries(self, state: str, limit: int, owners: frozenset[str] | None) -> list[Delivery]:
+        """Return the newest in one state that are someone's."""
+        found: list[Delivery] = []
+        at, page = 0, limit if owners is None else SCAN
+        while len(found) < limit:
+            ids = self._redis.zrevrange(f"{PREFIX}deliveries:{state}", at, at + page - 1)
+            for id_ in ids:
+                with suppress(*_UNREADABLE):  # it is counted among the dead, or will be
+                    row = self._delivery(id_.decode())
+                    if row and (owners is None or row.notice.incident.owner in owners):
+                        found.append(row)
+            if len(ids) < page:
+                break
+            at += page
+        return found[:limit]
 
     @_guarded
     def delivery_counts(self) -> dict[str, int]:

@@ -205,20 +205,20 @@ class Answer(NamedTuple):
 
 
 class FindingFilter(msgspec.Struct, kw_only=True, frozen=True):
-    """Which findings to list, newest first."""
+    """Which findings to list, newest first; `owners` None means everyone's."""
 
     kind: str | None = None
     status: str | None = None
-    owner: str | None = None
+    owners: frozenset[str] | None = None
     series: str | None = None
     limit: int = 100
 
 
 class IncidentFilter(msgspec.Struct, kw_only=True, frozen=True):
-    """Which incidents to list, the last changed first."""
+    """Which incidents to list, the last changed first; `owners` None means everyone's."""
 
     state: str | None = None
-    owner: str | None = None
+    owners: frozenset[str] | None = None
     limit: int = 100
 
 
@@ -288,12 +288,25 @@ class Store(Protocol):
         """Return one standing thing."""
         ...
 
+    def note_used(self, token: str, at: datetime) -> None:
+        """Note when a token was used; of no account to anything else."""
+        ...
+
+    def tokens_used(self) -> dict[str, datetime]:
+        """Return when each token was used last."""
+        ...
+
     def intents(self, limit: int = 100) -> list[Intent]:
         """Return what people did and what took effect, the newest first: the audit."""
         ...
 
-    def deliveries(self, state: str | None = None, limit: int = 100) -> list[Delivery]:
-        """List deliveries, the last changed first."""
+    def deliveries(
+        self,
+        state: str | None = None,
+        limit: int = 100,
+        owners: frozenset[str] | None = None,
+    ) -> list[Delivery]:
+        """List deliveries, the last changed first; `owners` None means everyone's."""
         ...
 
     def delivery_counts(self) -> dict[str, int]:

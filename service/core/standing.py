@@ -1,10 +1,12 @@
 """Standing things: what people set up, and what stands until it is changed, dropped or over.
 
-A kind of thing is a struct of its own with a `name`, tagged by its kind, and one line in
-`Standing`. It is put and dropped by intents, so it survives whatever the store does not.
+A kind of thing is a struct of its own, tagged by its kind, and one line in `Standing`. It has a
+`name`, and the `owners` whose it is (none: everyone's to see, and an admin's to change). It is put
+and dropped by intents, so it survives whatever the store does not.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Final, get_args
 
 import msgspec
 
@@ -14,6 +16,7 @@ from service.core.tokens import Token
 
 # One line for each kind.
 Standing = Token
+KINDS: Final[tuple[type[Standing], ...]] = get_args(Standing) or (Standing,)
 Key = tuple[str, str]
 
 

@@ -23,3 +23,8 @@ class Token(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     teams: list[str]
     role: Role
     expires_at: Aware | None = None
+
+    @property
+    def owners(self) -> list[str]:
+        """Return whose it is: nobody's, for only an admin hands out tokens."""
+        return []

@@ -19,6 +19,7 @@ from service.config import ConfigError, Settings, load
 from service.core.events import Rejected
 from service.core.incidents import Severity
 from service.core.ports import LogUnavailableError, StoreUnavailableError
+from service.core.tokens import Role
 from service.entrypoints.stopping import Interrupted
 
 FAILED: Final = 1
@@ -317,6 +318,54 @@ def replay_dead_letters(
 
     with _one_line_errors():
         say(f"published {replay_letters(load(config), pattern, say)} lines again")
+
+
+tokens_app = typer.Typer(
+    no_args_is_help=True, help="Keys to the API of the service that runs here."
+)
+app.add_typer(tokens_app, name="tokens")
+
+
+@tokens_app.command("create", epilog="Example: spendwatch tokens create grafana --team '*'")
+def create_token(
+    name: Annotated[str, typer.Argument(help="What it is for: its name in the audit.")],
+    team: Annotated[
+        list[str], typer.Option("--team", help="An owner whose spend it sees; * for everyone's.")
+    ] = [],  # noqa: B006 - Typer copies it
+    role: Annotated[Role, typer.Option("--role", help="What it may do.")] = "viewer",
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, max=3660, help="How long it lasts.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make a token and print it, this once. One of the same name is replaced."""
+    from service.entrypoints import tokens  # noqa: PLC0415 - loads the web server
+
+    with _one_line_errors():
+        say(tokens.create_token(load(config), name, team, role, days))
+
+
+@tokens_app.command("list", epilog="Example: spendwatch tokens list -c spendwatch.toml")
+def list_tokens(config: ConfigOption = None) -> None:
+    """List tokens: role, teams, end, and when each was used last."""
+    from service.entrypoints import tokens  # noqa: PLC0415 - loads the web server
+
+    with _one_line_errors():
+        for line in tokens.list_tokens(load(config)):
+            say(line)
+
+
+@tokens_app.command("revoke", epilog="Example: spendwatch tokens revoke grafana")
+def revoke_token(
+    name: Annotated[str, typer.Argument(help="Its name, as list gives it.")],
+    config: ConfigOption = None,
+) -> None:
+    """Let a token be refused from now on."""
+    from service.entrypoints import tokens  # noqa: PLC0415 - loads the web server
+
+    with _one_line_errors():
+        tokens.revoke_token(load(config), name)
+        say(f"{name} is revoked")
 
 
 @app.command(epilog="Example: spendwatch demo --once")

@@ -20,6 +20,7 @@ from service.config import ApiSettings, OwnerSettings, Settings, StoreSettings
 from service.core.events import Rejected
 from service.core.routing import Route
 from service.core.secret import Secret
+from service.entrypoints.admin_token import new_token
 from service.entrypoints.local_slack import build_app as build_slack
 from service.entrypoints.local_slack import serve as serve_slack
 from service.entrypoints.machine import Machine, Parts, utc_now
@@ -70,9 +71,14 @@ class Demo:
                 history = History(Path(folder) / "history")
                 notifiers = build_notifiers(settings)
                 parts = Parts(settings, store, history, Metrics(version("spendwatch")), notifiers)
-                machine = Machine(parts, stop, self._now)
+                token = new_token()
+                machine = Machine(parts, stop, self._now, token=token)
                 with machine.serving(port) as address:
-                    self._say(f"page and API  {address}")
+                    self._say(f"page          {address}/sign-in#token={token}")
+                    self._say(
+                        f"API           {address}/v1/status, open to this machine in the demo;"
+                    )
+                    self._say(f"              elsewhere it takes a token, here {token}")
                     self._say(f"local Slack   {slack}")
                     self._say("")
                     self._replay(settings, machine, stop)
@@ -94,7 +100,7 @@ class Demo:
     def _settings(self, slack: str, port: int) -> Settings:
         return Settings(
             store=StoreSettings(),
-            api=ApiSettings(public_url=f"http://127.0.0.1:{port}"),
+            api=ApiSettings(public_url=f"http://127.0.0.1:{port}", local="viewer"),
             owners=OwnerSettings(sub_accounts=ACCOUNT_OWNERS),
             route=Route(receiver="everyone", min_impact=Decimal(25)),
             receivers={"everyone": [f"slack:{CHANNEL}", "console:"]},

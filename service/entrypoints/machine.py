@@ -25,8 +25,10 @@ from service.core.ports import (
     as_maybe_sent,
     as_new,
 )
+from service.entrypoints.admin_token import local_of
 from service.entrypoints.api.app import build_app
 from service.entrypoints.api.feedback import Follow
+from service.entrypoints.api.limits import Rates
 from service.entrypoints.api.serve import serve
 from service.entrypoints.notifier import STORE_PAUSE_SECONDS, Sender
 from service.pipeline import Outcome
@@ -56,7 +58,7 @@ class Machine:
     """Saves what the pipeline decided, and keeps senders and web server running meanwhile.
 
     `faults` is a live list of what is wrong elsewhere, in sentences for the status. `follow` takes
-    what people say of incidents.
+    what people do, and `token` is the admin's.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Machine:
         clock: Callable[[], datetime] = utc_now,
         faults: Sequence[str] = (),
         follow: Follow | None = None,
+        token: str | None = None,
     ) -> None:
         self._parts = parts
         self.stop = stop
@@ -73,6 +76,7 @@ class Machine:
         self.rebuilding = False
         self._elsewhere = faults
         self._follow = follow
+        self._token = token
         self._faults: list[str] = []
         self._status: dict[str, str] = {}
         self._counted: dict[str, SourceStatus] = {}
@@ -122,6 +126,8 @@ class Machine:
             faults=lambda: [*self._faults, *self._elsewhere, *self.sender.faults()],
             hosts=_hosts(settings),
             follow=self._follow,
+            local=local_of(settings, self._token),
+            rates=Rates(settings.api.requests_per_second, settings.api.burst),
         )
         with ExitStack() as stack:
             address = stack.enter_context(

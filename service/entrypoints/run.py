@@ -24,6 +24,7 @@ from service.core.events import Arrival, CostEvent
 from service.core.intents import Intent
 from service.core.ledger import Metric, metric_of
 from service.core.ports import IncidentFilter, SourceStatus, Store
+from service.entrypoints.admin_token import FILE, make_token
 from service.entrypoints.inbox import Inbox
 from service.entrypoints.keeper import Keeper, Notes
 from service.entrypoints.machine import Machine, Parts, utc_now
@@ -89,10 +90,13 @@ class Service:
                 stop,
                 faults=keeper.faults,
                 follow=self._inbox.ask,
+                token=make_token(settings),
             )
             self._machine.rebuilding = True
             address = stack.enter_context(self._machine.serving())
             self._say(f"page and API: {address}")
+            if settings.api.admin_token is None:
+                self._say(f"the admin's token is in {folder / FILE}")
             self._rebuild(log, store, keeper)
             self._say(f"watching {', '.join(settings.sources)}; Ctrl-C stops")
             while not stop.is_set():

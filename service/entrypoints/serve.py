@@ -12,8 +12,10 @@ from service.adapters.kafka_intents import IntentBook
 from service.bootstrap import build_cluster, open_store
 from service.config import ConfigError, Settings
 from service.core.ports import Store
+from service.entrypoints.admin_token import local_of, make_token
 from service.entrypoints.api.app import build_app
 from service.entrypoints.api.feedback import Follow
+from service.entrypoints.api.limits import Rates
 from service.entrypoints.api.serve import serve
 from service.entrypoints.asking import Asker
 from service.entrypoints.machine import utc_now
@@ -39,6 +41,8 @@ def serve_api(settings: Settings, say: Callable[[str], None]) -> None:
             settles_after=settings.settles_after,
             rebuilding=lambda: follow is not None and _is_rebuilding(store),
             follow=follow,
+            local=local_of(settings, make_token(settings)),
+            rates=Rates(settings.api.requests_per_second, settings.api.burst),
         )
         with serve(app, settings.api.host, settings.api.port) as address:
             say(f"page and API: {address}")

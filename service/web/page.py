@@ -74,6 +74,11 @@ def no_store_page(now: datetime) -> str:
     return _TEMPLATES.get_template("no_store.html").render(health=UNAVAILABLE, now=now)
 
 
+def sign_in_page(now: datetime, *, refused: bool) -> str:
+    """Render the page that asks for a token."""
+    return _TEMPLATES.get_template("sign_in.html").render(now=now, refused=refused)
+
+
 def _burn(incident: Incident) -> Decimal:
     return ZERO if incident.run_rate_per_day is None else incident.run_rate_per_day
 

@@ -10,10 +10,12 @@ from service.adapters.embedded_store import EmbeddedStore
 from service.adapters.redis_store import RedisStore
 from service.core.ports import Changes, SourceStatus
 from service.entrypoints.api import build_app, serve
+from service.entrypoints.api.access import Local
 from service.telemetry import Metrics
 from tests.factories import NOW, make_driver, make_incident, make_notice
 from tests.needs import need
 
+HERE = Local("viewer")
 NASTY = (
     "<img src=/stolen onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 )
@@ -58,7 +60,9 @@ def text(html):
 
 
 def an_app(store, metrics, now=lambda: NOW):
-    return build_app(store=store, history=None, metrics=metrics, started_at=NOW, now=now)
+    return build_app(
+        store=store, history=None, metrics=metrics, started_at=NOW, now=now, local=HERE
+    )
 
 
 def test_a_browser_shows_what_burns_with_its_chart(store, browse):

@@ -20,6 +20,8 @@ import pytest
 from service.adapters.embedded_store import EmbeddedStore
 from service.entrypoints.local_slack import build_app, serve
 
+ADMIN = "an-admin-token-of-the-tests"
+
 SPENDWATCH = Path(sys.executable).with_name("spendwatch")
 HOUR = timedelta(hours=1)
 
@@ -57,6 +59,7 @@ token_file = "token"
 base_url = "{slack[0]}/api/"
 [api]
 port = {port}
+admin_token = "{ADMIN}"
 """)
     return path
 
@@ -89,17 +92,26 @@ def wait_for(check, seconds=60):
     pytest.fail(f"never came true: {check}")
 
 
+def get(port, path, token=ADMIN):
+    headers = {"Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+    return urllib.request.urlopen(request, timeout=5)  # noqa: S310 - of this machine
+
+
 def ask(port, path):
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with get(port, path) as answer:
             return json.load(answer)
+    except urllib.error.HTTPError as error:
+        error.close()
     except OSError:
-        return None
+        pass
+    return None
 
 
 def counted(port, outcome):
     """Return how many events of the feed this process has counted with that outcome."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with get(port, "/metrics") as answer:
         text = answer.read().decode()
     name = f'spendwatch_events_processed_total{{outcome="{outcome}",source="cloud"}}'
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
@@ -328,3 +340,29 @@ def test_the_demo_runs_to_its_end_and_delivers_everything(port):
     assert run.stdout.count("[notice]") >= 8
     assert "batch-embed" in run.stdout
     assert "Withdrawn" in run.stdout
+
+
+def test_tokens_are_made_used_and_revoked_on_this_machine(start, port, config):
+    here = ("--config", config)
+    config.write_text(config.read_text().replace(f'admin_token = "{ADMIN}"\n', ""))
+    start()
+    kept = config.parent / "var" / "admin-token"
+    wait_for(lambda: kept.exists() and kept.stat().st_size)
+    assert kept.stat().st_mode & 0o777 == 0o600
+    wait_for(lambda: spendwatch("tokens", "list", *here).returncode == 0)
+    made = spendwatch("tokens", "create", "ana", "--team", "search", *here)
+    with get(port, "/v1/status", made.stdout.strip()) as answer:
+        assert answer.status == 200
+    listed = spendwatch("tokens", "list", *here).stdout
+    assert listed.startswith("ana  viewer  search  ends never  last used 2")
+    assert made.stdout.strip() not in listed
+    assert spendwatch("tokens", "revoke", "ana", *here).stdout == "ana is revoked\n"
+    again = spendwatch("tokens", "revoke", "ana", *here)
+    assert (again.returncode, "There is no token 'ana'." in again.stderr) == (1, True)
+    time.sleep(1.1)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        get(port, "/v1/status", made.stdout.strip())
+    assert refused.value.code == 401
+    refused.value.close()
+    none = spendwatch("tokens", "create", "bo", *here)
+    assert (none.returncode, "--team" in none.stderr) == (2, True)

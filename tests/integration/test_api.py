@@ -20,9 +20,11 @@ from service.core.incidents import Incident
 from service.core.ledger import LedgerRow
 from service.core.ports import Changes, SourceStatus
 from service.entrypoints.api import build_app, serve, views
+from service.entrypoints.api.access import Local
 from service.telemetry import Metrics
 from tests.factories import NOW, SERIES, make_finding, make_incident, make_notice
 
+HERE = Local("admin")
 STARTED = NOW - timedelta(days=1)
 SLASHED = "azure/sub 1/%2Fsubscriptions%2Fa%252Fb/EUR/day"
 SOURCES = [
@@ -47,7 +49,12 @@ def metrics():
 def api(store, history, metrics):
     """A client of a real server over the real store."""
     app = build_app(
-        store=store, history=history, metrics=metrics, started_at=STARTED, now=lambda: NOW
+        store=store,
+        history=history,
+        metrics=metrics,
+        started_at=STARTED,
+        now=lambda: NOW,
+        local=HERE,
     )
     with serve(app) as url, httpx.Client(base_url=url) as client:
         yield client
@@ -112,6 +119,7 @@ def test_a_store_that_is_filled_again_is_rebuilding(store, metrics):
         metrics=metrics,
         started_at=STARTED,
         now=lambda: NOW,
+        local=HERE,
         rebuilding=lambda: True,
     )
     with serve(app) as url:
@@ -126,7 +134,12 @@ def test_without_a_store_every_answer_is_a_clear_503_and_recovery_needs_no_resta
         store = RedisStore.connect(server.url)
         fill(store, incidents=[make_incident()])
         app = build_app(
-            store=store, history=None, metrics=metrics, started_at=STARTED, now=lambda: NOW
+            store=store,
+            history=None,
+            metrics=metrics,
+            started_at=STARTED,
+            now=lambda: NOW,
+            local=HERE,
         )
     with serve(app) as url, httpx.Client(base_url=url) as client:
         for path in (
@@ -274,6 +287,7 @@ def test_a_period_is_settled_once_its_source_can_change_it_no_more(store, histor
         metrics=metrics,
         started_at=STARTED,
         now=lambda: NOW,
+        local=HERE,
         settles_after={"aws-main": timedelta(hours=10)}.__getitem__,
     )
     with serve(app) as url:
@@ -306,7 +320,9 @@ def test_a_name_with_slashes_is_found_encoded_or_pasted_as_it_is(api, history, w
 
 def test_a_service_without_history_says_so_and_not_that_nothing_was_spent(store, metrics):
     fill(store, findings=[make_finding()])
-    app = build_app(store=store, history=None, metrics=metrics, started_at=STARTED, now=lambda: NOW)
+    app = build_app(
+        store=store, history=None, metrics=metrics, started_at=STARTED, now=lambda: NOW, local=HERE
+    )
     with serve(app) as url:
         body = httpx.get(f"{url}/v1/series/{SERIES}").json()
     assert body["periods"] is None
@@ -386,7 +402,12 @@ def test_a_fault_of_the_service_shows_no_stack(metrics):
             raise RuntimeError("a secret in a frame")
 
     app = build_app(
-        store=Broken(), history=None, metrics=metrics, started_at=STARTED, now=lambda: NOW
+        store=Broken(),
+        history=None,
+        metrics=metrics,
+        started_at=STARTED,
+        now=lambda: NOW,
+        local=HERE,
     )
     with serve(app) as url:
         answer = httpx.get(f"{url}/v1/findings")
@@ -461,6 +482,7 @@ def test_only_known_names_are_answered_where_they_are_given(store, metrics):
         metrics=metrics,
         started_at=STARTED,
         now=lambda: NOW,
+        local=HERE,
         hosts=["127.0.0.1", "[::1]"],
     )
     with serve(app) as url:
@@ -500,6 +522,8 @@ def test_the_document_describes_every_route_and_every_shape(api):
             "/livez",
             "/metrics",
             "/readyz",
+            "/sign-in",
+            "/sign-out",
             "/v1/deliveries",
             "/v1/findings",
             "/v1/findings/{finding_id}",
@@ -509,6 +533,8 @@ def test_the_document_describes_every_route_and_every_shape(api):
             "/v1/incidents/{incident_id}/feedback",
             "/v1/series/{key}",
             "/v1/status",
+            "/v1/tokens",
+            "/v1/tokens/{name}",
         ]
     )
     shapes = document["components"]["schemas"]
@@ -517,12 +543,16 @@ def test_the_document_describes_every_route_and_every_shape(api):
     assert named <= set(shapes)
     assert {"Incident", "Finding", "Status", "Problem", "Series"} <= named
     assert "HTTPValidationError" not in text
+    asked = document["paths"]["/v1/tokens/{name}"]["put"]["requestBody"]["content"]
+    assert asked == {"application/json": {"schema": {"$ref": "#/components/schemas/Token"}}}
     for path in document["paths"].values():
         assert all(operation["description"] for operation in path.values())
 
 
 def test_the_server_stops_when_its_block_ends_and_frees_its_port(store, metrics):
-    app = build_app(store=store, history=None, metrics=metrics, started_at=STARTED, now=lambda: NOW)
+    app = build_app(
+        store=store, history=None, metrics=metrics, started_at=STARTED, now=lambda: NOW, local=HERE
+    )
     with serve(app) as url:
         port = urlsplit(url).port
         with pytest.raises(OSError, match="in use"), serve(app, port=port):

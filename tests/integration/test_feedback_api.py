@@ -1,10 +1,11 @@
-"""POST /v1/incidents/{id}/feedback: from this machine alone, answered once it is in effect."""
+"""POST /v1/incidents/{id}/feedback: answered once it is in effect."""
 
 import httpx
 import pytest
 
 from service.core.intents import Feedback
 from service.core.ports import Changes
+from service.entrypoints.api.access import Local
 from service.entrypoints.api.app import build_app
 from service.telemetry import Metrics
 from tests.factories import NOW, make_incident
@@ -31,7 +32,8 @@ def ask(store, said):
 
         app = build_app(
             store=store, history=None, metrics=Metrics("0"), started_at=NOW, now=lambda: NOW,
-            hosts={"127.0.0.1"}, follow=None if follows == "nobody" else follow,
+            hosts={"127.0.0.1"}, local=Local("admin"),
+            follow=None if follows == "nobody" else follow,
         )  # fmt: skip
         names = {key.replace("_", "-"): value for key, value in headers.items()}
         transport = httpx.ASGITransport(app=app, client=(peer, 5000))
@@ -47,8 +49,8 @@ async def test_feedback_is_handed_on_with_who_when_where_and_why(ask, said):
     assert answer.json()["incident_id"] == make_incident().incident_id
     assert said == [
         Feedback(
-            at=NOW, incident_id=make_incident().incident_id, verdict="expected", who="ana",
-            via="api", why="load test",
+            at=NOW, incident_id=make_incident().incident_id, verdict="expected",
+            who="ana", via="api", why="load test",
         )
     ]  # fmt: skip
 
@@ -56,9 +58,9 @@ async def test_feedback_is_handed_on_with_who_when_where_and_why(ask, said):
 @pytest.mark.parametrize(
     ("how", "code", "why"),
     [
-        ({"peer": "10.0.0.7"}, 403, "this machine only"),
-        ({"X_Forwarded_For": "10.0.0.7"}, 403, "this machine only"),
-        ({"Forwarded": "for=10.0.0.7"}, 403, "this machine only"),
+        ({"peer": "10.0.0.7"}, 401, "Say who you are"),
+        ({"X_Forwarded_For": "10.0.0.7"}, 401, "Say who you are"),
+        ({"Forwarded": "for=10.0.0.7"}, 401, "Say who you are"),
         ({"Sec_Fetch_Site": "cross-site"}, 403, "another site"),
         ({"Content_Type": "text/plain"}, 422, "body"),
         ({"Content_Type": ""}, 422, "body"),

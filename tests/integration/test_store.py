@@ -161,7 +161,7 @@ def test_lists_filter_and_put_the_newest_first(store):
         for n, state in enumerate(["firing", "resolved", "firing"])
     ]
     store.save(changes(findings=findings, incidents=incidents))
-    listed = store.findings(FindingFilter(owner="team-0", limit=2))
+    listed = store.findings(FindingFilter(owners=frozenset({"team-0"}), limit=2))
     assert [f.finding_id for f in listed] == ["4", "2"]
     assert [i.incident_id for i in store.incidents(IncidentFilter(state="firing"))] == ["2", "0"]
     assert [i.incident_id for i in store.incidents(IncidentFilter())] == ["2", "1", "0"]

@@ -47,7 +47,12 @@ def test_every_table_of_the_sample_config_that_is_commented_out_loads_too(tmp_pa
     text = (ROOT / "deploy" / "config.toml").read_text()
     tables = re.sub(r"(?m)^# (?=[a-z_]+ = |\[)", "", text)
     secrets = dict.fromkeys(("slack-token", "mail-password", "store-password"), "s3cret")
-    secrets |= {"kafka-password": "s3cret", "pagerduty-key": "r" * 32, "link-key": "k" * 32}
+    secrets |= {
+        "kafka-password": "s3cret",
+        "pagerduty-key": "r" * 32,
+        "link-key": "k" * 32,
+        "api-admin-token": "a" * 32,
+    }
     secrets |= {"old-link-key": "o" * 32, "tickets-url": "https://tickets.example.com/hook"}
     secrets |= dict.fromkeys(("tickets-secret", "tickets-old"), f"whsec_{'QUJD' * 8}")
     secrets |= {"teams-url": "json://teams.example.com"}

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 import msgspec
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from starlette.staticfiles import StaticFiles
 
@@ -14,11 +14,17 @@ from service.adapters.history import History
 from service.core.findings import Finding
 from service.core.incidents import Incident
 from service.core.ports import Store
+from service.core.standing import KINDS
+from service.core.tokens import Token
 from service.entrypoints.api import problems, views
+from service.entrypoints.api.access import NO_LOCAL, Gate, Local, Rule
 from service.entrypoints.api.edge import Edge
 from service.entrypoints.api.feedback import PATH, FeedbackRoute, Follow, Said
+from service.entrypoints.api.limits import Rates
 from service.entrypoints.api.problems import Problem
 from service.entrypoints.api.routes import SERIES_PATH, Parts, Routes
+from service.entrypoints.api.session import SessionRoutes
+from service.entrypoints.api.things import ThingRoutes
 from service.telemetry import Metrics
 from service.web import page
 
@@ -30,6 +36,10 @@ _SHAPES: Final = (
     views.Listing[Finding],
     views.Listing[views.DeliveryView],
     views.Series,
+    *KINDS,
+    views.TokenView,
+    views.Listing[views.TokenView],
+    *(views.Listing[kind] for kind in KINDS if kind is not Token),  # type: ignore[valid-type]
     Problem,
 )
 
@@ -46,6 +56,8 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     faults: Callable[[], Sequence[str]] = tuple,
     hosts: Collection[str] = (),
     follow: Follow | None = None,
+    local: Local = NO_LOCAL,
+    rates: Rates | None = None,
 ) -> FastAPI:
     """Build the API and the page over one store.
 
@@ -53,7 +65,8 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     `settles_after` says of a source how long its periods may change. `rebuilding` tells while the
     store is filled again from the log, `faults` what is wrong with this process. `hosts` are the
     names it may be asked under, none meaning any: a page of a stranger could point a name of its
-    own at an address that only you can reach.
+    own at an address that only you can reach. `local` says whether requests from this machine need
+    a token, `rates` how much one caller may ask.
     """
     release = version("spendwatch")
     routes = Routes(
@@ -67,17 +80,19 @@ def build_app(  # noqa: PLR0913  one place where everything meets
         redoc_url=None,
         openapi_url="/v1/openapi.json",
     )
-    app.include_router(_router(routes))
-    app.add_api_route(
-        PATH,
-        FeedbackRoute(store, now, follow).say,
-        methods=["POST"],
-        response_class=Response,
-        responses={
-            200: _content(Incident),
-            **{code: _content(Problem) for code in (403, 404, 409, 415, 422, 501, 503)},
-        },
-    )
+    gate = Gate(store, now, local, rates)
+    add = _Adder(app, gate)
+    _add_reading(add, routes)
+    _add_sessions(add, SessionRoutes(gate, now))
+    feedback = FeedbackRoute(store, now, follow)
+    errors = {403, 404, 409, 415, 422, 501, 503}
+    add("POST", PATH, feedback.say, "editor", Incident, errors)
+    tokens = ThingRoutes(Token, store, now, follow, lambda one: _shown(one, store))
+    _add_things(add, Token, tokens, views.TokenView, "admin", "admin")
+    for kind in KINDS:
+        if kind is not Token:
+            routes_of = ThingRoutes(kind, store, now, follow)
+            _add_things(add, kind, routes_of, kind, "viewer", "editor")
     app.mount("/static", StaticFiles(directory=page.STATIC), name="static")
     problems.install(app)
     app.add_middleware(Edge, metrics=metrics, hosts=frozenset(hosts))
@@ -85,29 +100,86 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     return app
 
 
-def _router(routes: Routes) -> APIRouter:
-    router = APIRouter()
-    for path, endpoint, answers, errors in (
-        ("/v1/status", routes.status, views.Status, {503}),
-        ("/v1/incidents", routes.incidents, views.Listing[Incident], {422, 503}),
-        ("/v1/incidents/{incident_id}", routes.incident, Incident, {404, 422, 503}),
-        ("/v1/incidents/{incident_id}/chart.png", routes.chart, "image/png", {404, 422, 503}),
-        ("/v1/findings", routes.findings, views.Listing[Finding], {422, 503}),
-        ("/v1/findings/{finding_id}", routes.finding, Finding, {404, 422, 503}),
-        (SERIES_PATH + "{key:path}", routes.series, views.Series, {404, 422, 503}),
-        ("/v1/deliveries", routes.deliveries, views.Listing[views.DeliveryView], {422, 503}),
-        ("/livez", routes.live, "text/plain", set()),
-        ("/readyz", routes.ready, "text/plain", {503}),
-        ("/metrics", routes.metrics, "text/plain", set()),
-        ("/", routes.home, "text/html", {503}),
-    ):
-        router.add_api_route(
+class _Adder:
+    """Adds routes, each with the rule that says who may use it: none can be added without."""
+
+    def __init__(self, app: FastAPI, gate: Gate) -> None:
+        self._app = app
+        self._gate = gate
+
+    def __call__(  # noqa: PLR0913, PLR0917  what a route is
+        self,
+        method: str,
+        path: str,
+        endpoint: Callable[..., Any],
+        rule: Rule,
+        answers: Any,
+        errors: Collection[int] = (),
+        code: int = 200,
+        asks: type | None = None,
+    ) -> None:
+        def let_in(request: Request) -> None:
+            request.state.access = self._gate.let_in(request, rule)
+
+        known = {*errors, 429} if rule == "open" else {*errors, 401, 403, 429, 503}
+        self._app.add_api_route(
             path,
             endpoint,
+            methods=[method],
+            dependencies=[Depends(let_in)],
+            status_code=code,
             response_class=Response,
-            responses={200: _content(answers), **{code: _content(Problem) for code in errors}},
+            responses={code: _content(answers), **{c: _content(Problem) for c in sorted(known)}},
+            openapi_extra={"x-rule": rule} | ({} if asks is None else _asked(asks)),
         )
-    return router
+
+
+def _add_reading(add: _Adder, routes: Routes) -> None:
+    rows: tuple[tuple[str, Callable[..., Response], Rule, Any, set[int]], ...] = (
+        ("/v1/status", routes.status, "viewer", views.Status, set()),
+        ("/v1/incidents", routes.incidents, "viewer", views.Listing[Incident], {422}),
+        ("/v1/incidents/{incident_id}", routes.incident, "viewer", Incident, {404, 422}),
+        ("/v1/incidents/{incident_id}/chart.png", routes.chart, "viewer", "image/png", {404, 422}),
+        ("/v1/findings", routes.findings, "viewer", views.Listing[Finding], {422}),
+        ("/v1/findings/{finding_id}", routes.finding, "viewer", Finding, {404, 422}),
+        (SERIES_PATH + "{key:path}", routes.series, "viewer", views.Series, {404, 422}),
+        ("/v1/deliveries", routes.deliveries, "viewer", views.Listing[views.DeliveryView], {422}),
+        ("/livez", routes.live, "open", "text/plain", set()),
+        ("/readyz", routes.ready, "open", "text/plain", {503}),
+        ("/metrics", routes.metrics, "viewer", "text/plain", set()),
+        ("/", routes.home, "open", "text/html", {503}),
+    )
+    for path, endpoint, rule, answers, errors in rows:
+        add("GET", path, endpoint, rule, answers, errors)
+
+
+def _add_sessions(add: _Adder, routes: SessionRoutes) -> None:
+    add("GET", "/sign-in", routes.page, "open", "text/html")
+    add("POST", "/sign-in", routes.enter, "open", "text/html", {401, 403, 503}, 303)
+    add("POST", "/sign-out", routes.leave, "open", "text/html", {403}, 303)
+
+
+def _add_things(
+    add: _Adder, kind: Any, routes: ThingRoutes, shown: Any, sees: Rule, sets: Rule
+) -> None:
+    """Add what lists, reads, puts and drops things of a kind."""
+    every = f"/v1/{kind.__struct_config__.tag}s"
+    one = every + "/{name}"
+    refused = {404, 409, 412, 415, 422, 501}
+    add("GET", every, routes.list, sees, views.Listing[shown])
+    add("GET", one, routes.get, sees, shown, {404, 422})
+    add("PUT", one, routes.put, sets, shown, refused, asks=kind)
+    add("DELETE", one, routes.drop, sets, "text/plain", refused, 204)
+
+
+def _shown(token: Token, store: Store) -> views.TokenView:
+    return views.TokenView(
+        name=token.name,
+        teams=token.teams,
+        role=token.role,
+        expires_at=token.expires_at,
+        used_at=store.tokens_used().get(token.name),
+    )
 
 
 def _content(answers: type | str) -> dict[str, Any]:
@@ -117,6 +189,11 @@ def _content(answers: type | str) -> dict[str, Any]:
     media_type = problems.MEDIA_TYPE if answers is Problem else "application/json"
     description = "Why there is no answer." if answers is Problem else "As asked."
     return {"description": description, "content": {media_type: {"schema": schema}}}
+
+
+def _asked(kind: type) -> dict[str, Any]:
+    (schema,), _ = msgspec.json.schema_components([kind], ref_template=_SCHEMAS)
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 import time
 from typing import Final
 
+from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.entrypoints.api.limits import LARGEST_BODY
 from service.entrypoints.api.problems import SECURITY_HEADERS, problem
 from service.telemetry import Metrics
 
@@ -15,7 +17,8 @@ NO_ROUTE: Final = "none"
 class Edge:
     """Checks the host, adds the security headers, counts and times by route.
 
-    `hosts` are the names that may be asked for; empty means any.
+    `hosts` are the names that may be asked for; empty means any. A body of more than 1 MiB is
+    refused before it is read whole.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, hosts: frozenset[str]) -> None:
@@ -44,9 +47,8 @@ class Edge:
                 message = {**message, "body": b""}
             await send(message)
 
-        app = self._app if self._may_ask(Headers(scope=scope)) else _wrong_host
         try:
-            await app(inner, receive, send_on)
+            await self._chosen(scope)(inner, _bounded(receive), send_on)
         finally:
             # The route's pattern, never the path: strangers choose paths, we choose routes.
             # A mounted folder has no route, but becomes the root of what is beneath it.
@@ -54,10 +56,37 @@ class Edge:
             self._metrics.api_requests.labels(route, str(status)).inc()
             self._metrics.api_seconds.labels(route).observe(time.perf_counter() - began)
 
+    def _chosen(self, scope: Scope) -> ASGIApp:
+        """Return what answers a request: the application, or why it is not let through."""
+        headers = Headers(scope=scope)
+        if not self._may_ask(headers):
+            return _wrong_host
+        length = headers.get("content-length", "0")
+        if not length.isascii() or not length.isdigit() or int(length) > LARGEST_BODY:
+            return _too_large
+        return self._app
+
     def _may_ask(self, headers: Headers) -> bool:
         host = headers.get("host", "")
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
         return not self._hosts or name.lower() in self._hosts
 
 
+def _bounded(receive: Receive) -> Receive:
+    """Let no more of a body through than is allowed, whatever its length was said to be."""
+    read = 0
+
+    async def bounded() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > LARGEST_BODY:
+            raise HTTPException(413, TOO_LARGE)
+        return message
+
+    return bounded
+
+
+TOO_LARGE: Final = "A body holds at most 1 MiB."
+_too_large: Final = problem(413, TOO_LARGE)
 _wrong_host: Final = problem(400, "This service is not known under that name.")

@@ -1,37 +1,32 @@
-"""The one route that changes something: what a person says of an incident.
-
-It is open to this machine alone, for there are no tokens yet: not through a proxy, and not for the
-pages of strangers in a browser on this machine.
-"""
+"""What a person says of an incident, handed to the pipeline and answered once it is in effect."""
 
 from collections.abc import Callable
 from datetime import datetime
-from ipaddress import ip_address
 from typing import Final, Literal
 
 from fastapi import HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.core.intents import Feedback, Verdict
+from service.core.intents import Feedback, Intent, Verdict
 from service.core.ports import Store
 from service.entrypoints.api import views
+from service.entrypoints.api.access import access_of
 from service.entrypoints.api.problems import RETRY_LATER
 
 PATH: Final = "/v1/incidents/{incident_id}/feedback"
 WITHIN_SECONDS: Final = 15.0
-_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
-Follow = Callable[[Feedback, float], str | None]
+Follow = Callable[[Intent, float], str | None]
 
 
 class Said(BaseModel):
-    """What is said, by whom and why."""
+    """What is said, and why; an admin may say it in another's name, `who`."""
 
     model_config = ConfigDict(extra="forbid")
 
     verdict: Verdict
     why: str = Field(min_length=1, max_length=200)
-    who: str = Field("someone on this machine", min_length=1, max_length=200)
+    who: str | None = Field(None, min_length=1, max_length=120)
     via: Literal["api", "cli"] = "api"
 
 
@@ -48,36 +43,37 @@ class FeedbackRoute:
 
         Answers with the incident as it is then, once the feedback is in effect.
         """
-        _check_caller(request)
-        if self._follow is None:
-            raise HTTPException(501, "This process only reads: say it to the one that watches.")
-        if self._store.incident(incident_id) is None:
+        check_json(request)
+        access = access_of(request)
+        known = self._store.incident(incident_id)
+        if known is None or not access.sees(known.owner):
             raise HTTPException(404, "There is no such incident.")
-        intent = Feedback(at=self._now(), incident_id=incident_id, **said.model_dump())
-        try:
-            refused = self._follow(intent, WITHIN_SECONDS)
-        except TimeoutError:
-            why = "The pipeline is busy, and nothing has changed: say it again."
-            raise HTTPException(503, why, RETRY_LATER) from None
+        who = said.who if said.who is not None and access.may("admin") else access.name
+        intent = Feedback(
+            at=self._now(), incident_id=incident_id, verdict=said.verdict, who=who, via=said.via,
+            why=said.why,
+        )  # fmt: skip
+        refused = follow(self._follow, intent)
         if refused is not None:
             raise HTTPException(409, f"Nothing has changed: {refused}.")
         return views.answer(self._store.incident(incident_id))
 
 
-def _check_caller(request: Request) -> None:
-    """Refuse who is not on this machine, and pages that a browser on it shows for others."""
-    headers = request.headers
-    if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise HTTPException(415, "Say it as application/json.")
-    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        raise HTTPException(403, "A page of another site may not say this.")
-    peer = request.client.host if request.client is not None else ""
-    if any(name in headers for name in _FORWARDED) or not _is_loopback(peer):
-        raise HTTPException(403, "Feedback is taken from this machine only.")
+def follow(how: Follow | None, intent: Intent) -> str | None:
+    """Let an intent be followed; return why it was refused, or None once it is in effect.
 
-
-def _is_loopback(host: str) -> bool:
+    HTTPException 501 when this process cannot hand it on, 503 when nobody came to it in time.
+    """
+    if how is None:
+        raise HTTPException(501, "This process only reads: say it to the one that watches.")
     try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return how(intent, WITHIN_SECONDS)
+    except TimeoutError:
+        why = "The pipeline is busy, and nothing has changed: say it again."
+        raise HTTPException(503, why, RETRY_LATER) from None
+
+
+def check_json(request: Request) -> None:
+    """Refuse a body that does not say that it is JSON: a form of a stranger's page cannot."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise HTTPException(415, "Say it as application/json.")

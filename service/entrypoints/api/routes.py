@@ -14,6 +14,7 @@ from service.core.incidents import Incident
 from service.core.ports import FindingFilter, IncidentFilter, Store, StoreUnavailableError
 from service.core.wording import headline
 from service.entrypoints.api import queries, views
+from service.entrypoints.api.access import access_of, owners_of
 from service.entrypoints.api.problems import RETRY_LATER, unavailable
 from service.telemetry import CONTENT_TYPE, Metrics
 from service.web.page import Home, home_page, no_store_page
@@ -73,7 +74,7 @@ class Routes:
             metrics.store_up.set(0)
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 
-    def status(self) -> Response:
+    def status(self, request: Request) -> Response:
         """Say how the service is: one word, the reasons, and the facts behind them."""
         parts = self._parts
         now = parts.now()
@@ -88,30 +89,37 @@ class Routes:
                 offset=parts.store.offset(),
                 sources=[views.Source.of(source, now) for source in parts.store.sources()],
                 deliveries=parts.store.delivery_counts(),
-                incidents_firing=len(self._firing()),
+                incidents_firing=len(self._firing(access_of(request).teams)),
             )
         except StoreUnavailableError:
             reasons = list(UNAVAILABLE.reasons)
             return unavailable(reasons[0], state=UNAVAILABLE.state, reasons=reasons)
         return views.answer(status)
 
-    def incidents(self, query: Annotated[queries.IncidentQuery, Query()]) -> Response:
+    def incidents(
+        self, query: Annotated[queries.IncidentQuery, Query()], request: Request
+    ) -> Response:
         """List incidents, the last changed first."""
-        where = IncidentFilter(state=query.state, owner=query.owner, limit=query.limit)
+        owners = owners_of(access_of(request), query.owner)
+        where = IncidentFilter(state=query.state, owners=owners, limit=query.limit)
         found = self._parts.store.incidents(where)
         return views.answer(views.Listing(items=found, as_of=self._parts.now()))
 
-    def incident(self, incident_id: views.Id) -> Response:
+    def incident(self, incident_id: views.Id, request: Request) -> Response:
         """Return one incident."""
         found = self._parts.store.incident(incident_id)
-        if found is None:
+        if found is None or not access_of(request).sees(found.owner):
             raise HTTPException(404, "There is no such incident.")
         return views.answer(found)
 
     def chart(self, incident_id: views.Id, request: Request) -> Response:
         """Draw the series behind an incident's biggest driver, as it was last told."""
         notice = self._parts.store.latest_notice(incident_id)
-        if notice is None or notice.chart is None:
+        if (
+            notice is None
+            or notice.chart is None
+            or not access_of(request).sees(notice.incident.owner)
+        ):
             raise HTTPException(404, "There is no chart of such an incident.")
         name = notice.delivery_id
         # The page asks again each time it refreshes; the picture changes with the notice alone.
@@ -128,30 +136,39 @@ class Routes:
                 self._charts.pop(old, None)
         return Response(image, media_type="image/png", headers=headers)
 
-    def findings(self, query: Annotated[queries.FindingQuery, Query()]) -> Response:
+    def findings(
+        self, query: Annotated[queries.FindingQuery, Query()], request: Request
+    ) -> Response:
         """List findings, the newest first."""
-        found = self._parts.store.findings(FindingFilter(**query.model_dump()))
+        asked = query.model_dump()
+        owners = owners_of(access_of(request), asked.pop("owner"))
+        found = self._parts.store.findings(FindingFilter(**asked, owners=owners))
         return views.answer(views.Listing(items=found, as_of=self._parts.now()))
 
-    def finding(self, finding_id: views.Id) -> Response:
+    def finding(self, finding_id: views.Id, request: Request) -> Response:
         """Return one finding."""
         found = self._parts.store.finding(finding_id)
-        if found is None:
+        if found is None or not access_of(request).sees(found.owner):
             raise HTTPException(404, "There is no such finding.")
         return views.answer(found)
 
     def series(
         self, key: str, query: Annotated[queries.WindowQuery, Query()], request: Request
     ) -> Response:
-        """Return one series: what each of its periods costs now, and its findings."""
+        """Return one series: what each of its periods costs now, and its findings.
+
+        A team sees the series on which it was told of something.
+        """
         series = _series_in(key, request)
         now = self._parts.now()
         try:
             since, until = query.window(now)
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
-        findings = self._parts.store.findings(FindingFilter(series=str(series)))
-        periods = self._periods(series, since, until, now)
+        teams = access_of(request).teams
+        findings = self._parts.store.findings(FindingFilter(series=str(series), owners=teams))
+        may_see = teams is None or findings
+        periods = self._periods(series, since, until, now) if may_see else []
         if not findings and not periods:
             raise HTTPException(404, "Nothing is known of such a series in this window.")
         return views.answer(
@@ -166,21 +183,28 @@ class Routes:
             )
         )
 
-    def deliveries(self, query: Annotated[queries.DeliveryQuery, Query()]) -> Response:
+    def deliveries(
+        self, query: Annotated[queries.DeliveryQuery, Query()], request: Request
+    ) -> Response:
         """List deliveries, the last changed first."""
-        found = self._parts.store.deliveries(query.state, query.limit)
+        owners = access_of(request).teams
+        found = self._parts.store.deliveries(query.state, query.limit, owners)
         items = [views.DeliveryView.of(delivery) for delivery in found]
         return views.answer(views.Listing(items=items, as_of=self._parts.now()))
 
-    def home(self) -> Response:
+    def home(self, request: Request) -> Response:
         """Show what is burning now, whose it is, how much and since when."""
         store, now = self._parts.store, self._parts.now()
+        access = request.state.access
+        if access is None or not access.may("viewer"):
+            return Response(status_code=303, headers={"Location": "/sign-in"})
+        owners = access.teams
         try:
-            recent = store.incidents(IncidentFilter(limit=RECENT))
+            recent = store.incidents(IncidentFilter(owners=owners, limit=RECENT))
             home = Home(
                 health=self._health(now),
                 now=now,
-                firing=self._firing(),
+                firing=self._firing(owners),
                 others=[incident for incident in recent if incident.state != "firing"],
                 latest_notice=store.latest_notice,
                 sources=store.sources(),
@@ -190,8 +214,9 @@ class Routes:
         except StoreUnavailableError:
             return Response(no_store_page(now), 503, media_type="text/html")
 
-    def _firing(self) -> list[Incident]:
-        return self._parts.store.incidents(IncidentFilter(state="firing", limit=MOST_FIRING))
+    def _firing(self, owners: frozenset[str] | None = None) -> list[Incident]:
+        where = IncidentFilter(state="firing", owners=owners, limit=MOST_FIRING)
+        return self._parts.store.incidents(where)
 
     def _health(self, now: datetime) -> Health:
         store = self._parts.store

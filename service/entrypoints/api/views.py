@@ -13,6 +13,7 @@ from service.core.findings import Finding
 from service.core.health import State, is_stale
 from service.core.ledger import LedgerRow
 from service.core.ports import SourceStatus
+from service.core.tokens import Role
 
 Id = Annotated[str, Path(max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
 _T = TypeVar("_T")
@@ -127,6 +128,16 @@ class Series(msgspec.Struct, kw_only=True):
     current: Period | None
     periods: list[Period] | None
     findings: list[Finding]
+
+
+class TokenView(msgspec.Struct, kw_only=True):
+    """A token as an admin sees it: all but what it is known by."""
+
+    name: str
+    teams: list[str]
+    role: Role
+    expires_at: datetime | None
+    used_at: datetime | None
 
 
 class Listing(msgspec.Struct, Generic[_T], kw_only=True):

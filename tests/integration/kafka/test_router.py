@@ -330,13 +330,16 @@ def test_what_is_said_through_the_api_is_followed_or_refused_with_the_reason(
     (name,) = stored(store)
     path = f"{url}/v1/incidents/{name}/feedback"
     said = {"verdict": "expected", "why": "load test"}
-    assert httpx.post(path, json=said).json()["state"] == "expected"
-    answer = httpx.post(path, json=said | {"verdict": "undo"})
+    token = (router_config.parent / "var" / "admin-token").read_text()
+    http = httpx.Client(headers={"Authorization": f"Bearer {token}"})
+    assert http.post(path, json=said).json()["state"] == "expected"
+    answer = http.post(path, json=said | {"verdict": "undo"})
     assert answer.json()["state"] == "firing"
-    answer = httpx.post(path, json=said | {"verdict": "undo"})
+    answer = http.post(path, json=said | {"verdict": "undo"})
     assert (answer.status_code, answer.json()["detail"]) == (
         409, "Nothing has changed: there is nothing to take back.",
     )  # fmt: skip
+    http.close()
     assert [intent.verdict for intent in store.intents()] == ["undo", "expected"]
     assert is_followed(router_config, cluster, store)
     store._redis.flushall()

@@ -1,0 +1,50 @@
+"""A client of the running service's API, for commands: as the admin of this machine's service."""
+
+import json
+import os
+import urllib.error
+import urllib.request
+from typing import Any, Final
+
+from service.config import Settings
+from service.entrypoints.admin_token import known_token
+
+TIMEOUT_SECONDS: Final = 30.0
+ANYWHERE: Final = ("0.0.0.0", "::", "")  # noqa: S104 - what is listened on, not bound here
+TOKEN_VARIABLE: Final = "SPENDWATCH_TOKEN"  # noqa: S105 - where a token is, not one
+
+
+class Client:
+    """Asks with the token in SPENDWATCH_TOKEN, else with the admin's, else without any.
+
+    OSError, in one line, when the service does not answer or refuses.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        host = "127.0.0.1" if settings.api.host in ANYWHERE else settings.api.host
+        self._base = f"http://{f'[{host}]' if ':' in host else host}:{settings.api.port}"
+        self._token = os.environ.get(TOKEN_VARIABLE) or known_token(settings)
+
+    def ask(self, path: str, method: str = "GET", body: object = None) -> Any:
+        """Return what the service answers, None where it answers nothing."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"} if data is not None else {}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        request = urllib.request.Request(self._base + path, data, headers, method=method)  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+                said = answer.read()
+                return json.loads(said) if said else None
+        except urllib.error.HTTPError as error:
+            raise OSError(_reason(error)) from None
+        except OSError as error:
+            reason = getattr(error, "reason", error)
+            raise OSError(f"the service does not answer at {self._base}: {reason}") from None
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"the service answered {error.code}"

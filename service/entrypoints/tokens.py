@@ -1,0 +1,50 @@
+"""`spendwatch tokens`: keys to the API, made on this machine and known to the service by a hash."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+from service.config import ConfigError, Settings
+from service.core.tokens import EVERY_TEAM, Role
+from service.entrypoints.admin_token import new_token
+from service.entrypoints.api.access import digest
+from service.entrypoints.client import Client
+
+
+def create_token(
+    settings: Settings, name: str, teams: Sequence[str], role: Role, days: int | None
+) -> str:
+    """Make a token and return it: it is shown this once, and kept nowhere.
+
+    ConfigError for one that would see nothing, OSError for what the service refuses.
+    """
+    if not teams and role != "ingest":
+        raise ConfigError(f"whose spend may it see? --team TEAM, or --team '{EVERY_TEAM}' for all")
+    expires = None if days is None else datetime.now(tz=UTC) + timedelta(days=days)
+    token = new_token()
+    body = {
+        "sha256": digest(token),
+        "teams": list(teams),
+        "role": role,
+        "expires_at": None if expires is None else expires.isoformat(),
+    }
+    Client(settings).ask(_path(name), "PUT", body)
+    return token
+
+
+def list_tokens(settings: Settings) -> Iterator[str]:
+    """Yield a line for each token: its name, role, teams, end, and when it was used last."""
+    for token in Client(settings).ask("/v1/tokens")["items"]:
+        teams = ", ".join("everyone" if team == EVERY_TEAM else team for team in token["teams"])
+        ends = token["expires_at"] or "never"
+        used = token["used_at"] or "never"
+        yield f"{token['name']}  {token['role']}  {teams or '-'}  ends {ends}  last used {used}"
+
+
+def revoke_token(settings: Settings, name: str) -> None:
+    """Let a token be refused from now on; OSError when there is none of this name."""
+    Client(settings).ask(_path(name), "DELETE")
+
+
+def _path(name: str) -> str:
+    return f"/v1/tokens/{quote(name, safe='')}"
