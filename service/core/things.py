@@ -27,6 +27,13 @@ _GCP: Final = re.compile(r"\b([a-z]\d[a-z]?)-(?:standard|high\w+|megagpu|ultragp
 _MODEL: Final = re.compile(
     r"^(?:[A-Z]{2,4}\d?-)?(.+?)[-_ ](?:cache\w*|batch|input|output|prompt|completion).*$"
 )
+# assumed-role/Role/session, AssumedRole:AROA...:session (AWS): the role acts, sessions come and go
+_SESSION: Final = re.compile(r"(assumed-role/[^/]+|assumedrole:[^:]+)[/:].*", re.IGNORECASE)
+# name/i-0123456789abcdef0, job-4bf92f35-77b3-4da6-a3ce-929d0e0e4736, runner-1718000000
+_INSTANCE: Final = re.compile(
+    r"(?:[-_/:@](?:i-[0-9a-f]{8,17}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})|[-_]\d{10,})$",
+    re.IGNORECASE,
+)
 
 
 class Thing(NamedTuple):
@@ -84,11 +91,24 @@ def family_of(sku_id: str, description: str, unit: str) -> str | None:
 
 
 def principal_of(tags: Mapping[str, TagValue] | None, keys: Sequence[str]) -> str | None:
-    """Return who created a resource: the first of some tags that has a value."""
+    """Return who created a resource: the first of some tags that has a value, without its session.
+
+    >>> principal_of({"createdBy": "arn:aws:sts::1:assumed-role/Deploy/run-7"}, ["createdby"])
+    'arn:aws:sts::1:assumed-role/Deploy'
+    >>> principal_of({"createdBy": "AssumedRole:AROAX:alice"}, ["createdby"])
+    'AssumedRole:AROAX'
+    >>> principal_of({"creator": "nodes/i-0abc1234def567890"}, ["creator"])
+    'nodes'
+    """
     wanted = {plain_key(key): number for number, key in enumerate(keys)}
     found = [
         (wanted[plain_key(key)], key, value)
         for key, value in (tags or {}).items()
         if plain_key(key) in wanted and isinstance(value, str) and value.strip()
     ]
-    return min(found)[2] if found else None
+    return _lasting(min(found)[2].strip()) if found else None
+
+
+def _lasting(principal: str) -> str:
+    """Leave out what is another one each time: sessions, and the numbers of instances and runs."""
+    return _INSTANCE.sub("", _SESSION.sub(r"\1", principal)) or principal
