@@ -37,6 +37,8 @@ SAVES: Final = ("drop", PRICE_CHANGE)
 HISTORY: Final = "backfill"
 SEVERITIES: Final[Sequence[Severity]] = ("low", "medium", "high")
 JOINS_WITHIN: Final = timedelta(hours=48)
+# What begins later than this after an incident is another: one that never ends would grow for ever.
+LONGEST: Final = timedelta(days=92)
 REOPENS_WITHIN: Final = timedelta(hours=24)
 DRIVERS_TOLD: Final = 10
 
@@ -345,6 +347,8 @@ def _takes(known: Incident | None, pools: Mapping[str, Pool], finding: Finding) 
     if known is not None and known.ends_at is not None and begins > known.ends_at + REOPENS_WITHIN:
         return False
     if known is not None and mutes(known.feedback) and finding.series not in pools:
+        return False
+    if begins > min(member.charge_period_start for member in members) + LONGEST:
         return False
     newest = max(member.charge_period_start for member in members)
     return finding.series in pools or begins <= newest + JOINS_WITHIN
