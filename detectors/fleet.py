@@ -146,6 +146,17 @@ class Fleet:
         self._to_fill = None
         self.history.resume()
 
+    def blank(self, rows: I64) -> None:
+        """Let rows be as though nothing had ever been recorded of them."""
+        fresh = Fleet(self.history.step_hours, self._settings, calendars=self._calendars)
+        fresh.resize(1)
+        blank = fresh.columns()
+        for name, column in self.columns().items():
+            column[rows] = blank[name][0]
+        self.history.rings.which[rows] = 0
+        for row in rows.tolist():
+            self._renew(row)
+
     def copy(self, row: int, to: int) -> None:
         """Let a row be what another is; a River object relearns its recorded weeks."""
         for column in self.columns().values():

@@ -133,6 +133,7 @@ class Desk:
         gone = self._parts.incidents.forget(edge)
         for incident in gone:
             self._parts.deliveries.forget(incident.incident_id)
+            self._past.pop(incident.incident_id, None)
         return gone
 
     def knows(self, incident_id: str) -> bool:

@@ -13,6 +13,7 @@ from service.core.drivers import Member
 from service.core.events import EARLIEST, Arrival, CostEvent, SeriesKey
 from service.core.feedback import Feedbacks
 from service.core.findings import Finding, OddPoint, Stretch, Stretches
+from service.core.gone import Gone
 from service.core.gpu_findings import GpuFindings
 from service.core.group_scoring import GroupScoring
 from service.core.groups import Change, Groups
@@ -98,11 +99,23 @@ class Pipeline:
             parts.group_scorings,
             parts.told.shares,
         )
+        self._gone = Gone(
+            ledger=parts.ledger,
+            stretches=parts.stretches,
+            scorings=parts.scorings,
+            new_spend=parts.new_spend,
+            groups=parts.groups,
+            rollups=parts.rollups,
+            group_scorings=parts.group_scorings,
+            told=parts.told,
+            about=parts.about,
+            purchases=parts.purchases,
+        )
 
     @property
     def series(self) -> int:
-        """Return how many series the ledger knows."""
-        return len(self._parts.ledger)
+        """Return how many series were met; one that was gone and came back counts again."""
+        return self._parts.ledger.met
 
     @property
     def statuses(self) -> Mapping[str, SourceStatus]:
@@ -328,7 +341,7 @@ class Pipeline:
             status.late += 1
         if event.is_scored and change.taken != "too_late":
             # What a newer revision replaces says so too: which came first must not show.
-            parts.new_spend.take(change.series, event)
+            parts.new_spend.take(change.series, change.step, event)
             parts.groups.take(change.series, change.step, event)
         if change.taken != "new":
             return change.taken
@@ -349,16 +362,14 @@ class Pipeline:
 
     def _forget(self, now: datetime) -> None:
         """Let go, once a day, of what is too old to change."""
-        if self._forgot_at is not None and now - self._forgot_at < timedelta(days=1):
+        # By the date, so that how arrivals are cut into batches does not show.
+        today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        if self._forgot_at is not None and today <= self._forgot_at:
             return
-        self._forgot_at = now
-        parts, edge = self._parts, now - self._remembers
-        parts.ledger.forget(edge)
-        parts.rollups.forget(edge)
-        parts.groups.forget(edge)
-        parts.new_spend.forget(edge)
-        parts.told.forget()
-        parts.about.forget(parts.stretches)
+        self._forgot_at = today
+        edge = today - self._remembers
+        self._gone.forget(edge, today)
+        self._parts.gpus.forget(edge)
         self._feedback.forget()
         self._desk.forget(edge)
 

@@ -494,6 +494,8 @@ class Stretches:
             elif stretch.ended_at is not None and now >= max(settled, quiet) + self._remembers:
                 del self._known[stretch.finding_id]
                 self._of_series[stretch.series].remove(stretch)
+                if not self._of_series[stretch.series]:
+                    del self._of_series[stretch.series]
 
     def changed(self) -> Iterable[Stretch]:
         """Return what changed since the last `drain`."""

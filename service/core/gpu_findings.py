@@ -88,6 +88,12 @@ class GpuFindings:
         verdicts = self._idle.advance(now)
         return [Member(_finding(verdict, owners), {}, 1) for verdict in verdicts]
 
+    def forget(self, before: datetime) -> None:
+        """Let go of resources that have no GPU any more, nor a bill since a time."""
+        self._idle.forget(before)
+        resources, rates = self._idle.hours.resources, self._idle.rates
+        self._sampled = {one for one in self._sampled if one in resources or rates.knows(one)}
+
     def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
         """Yield what changed since the last save."""
         yield from streams.values(f"{name}/sampled", [("", sorted(self._sampled))])

@@ -1,6 +1,6 @@
 """What a GPU instance costs: the bill of the hour where it is known, else the list price."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Context, Decimal
 from typing import Final, NamedTuple
@@ -101,6 +101,18 @@ class Rates:
     def forget(self, resource_id: str) -> None:
         """Let a resource's bills go."""
         self._bills.pop(resource_id, None)
+
+    def forget_before(self, step: int, kept: Container[str]) -> None:
+        """Let the bills go of resources that were not billed since a step, but for those kept."""
+        self._bills = {
+            key: bills
+            for key, bills in self._bills.items()
+            if key in kept or max(bills, default=step - 1) >= step
+        }
+
+    def knows(self, resource_id: str) -> bool:
+        """Tell whether bills of a resource are kept."""
+        return resource_id in self._bills
 
     def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
         """Yield what changed since the last save."""

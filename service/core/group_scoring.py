@@ -108,7 +108,7 @@ class GroupScoring(Scoring):
         whole = np.array(
             [
                 self._rollups.at(group, step).members >= self._rollups.at(group, before).members
-                for group in (self._key_of[row] for row in rows.tolist())
+                for group in map(self._rows.key, rows.tolist())
             ],
             dtype=bool,
         )

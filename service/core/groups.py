@@ -8,7 +8,6 @@ gets its past as well, so that a changed tag is neither a drop of one group nor 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from operator import itemgetter
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from service.core.group_names import Values, check_group_by, groups_of, values_o
 from service.core.ledger import STEP_HOURS, Ledger
 from service.core.owners import Owners
 from service.core.rollups import Rollup, Rollups
+from service.core.slots import Slots
 from service.core.state import Chunk, Saved, Sign, Streams
 
 LOWEST: Final = Decimal("-Infinity")
@@ -27,6 +27,7 @@ LOWEST: Final = Decimal("-Infinity")
 NEW_DAYS: Final = 14
 # What is saved of each series.
 VALUES, SAID, FIRST = "values", "said", "first"
+NOBODY: Final = -1
 
 _About = tuple[Mapping[str, TagValue] | None, str | None, str | None, str | None]
 
@@ -77,7 +78,9 @@ class Groups:
         self._first: dict[SeriesKey, tuple[int, Values]] = {}
         self._otherwise: dict[tuple[int, Grain], dict[SeriesKey, set[Values]]] = {}
         self._changed: dict[tuple[SeriesKey, int], datetime] = {}
-        self._codes: dict[Values, int] = {}  # numbers of what was saved
+        # Numbers of what is saved.
+        self._slots: Slots[SeriesKey] = Slots()
+        self._codes: Slots[Values] = Slots()
 
     def of(self, series: SeriesKey) -> tuple[SeriesKey, ...]:
         """Return the groups that a series belongs to."""
@@ -104,6 +107,21 @@ class Groups:
             edge = step_of(before, STEP_HOURS[group.grain])
             for member in [member for member, step in members.items() if step < edge]:
                 del members[member]
+
+    def drop(self, gone: Iterable[SeriesKey]) -> None:
+        """Let go of series without a cost that may still change: they are in no sum any more."""
+        for series in gone:
+            known = self._of.pop(series, None)
+            if known is not None:
+                self._slots.free(series)
+                for group in known.groups:
+                    self._leave(series, group)
+        for key, others in list(self._otherwise.items()):
+            left = {series: values for series, values in others.items() if series in self._of}
+            if left:
+                self._otherwise[key] = left
+            else:
+                del self._otherwise[key]
 
     def take(self, series: SeriesKey, step: int, event: CostEvent) -> None:
         """Note where a row of plain usage says that its series belongs."""
@@ -165,14 +183,18 @@ class Groups:
 
     def save(self, streams: Streams, name: str, sign: Sign) -> Iterator[Chunk]:
         """Yield what changed since the last save."""
-        codes = [self._codes.setdefault(one.values, len(self._codes)) for one in self._of.values()]
-        yield from streams.names(f"{name}/series", list(self._of))
-        yield from streams.names(f"{name}/values", list(self._codes))
+        used = {one.values for one in self._of.values()}
+        for values in [values for values in self._codes if values not in used]:
+            self._codes.free(values)
         columns = {
-            VALUES: np.array(codes, np.int64),
-            SAID: np.array([one.said_step for one in self._of.values()], np.int64),
-            FIRST: np.array([one.first_step for one in self._of.values()], np.int64),
+            column: np.full(len(self._slots), NOBODY, np.int64) for column in (VALUES, SAID, FIRST)
         }
+        numbers = [self._slots[series] for series in self._of]
+        columns[VALUES][numbers] = [self._codes.give(one.values) for one in self._of.values()]
+        columns[SAID][numbers] = [one.said_step for one in self._of.values()]
+        columns[FIRST][numbers] = [one.first_step for one in self._of.values()]
+        yield from self._slots.save(streams, f"{name}/series")
+        yield from self._codes.save(streams, f"{name}/values")
         yield from streams.columns(name, columns, sign)
         otherwise = [
             (key, [(series, sorted(values)) for series, values in others.items()])
@@ -187,22 +209,24 @@ class Groups:
 
         The sums are those of the rollups; `add_up` makes them those of the series that are kept.
         """
-        keys = saved.names(f"{name}/series", SeriesKey)
-        values = saved.names(f"{name}/values", Values)
-        self._codes = {one: code for code, one in enumerate(values)}
-        columns: dict[str, list[int]] = {VALUES: [], SAID: [], FIRST: []}
-        for column, first, part in sorted(saved.columns(name, sign), key=itemgetter(0, 1)):
-            columns[column][first:] = part.tolist()
+        to = self._slots.restore(saved, f"{name}/series", SeriesKey, keep)
+        self._codes.restore(saved, f"{name}/values", Values, lambda _: True)
+        columns = {
+            column: np.full(len(self._slots), NOBODY, np.int64) for column in (VALUES, SAID, FIRST)
+        }
+        for column, first, part in saved.columns(name, sign):
+            rows = to[first : first + len(part)]
+            columns[column][rows[rows >= 0]] = part[rows >= 0]
+        codes, said, first_step = (columns[column].tolist() for column in (VALUES, SAID, FIRST))
         known: dict[tuple[object, ...], tuple[SeriesKey, ...]] = {}
-        rows = zip(keys, *columns.values(), strict=True)
-        for series, code, said, first in rows:
-            if not keep(series):
-                continue
-            likes = (series.source, series.billing_currency, series.grain, code)
+        for series in self._slots:
+            number = self._slots[series]
+            values = self._codes.key(codes[number])
+            likes = (series.source, series.billing_currency, series.grain, codes[number])
             groups = known.get(likes)
             if groups is None:
-                groups = known[likes] = groups_of(self._by, series, values[code])
-            self._join(series, _Membership(values[code], groups, said, first))
+                groups = known[likes] = groups_of(self._by, series, values)
+            self._join(series, _Membership(values, groups, said[number], first_step[number]))
         kind = list[tuple[tuple[int, Grain], list[tuple[SeriesKey, set[Values]]]]]
         for key, others in saved.values(f"{name}/otherwise", kind)[""]:
             mine = {series: found for series, found in others if keep(series)}
@@ -219,7 +243,15 @@ class Groups:
         self._move_sums(moves)
         self._changed.clear()
 
+    def _leave(self, series: SeriesKey, group: SeriesKey) -> None:
+        for every in (self._members, self._newest):
+            if group in every:
+                every[group].pop(series, None)
+                if not every[group]:
+                    del every[group]
+
     def _join(self, series: SeriesKey, membership: _Membership) -> None:
+        self._slots.give(series)
         self._of[series] = membership
         for group in membership.groups:
             self._members.setdefault(group, {})[series] = None
@@ -238,8 +270,7 @@ class Groups:
         self._join(series, _Membership(values, new, step, known.first_step))
         left, joined = set(old) - set(new), set(new) - set(old)
         for group in left:
-            del self._members[group][series]
-            self._newest[group].pop(series, None)
+            self._leave(series, group)
         for at in self._ledger.steps(series):
             cost = self._ledger.point(series, at)
             _collect(moves, left, at, Change(cost, None, now))
@@ -257,7 +288,7 @@ class Groups:
             self._changed[group, step] = max(at, move.arrived_at)
 
     def _largest(self, group: SeriesKey, step: int) -> Decimal:
-        costs = (self._ledger.point(member, step) for member in self._members[group])
+        costs = (self._ledger.point(member, step) for member in self.members(group))
         return max((cost for cost in costs if cost is not None), default=money.ZERO)
 
 

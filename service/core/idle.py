@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.base import F64, I64
+from detectors.base import F64, I64, step_of
 from service.core.events import GpuSample
 from service.core.gpu_rates import HourCost, Rates
 from service.core.gpu_runs import SILENCE, Run, idle_between, let_go, run_of, to_learn, to_score
@@ -118,6 +118,11 @@ class IdleGpus:
         self._pass_time(int(now.timestamp()))
         verdicts, self._verdicts = self._verdicts, []
         return verdicts
+
+    def forget(self, before: datetime) -> None:
+        """Let go of what was not billed since a time and has no GPU any more."""
+        self.rates.forget_before(step_of(before, 1), self.hours.resources)
+        self._unused.forget(before)
 
     def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
         """Yield what changed since the last save."""

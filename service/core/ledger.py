@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from detectors.base import start_of, step_of
+from detectors.base import DAY, start_of, step_of
 from service.core import money
 from service.core.events import (
     DAILY,
@@ -25,6 +25,7 @@ from service.core.events import (
     quantity_of,
     series_of,
 )
+from service.core.slots import Slots
 from service.core.state import BLOCK, ENCODE, Chunk, Saved, Streams
 
 Metric = Literal["effective", "billed"]
@@ -129,6 +130,10 @@ class _Book:
             for raw in self._saved:
                 self._steps |= _STEPS(raw)
             self._saved = ()
+            if not self._edge:
+                gone = [step for step, cells in self._steps.items() if cells == _NOTHING]
+                for step in gone:
+                    del self._steps[step]
             self.drop_before(self._edge)
         return self._steps
 
@@ -171,6 +176,23 @@ class _Book:
             del self._steps[step]
         return max(old, default=-1)
 
+    def drop_ended(self, before: datetime) -> dict[int, datetime]:
+        """Let go of the cells whose periods ended before a time.
+
+        Return the steps that lost one, each with the latest of these ends.
+        """
+        lost: dict[int, datetime] = {}
+        for step in [step for step in self.steps if start_of(step, DAY) < before]:
+            cells = self.cells(step)
+            old = [key for key in cells if key[1] < before]
+            for key in old:
+                del cells[key]
+            if old:
+                lost[step] = max(key[1] for key in old)
+            if not cells:
+                del self._steps[step]
+        return lost
+
     def pack(self, steps: Iterable[int] | None) -> tuple[msgspec.Raw, msgspec.Raw]:
         """Return what is saved of a book: what describes it, and some of its steps, or all."""
         head = self._head
@@ -187,10 +209,13 @@ class _Book:
             return cells
         return [_SavedCell.of(key, cell) for key, cell in cells.items()]
 
-    def restore(self, head: msgspec.Raw, steps: msgspec.Raw, edge: int) -> None:
-        """Take over what was saved, after what was saved before it, but for steps before `edge`."""
+    def restore(self, head: msgspec.Raw, steps: msgspec.Raw, edge: int, *, anew: bool) -> None:
+        """Take over what was saved, but for steps before `edge`.
+
+        It goes on from what was saved before it, unless a book was begun `anew` since.
+        """
         self._head, self._edge = head, edge
-        self._saved = (*self._saved, steps)
+        self._saved = (steps,) if anew else (*self._saved, steps)
 
 
 def _rank_of(event: CostEvent) -> _Rank:
@@ -224,18 +249,25 @@ class _Head(msgspec.Struct, array_like=True):
 
 
 class _SavedBooks(msgspec.Struct, array_like=True):
-    """Some books: their numbers as a raw column, and what is saved of each."""
+    """Some books: their numbers as a raw column, and what is saved of each.
+
+    `begun` are those that took over a number: what was saved under it before is of another series.
+    """
 
     numbers: bytes
     heads: list[msgspec.Raw]
     steps: list[msgspec.Raw]
+    begun: set[int]
 
     @classmethod
-    def of(cls, books: Iterable[tuple[_Book, Iterable[int] | None]]) -> "_SavedBooks":
+    def of(
+        cls, books: Iterable[tuple[_Book, Iterable[int] | None]], begun: set[int]
+    ) -> "_SavedBooks":
         known = list(books)
         packed = [book.pack(steps) for book, steps in known]
         numbers = np.array([book.number for book, _ in known], "<i4").tobytes()
-        return cls(numbers, [head for head, _ in packed], [steps for _, steps in packed])
+        heads, steps = [head for head, _ in packed], [steps for _, steps in packed]
+        return cls(numbers, heads, steps, begun.intersection(book.number for book, _ in known))
 
 
 class Ledger:
@@ -245,6 +277,9 @@ class Ledger:
         self._metrics = metrics
         self._otherwise = otherwise
         self._books: dict[SeriesKey, _Book] = {}
+        self._slots: Slots[SeriesKey] = Slots()
+        self.met = 0  # series, those that are gone too
+        self._begun: set[int] = set()  # numbers that were given since the last save
         self._forgotten_before: dict[tuple[str, Grain], int] = {}
         self._touched: dict[_Book, set[int]] | None = None  # since the last save, if there was one
 
@@ -265,11 +300,14 @@ class Ledger:
         key = series_of(source, event)
         start, end = event.charge_period_start, event.charge_period_end
         step = _step_of(key.grain, start, end)
-        if step < self._forgotten_before.get((source, key.grain), 0):
+        age = step_of(end, DAY) if key.grain == UNSCORED else step
+        if age < self._forgotten_before.get((source, key.grain), 0):
             return Change("too_late", key, step)
         book = self._books.get(key)
         if book is None:
-            book = self._books[key] = _Book(len(self._books))
+            book = self._books[key] = _Book(self._slots.give(key))
+            self._begun.add(book.number)
+            self.met += 1
         if self._touched is not None:
             self._touched.setdefault(book, set()).add(step)
         cells = book.cells(step)
@@ -352,60 +390,80 @@ class Ledger:
         """Yield every series."""
         yield from self._books
 
-    def forget(self, before: datetime) -> None:
+    def forget(self, before: datetime) -> list[SeriesKey]:
         """Let go of periods that began before a time; rows for them are too late from then on.
 
         Only for sources that had such periods: one that is added later may bring its whole past.
-        Periods longer than a day are few, and their rows come long after they began: they stay.
+        Rows of periods longer than a day come long after they began: these go by their end.
+        Returns the series that have no period left, to be dropped when nothing else holds them.
         """
         for key, book in self._books.items():
             if key.grain == UNSCORED:
-                continue
-            newest = book.drop_before(step_of(before, STEP_HOURS[key.grain]))
+                lost = book.drop_ended(before)
+                if lost and self._touched is not None:
+                    self._touched.setdefault(book, set()).update(lost)
+                newest = step_of(max(lost.values()), DAY) if lost else -1
+            else:
+                newest = book.drop_before(step_of(before, STEP_HOURS[key.grain]))
             feed = (key.source, key.grain)
             self._forgotten_before[feed] = max(self._forgotten_before.get(feed, 0), newest + 1)
+        return [key for key, book in self._books.items() if not book.steps]
+
+    def drop(self, gone: Iterable[SeriesKey]) -> None:
+        """Let go of series; what comes back is new."""
+        for key in gone:
+            book = self._books.pop(key)
+            self._begun.discard(self._slots.free(key))
+            if self._touched is not None:
+                self._touched.pop(book, None)
 
     def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
         """Yield what changed since the last save, in blocks of series."""
         touched, self._touched = self._touched, {}
+        begun, self._begun = self._begun, set()
         if streams.wants_whole(f"{name}/series"):
             touched = None
         edge = [("", list(self._forgotten_before.items()))]
-        yield from streams.names(f"{name}/series", list(self._books))
+        yield from self._slots.save(streams, f"{name}/series")
         yield from streams.values(f"{name}/forgotten", edge)
+        yield from streams.values(f"{name}/met", [("", self.met)])
         changed: dict[int, list[_Book]] = {}
         for book in self._books.values() if touched is None else touched:
             changed.setdefault(book.number // BLOCK, []).append(book)
-        books = list(self._books.values())
         for block in sorted(changed):
             stream = f"{name}/books/{block}"
             whole = touched is None or streams.wants_whole(stream)
             some: Iterable[tuple[_Book, Iterable[int] | None]]
             if touched is None or whole:
-                some = ((book, None) for book in books[block * BLOCK : (block + 1) * BLOCK])
+                keys = self._slots.between(block * BLOCK, (block + 1) * BLOCK)
+                some = ((self._books[key], None) for key in keys)
             else:
                 some = ((book, sorted(touched[book])) for book in changed[block])
-            yield streams.chunk(stream, _SavedBooks.of(some), whole=whole)
+            books = _SavedBooks.of(some, set() if whole else begun)
+            yield streams.chunk(stream, books, whole=whole)
 
     def restore(self, saved: Saved, name: str, keep: Callable[[SeriesKey], bool]) -> None:
         """Take over what was saved of the series that are kept."""
         forgotten = saved.values(f"{name}/forgotten", list[tuple[tuple[str, Grain], int]])
         self._forgotten_before = dict(forgotten.get("", ()))
-        books: list[tuple[_Book, int] | None] = []
-        for key in saved.names(f"{name}/series", SeriesKey):
-            book = None
-            if keep(key):
-                edge = self._forgotten_before.get((key.source, key.grain), 0)
-                self._books[key] = _Book(len(self._books))
-                book = self._books[key], edge
-            books.append(book)
+        self.met = saved.values(f"{name}/met", int).get("", 0)
+        to = self._slots.restore(saved, f"{name}/series", SeriesKey, keep).tolist()
+        books: dict[int, tuple[_Book, int]] = {}
+        for key in self._slots:
+            number = self._slots[key]
+            book = self._books[key] = _Book(number)
+            # Longer periods go by their end: what was saved of them is as it is.
+            grain = key.grain
+            edge = 0 if grain == UNSCORED else self._forgotten_before.get((key.source, grain), 0)
+            books[number] = book, edge
         for stream in saved.names_of(f"{name}/books/"):
             for data in saved.chunks(stream):
                 packed = _BOOKS(data)
                 numbers = np.frombuffer(packed.numbers, "<i4").tolist()
                 for number, head, steps in zip(numbers, packed.heads, packed.steps, strict=True):
-                    if (known := books[number]) is not None:
-                        known[0].restore(head, steps, known[1])
+                    if (known := books.get(to[number])) is not None:
+                        anew = number in packed.begun
+                        known[0].restore(head, steps, known[1], anew=anew)
         self._touched = {}
 
     def digest(self) -> list[tuple[str, datetime, datetime, str, Decimal]]:
@@ -449,6 +507,7 @@ def period_of(series: SeriesKey, step: int) -> tuple[datetime, datetime]:
 
 
 _NO_CELLS: Final[dict[_CellKey, _Cell]] = {}
+_NOTHING: Final = msgspec.Raw(ENCODE([]))  # a step that lost all its cells
 _HEAD: Final = msgspec.msgpack.Decoder(_Head).decode
 _CELLS: Final = msgspec.msgpack.Decoder(list[_SavedCell]).decode
 _STEPS: Final = msgspec.msgpack.Decoder(dict[int, msgspec.Raw]).decode

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from detectors.base import DAYS_PER_MONTH, Score, start_of
+from detectors.base import DAY, DAYS_PER_MONTH, Score, start_of, step_of
 from service.core import money
 from service.core.events import CostEvent, SeriesKey
 from service.core.findings import OddPoint, Stretch, Stretches, is_history
@@ -20,7 +20,14 @@ from service.core.groups import Change
 from service.core.ledger import STEP_HOURS, Ledger
 from service.core.phrases import duration
 from service.core.phrases import money as amount_text
-from service.core.starts import NEW_DAYS, Account, SavedAccount, SavedSpend, Spend
+from service.core.starts import (
+    NEW_DAYS,
+    REMEMBERED_DAYS,
+    Account,
+    SavedAccount,
+    SavedSpend,
+    Spend,
+)
 from service.core.state import Chunk, Saved, Streams
 from service.core.things import DIMENSIONS, Thing, account_of, principal_of, things_of
 
@@ -56,21 +63,23 @@ class NewSpend:
         self._accounts: dict[SeriesKey, Account] = {}
         self._things_of: dict[SeriesKey, dict[Thing, None]] = {}
         self._account_of: dict[SeriesKey, Account] = {}
-        self._seen: dict[tuple[SeriesKey, str | None], tuple[object, ...]] = {}
+        self._seen: dict[tuple[SeriesKey, str | None], tuple[int, tuple[object, ...]]] = {}
         self._joined: dict[tuple[Thing, SeriesKey], None] = {}
         self._young: dict[Thing, None] = {}
         self._told: dict[SeriesKey, Thing] = {}
 
-    def take(self, series: SeriesKey, event: CostEvent) -> None:
+    def take(self, series: SeriesKey, step: int, event: CostEvent) -> None:
         """Note what a row of plain usage is spent on."""
         about = (event.tags, event.region_id, event.service_name, event.charge_description)
-        if self._seen.get((series, event.sku_id)) == about:
+        day = step * STEP_HOURS[series.grain] // 24
+        if self._seen.get((series, event.sku_id)) == (day, about):
             return
-        self._seen[series, event.sku_id] = about
+        self._seen[series, event.sku_id] = day, about
         account = self._account(series)
         principal = principal_of(event.tags, self._principal_tags)
         for thing in things_of(series, event, principal):
             spend = account.things.setdefault(thing, Spend())
+            spend.last_day = max(spend.last_day, day)
             if not spend.is_known and series not in spend.series:
                 spend.series[series] = None
                 self._joined[thing, series] = None
@@ -122,13 +131,14 @@ class NewSpend:
         hours = STEP_HOURS[thing.account.grain]
         length = timedelta(hours=hours * (stretch.last_step + 1 - first))
         paid = [one for one in spend.series if _has_cost(self._ledger, one)]
-        known_days = (first - (account.first or 0)) * hours // 24
+        known_days = account.known_days(first, 24 // hours)
         others = len(account.others(thing, first, 24 // hours))
+        ever = "ever" if known_days < REMEMBERED_DAYS else "in half a year"
         amount = amount_text(stretch.sums.actual, thing.account.billing_currency)
         account_id = thing.account.sub_account_id
         by = f"account {account_id}" if account_id else "an account without a name"
         return (
-            f"First spend ever {_phrase(thing)} by {by}: {amount} in {duration(length)} on"
+            f"First spend {ever} {_phrase(thing)} by {by}: {amount} in {duration(length)} on"
             f" {_resources(spend, len(paid))}; in the {known_days} days before, this account"
             f" started {_count(others, thing.dimension)}."
         )
@@ -138,15 +148,40 @@ class NewSpend:
         thing = self._told[series]
         return f"first spend {_phrase(thing)}"
 
-    def forget(self, before: datetime) -> None:
+    def holds(self, series: SeriesKey) -> bool:
+        """Tell whether the money of a series is part of what may still be told as new spend."""
+        return any(
+            self._spend(thing).stretch is not None for thing in self._things_of.get(series, ())
+        )
+
+    def drop(self, gone: Iterable[SeriesKey]) -> None:
+        """Let go of series that nothing holds; what their accounts spent on stays known."""
+        for series in gone:
+            self._account_of.pop(series, None)
+            for thing in self._things_of.pop(series, ()):
+                del self._spend(thing).series[series]
+
+    def forget(self, before: datetime, now: datetime) -> None:
         """Let go of what can be of no use any more."""
-        for account in self._accounts.values():
-            edge = int(before.timestamp()) // 86400
-            account.days = {day: cost for day, cost in account.days.items() if day >= edge}
         for series, thing in list(self._told.items()):
             if not self._stretches.of(series):
                 del self._told[series]
-                self._let_go(thing, self._spend(thing))
+                spend = self._spend(thing)
+                spend.stretch = None
+                self._let_go(thing, spend)
+        self._seen.clear()
+        edge, oldest = step_of(before, DAY), step_of(now, DAY) - REMEMBERED_DAYS
+        for key, account in list(self._accounts.items()):
+            account.forget(edge)
+            for thing in [t for t, spend in account.things.items() if spend.is_gone(oldest)]:
+                del account.things[thing]
+                self._young.pop(thing, None)
+            for spend in account.things.values():
+                if spend.first is None:
+                    spend.forget(edge * DAY // STEP_HOURS[key.grain])
+            if not account.things and max(account.days, default=edge - 1) < edge:
+                del self._accounts[key]
+                self._account_of.clear()
 
     def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
         """Yield what changed since the last save."""

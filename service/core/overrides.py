@@ -65,6 +65,18 @@ class Bars:
             if (left := [bar for bar in bars if bar.intent_id != intent_id])
         }
 
+    def forget(self, step: int) -> None:
+        """Let go of bars that ask for nothing more from a step on."""
+        self._bars = {
+            key: left
+            for key, bars in self._bars.items()
+            if (left := [bar for bar in bars if step - bar.step < self._fades])
+        }
+
+    def has(self, series: SeriesKey) -> bool:
+        """Tell whether anything is asked of a series."""
+        return any(known == series for known, _ in self._bars)
+
     def above(self, series: SeriesKey, detector: str, step: int) -> float:
         """Return what is asked for above the threshold at a step: the most that anyone asks."""
         return max(
@@ -117,6 +129,10 @@ class Levels:
             for of in self._of.values()
             if any(taken.intent_id == intent_id for taken in of)
         )
+
+    def has(self, row: int) -> bool:
+        """Tell whether a row was given a level that may be taken back."""
+        return row in self._of
 
     def real(self, row: int) -> int:
         """Return the row that holds what a series really cost."""

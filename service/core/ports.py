@@ -124,6 +124,10 @@ class Fleet(Protocol):
         """Go on once all columns are filled."""
         ...
 
+    def blank(self, rows: I64) -> None:
+        """Let rows be as though nothing had ever been recorded of them."""
+        ...
+
     def copy(self, row: int, to: int) -> None:
         """Let a row be what another is."""
         ...

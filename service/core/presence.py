@@ -14,7 +14,7 @@ NEVER: Final = -(2**40)
 
 
 class Presence:
-    """Remembers when each row was there last; rows are numbered in the order of `add`."""
+    """Remembers when each row was there last."""
 
     def __init__(self, steps_per_day: int) -> None:
         self._day = steps_per_day
@@ -22,10 +22,17 @@ class Presence:
         self._source: list[int] = []
         self._seen: NDArray[np.int64] = np.empty(0, np.int64)
 
-    def add(self, *sources: str) -> None:
-        """Add rows, each of a source."""
-        known = self._sources
-        self._source += [known.setdefault(source, len(known)) for source in sources]
+    def put(self, row: int, source: str) -> None:
+        """Note that a row, the next one or a free one, is of a source from now on."""
+        number = self._sources.setdefault(source, len(self._sources))
+        if row == len(self._source):
+            self._source.append(number)
+        else:
+            self._source[row] = number
+
+    def drop(self, rows: I64) -> None:
+        """Let go of rows: nobody looks for them any more."""
+        self.seen[rows] = NEVER
 
     @property
     def seen(self) -> I64:

@@ -63,6 +63,11 @@ class Purchases:
                     self._stretches.raise_alone(fresh, step, arrived_at)
                     self._stretches.put(fresh, step, point)
 
+    def forget(self, before: datetime) -> None:
+        """Let go of purchases for periods that ended before a time, and that nothing is said of."""
+        gone = self._billed.forget(before)
+        self._billed.drop(series for series in gone if not self._stretches.of(series))
+
     def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
         """Yield what changed since the last save."""
         yield from self._billed.save(streams, name)

@@ -95,12 +95,21 @@ class Rollups:
         """Yield every group."""
         yield from self._steps
 
-    def forget(self, before: datetime) -> None:
-        """Let go of steps that began before a time."""
+    def forget(self, before: datetime) -> list[SeriesKey]:
+        """Let go of steps that began before a time; return the groups that have none left."""
         for group, steps in self._steps.items():
             edge = step_of(before, STEP_HOURS[group.grain])
             for step in [step for step in steps if step < edge]:
                 del steps[step]
+        return [group for group, steps in self._steps.items() if not steps]
+
+    def drop(self, gone: Iterable[SeriesKey]) -> None:
+        """Let go of groups; one that comes back is new."""
+        for group in gone:
+            del self._steps[group]
+            self._widest.pop(group, None)
+            if self._touched is not None:
+                self._touched[group] = set()
 
     def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
         """Yield what changed since the last save."""
@@ -117,6 +126,10 @@ class Rollups:
         """Take over what was saved; what was forgotten since may come back, to be forgotten."""
         for data in saved.chunks(name):
             for packed in _SAVED(data):
+                if not packed.widest:
+                    self._steps.pop(packed.group, None)
+                    self._widest.pop(packed.group, None)
+                    continue
                 self._widest[packed.group] = packed.widest
                 known = self._steps.setdefault(packed.group, {})
                 for step, parts in packed.steps.items():
@@ -137,7 +150,10 @@ class Rollups:
 
 
 class _SavedGroup(msgspec.Struct, array_like=True):
-    """Some steps of a group, by part; none of a step that nobody has a row in any more."""
+    """Some steps of a group, by part; none of a step that nobody has a row in any more.
+
+    A group that was let go of was never so wide as one.
+    """
 
     group: SeriesKey
     widest: int

@@ -21,6 +21,7 @@ from service.core.ledger import STEP_HOURS
 from service.core.overrides import Bar, Bars, Level, Levels, Taken
 from service.core.ports import Fleet
 from service.core.presence import Presence
+from service.core.slots import Slots
 from service.core.state import Chunk, Saved, Sign, StateError, Streams
 
 # A period closes one step after its end: its rows had that long to come.
@@ -31,6 +32,7 @@ RECALLS_STEPS: Final = {1: 168, 24: 14}
 CHART_STEPS: Final = {1: 168, 24: 42}
 # Columns of a grain beside its fleet's.
 NEWEST, LEARNT, SEEN = "scoring/newest", "scoring/learnt", "presence/seen"
+NEVER: Final = -1
 
 
 _Due = tuple[float, datetime]  # what is to be learnt of a step, and when it arrived
@@ -91,8 +93,7 @@ class Scoring:
         self._costs = costs
         self._around = around
         self._stretches = stretches
-        self._row_of: dict[SeriesKey, int] = {}
-        self._key_of: list[SeriesKey] = []
+        self._rows: Slots[SeriesKey] = Slots()
         self._newest: list[int] = []
         self._learnt: list[int] = []
         self._open: dict[int, dict[int, _Due]] = {}
@@ -101,7 +102,7 @@ class Scoring:
         self._levels = Levels()
 
     def __len__(self) -> int:
-        return len(self._key_of)
+        return len(self._rows)
 
     def judge(self, points: Iterable[Point], now: datetime) -> None:
         """Score what changed, step by step, closing first what is due before each step."""
@@ -123,8 +124,8 @@ class Scoring:
 
     def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
         """Yield what changed since the last save."""
-        yield from streams.names(f"{name}/series", self._key_of)
-        self._fleet.resize(len(self._key_of))
+        yield from self._rows.save(streams, f"{name}/series")
+        self._fleet.resize(len(self._rows))
         columns = {
             **self._fleet.columns(),
             NEWEST: np.array(self._newest, np.int64),
@@ -142,20 +143,20 @@ class Scoring:
 
         A series need not get the row that it had.
         """
-        keys = saved.names(f"{name}/series", SeriesKey)
         taken = saved.values(f"{name}/levels", list[Taken]).get("", [])
         bars = saved.values(f"{name}/bars", list[Bar]).get("", [])
-        kept = np.array([keep(key) for key in keys], bool)
-        for one in taken:
-            kept[one.shadow] = kept[one.row]
-        to = np.where(kept, np.cumsum(kept) - 1, -1)
-        self._key_of = [key for key, mine in zip(keys, kept.tolist(), strict=True) if mine]
-        self._row_of = {key: row for row, key in enumerate(self._key_of)}
-        self._presence.add(*(key.source for key in self._key_of))
-        self._fleet.resize(len(self._key_of), blank=False)
+        intents = {one.intent_id for one in taken}
+        to = self._rows.restore(
+            saved, f"{name}/series", SeriesKey, lambda key: keep(_shown(key, intents))
+        )
+        count = len(self._rows)
+        of_row = {self._rows[key]: key.source for key in self._rows}
+        for row in range(count):
+            self._presence.put(row, of_row.get(row, ""))
+        self._fleet.resize(count, blank=False)
         own = {
-            NEWEST: np.full(len(self._key_of), -1, np.int64),
-            LEARNT: np.full(len(self._key_of), -1, np.int64),
+            NEWEST: np.full(count, NEVER, np.int64),
+            LEARNT: np.full(count, NEVER, np.int64),
             SEEN: self._presence.seen,
         }
         flaws = set()
@@ -170,7 +171,7 @@ class Scoring:
                 own[column][rows] = part
             elif (flaw := self._fleet.fill(column, rows, part)) is not None:
                 flaws.add(flaw)
-        if lacking and self._key_of:
+        if lacking and count:
             raise StateError(f"{min(lacking)} is missing")
         self._fleet.resume()
         self._newest, self._learnt = own[NEWEST].tolist(), own[LEARNT].tolist()
@@ -200,9 +201,9 @@ class Scoring:
 
         A second row goes on as the series was.
         """
-        row = self._row_of[series]
-        shadow = self._row(series._replace(resource=f"{series.resource}\0{intent_id}"))
-        self._fleet.resize(len(self._key_of))
+        row = self._rows[series]
+        shadow = self._row(_shadow(series, intent_id))
+        self._fleet.resize(len(self._rows))
         self._fleet.copy(row, shadow)
         self._fleet.rebase(row, self._learnt[row], level.restated)
         self._levels.put(Taken(intent_id, row, shadow, level))
@@ -213,16 +214,34 @@ class Scoring:
 
     def give_back_level(self, intent_id: str) -> None:
         """Let the series of an intent go on as though it had never been."""
-        for taken in self._levels.drop(intent_id):
-            self._fleet.copy(taken.shadow, taken.row)
+        taken = self._levels.drop(intent_id)
+        for one in taken:
+            self._fleet.copy(one.shadow, one.row)
+        self._free(self._rows.key(one.shadow) for one in taken)
 
     def settle_level(self, intent_id: str) -> None:
         """Let go of what would be needed to take a level back."""
-        self._levels.drop(intent_id)
+        self._free(self._rows.key(one.shadow) for one in self._levels.drop(intent_id))
+
+    def forget(self, before: datetime) -> None:
+        """Let go of what is asked of series no more from a time on."""
+        self._bars.forget(step_of(before, self._hours))
+
+    def holds(self, series: SeriesKey) -> bool:
+        """Tell whether something is to be learnt of a series yet, or a person said it of it."""
+        row = self._rows.get(series)
+        if row is None:
+            return False
+        is_due = any(row in due for due in self._open.values())
+        return is_due or self._levels.has(row) or self._bars.has(series)
+
+    def drop(self, gone: Iterable[SeriesKey]) -> None:
+        """Let go of series that nothing holds; others get their rows."""
+        self._free(series for series in gone if series in self._rows)
 
     def has(self, series: SeriesKey) -> bool:
-        """Tell whether a series was ever scored."""
-        return series in self._row_of
+        """Tell whether a series was scored, and is not gone."""
+        return series in self._rows
 
     def knows(self, stretch: Stretch) -> bool:
         """Tell whether a stretch was raised by one of this grain's detectors."""
@@ -238,7 +257,7 @@ class Scoring:
 
     def chart(self, stretch: Stretch, odd: Collection[int]) -> Chart:
         """Return a stretch's series with what its detector expected; `odd` steps are marked."""
-        hours, row = self._hours, self._row_of[stretch.series]
+        hours, row = self._hours, self._rows[stretch.series]
         last = self._newest[row]
         steps = np.arange(last - CHART_STEPS[hours] + 1, last + 1, dtype=np.int64)
         costs = self._fleet.recorded(self._levels.real(row), int(steps[0]), last)
@@ -275,14 +294,14 @@ class Scoring:
 
     def _judge_step(self, step: int, points: Sequence[Point]) -> None:
         actuals = [self._costs.point(point.series, step) for point in points]
-        known_before = len(self._key_of)
+        fresh = [point.series for point in points if point.series not in self._rows]
         rows, steps, costs = as_columns(
             [
                 (self._row(point.series), step, np.nan if actual is None else float(actual))
                 for point, actual in zip(points, actuals, strict=True)
             ]
         )
-        self._make_room(known_before)
+        self._make_room(fresh)
         known = np.where(np.isnan(costs), 0.0, costs)
         scores = self._fleet.score(rows, steps, known, on_close=False)
         restated = [
@@ -307,10 +326,9 @@ class Scoring:
         for index, point in enumerate(points):
             self._go_on(point, actuals[index], scores, index)
 
-    def _make_room(self, known_before: int) -> None:
-        fresh = self._key_of[known_before:]
-        self._fleet.resize(len(self._key_of))
-        rows = np.arange(known_before, len(self._key_of), dtype=np.int64)
+    def _make_room(self, fresh: Sequence[SeriesKey]) -> None:
+        self._fleet.resize(len(self._rows))
+        rows = np.array([self._rows[series] for series in fresh], np.int64)
         names = [self._around.calendar_of(series) for series in fresh]
         self._fleet.follow(rows, names)
 
@@ -388,7 +406,7 @@ class Scoring:
         self, name: str, series: SeriesKey, first: int, last: int
     ) -> tuple[I64, Scores]:
         """Score the known steps from `first` to `last` as history stands now."""
-        row = self._row_of[series]
+        row = self._rows[series]
         steps = np.arange(first, last + 1, dtype=np.int64)
         costs = self._fleet.recorded(row, first, last)
         known = ~np.isnan(costs)
@@ -406,7 +424,7 @@ class Scoring:
             steps = np.array(sorted(s for s in stretch.points if s in reach), dtype=np.int64)
             if not len(steps):
                 continue
-            row = self._row_of[series]
+            row = self._rows[series]
             costs = np.array(
                 [float(self._fleet.recorded(row, s, s)[0]) for s in steps.tolist()],
                 dtype=np.float64,
@@ -478,14 +496,14 @@ class Scoring:
         rows, costs = self._to_close(step, rows, costs)
         found = self._fleet.score(rows, np.full_like(rows, step), costs, on_close=True)
         for index, row in enumerate(rows.tolist()):
-            series = self._key_of[row]
+            series = self._rows.key(row)
             if self._stretches.of(series):
                 actual = self._costs.point(series, step) or money.ZERO
                 self._go_on(Point(series, step, closed_at), actual, found, index)
         for name, scores in found.items():
             for index in np.flatnonzero(scores.surprise >= self._fleet.threshold(name)).tolist():
                 row = int(rows[index])
-                series, at = self._key_of[row], max(closed_at, arrived.get(row, last))
+                series, at = self._rows.key(row), max(closed_at, arrived.get(row, last))
                 self._raise(name, Point(series, step, at), scores, index)
 
     def _to_close(self, step: int, rows: I64, costs: F64) -> tuple[I64, F64]:
@@ -495,14 +513,23 @@ class Scoring:
         return np.concatenate([rows, absent]), np.concatenate([costs, nothing])
 
     def _row(self, series: SeriesKey) -> int:
-        row = self._row_of.get(series)
+        row = self._rows.get(series)
         if row is None:
-            row = self._row_of[series] = len(self._key_of)
-            self._key_of.append(series)
-            self._newest.append(-1)
-            self._learnt.append(-1)
-            self._presence.add(series.source)
+            row = self._rows.give(series)
+            if row == len(self._newest):
+                self._newest.append(NEVER)
+                self._learnt.append(NEVER)
+            self._presence.put(row, series.source)
         return row
+
+    def _free(self, gone: Iterable[SeriesKey]) -> None:
+        rows = np.array([self._rows.free(series) for series in gone], np.int64)
+        if len(rows):
+            self._fleet.resize(len(self._rows))
+            self._fleet.blank(rows)
+            self._presence.drop(rows)
+            for row in rows.tolist():
+                self._newest[row] = self._learnt[row] = NEVER
 
     def _is_settled(self, point: Point) -> bool:
         settles_at = self._stretches.settles_at(point.series, point.step, self._hours)
@@ -510,6 +537,17 @@ class Scoring:
 
     def _is_backfill(self, point: Point) -> bool:
         return is_history(point.step, self._hours, self._around.first_contact(point.series.source))
+
+
+def _shadow(series: SeriesKey, intent_id: str) -> SeriesKey:
+    """Name the row that goes on as though an intent had not been."""
+    return series._replace(resource=f"{series.resource}\0{intent_id}")
+
+
+def _shown(key: SeriesKey, intents: Collection[str]) -> SeriesKey:
+    """Return the series of a row that may be a shadow."""
+    resource, _, intent_id = key.resource.rpartition("\0")
+    return key._replace(resource=resource) if intent_id in intents else key
 
 
 def _or_none(values: F64) -> list[float | None]:

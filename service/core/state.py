@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION: Final = 2
+VERSION: Final = 3
 BLOCK: Final = 4096  # rows
 # A stream is written whole again once its changes weigh more than this share of it.
 MOST_CHANGES: Final = 0.5
@@ -55,7 +55,6 @@ class Streams:
         self._sizes: dict[str, list[int]] = {}
         self._digests: dict[str, dict[str, bytes]] = {}
         self._signed: dict[str, tuple[int, NDArray[np.uint64]]] = {}
-        self._counts: dict[str, int] = {}
 
     def wants_whole(self, stream: str) -> bool:
         """Tell whether a stream is to be written whole: it is new, or has changed a good deal."""
@@ -94,14 +93,6 @@ class Streams:
         if changed or stream not in self._sizes:
             yield self.chunk(stream, every if whole else changed, whole=whole)
 
-    def names(self, stream: str, names: Sequence[object]) -> Iterator[Chunk]:
-        """Yield what was added to a list that only grows."""
-        whole = self.wants_whole(stream)
-        first = 0 if whole else self._counts.get(stream, 0)
-        if whole or first < len(names):
-            self._counts[stream] = len(names)
-            yield self.chunk(stream, names[first:], whole=whole)
-
     def columns(
         self, stream: str, columns: Mapping[str, NDArray[Any]], sign: Sign
     ) -> Iterator[Chunk]:
@@ -114,10 +105,6 @@ class Streams:
     def knew(self, stream: str, digests: dict[str, bytes]) -> None:
         """Note what named values were when they were saved."""
         self._digests[stream] = digests
-
-    def had(self, stream: str, count: int) -> None:
-        """Note how many names were saved."""
-        self._counts[stream] = count
 
     def signs(self, stream: str, part: NDArray[Any], sign: Sign) -> None:
         """Note what a block was when it was saved."""
@@ -174,13 +161,6 @@ class Saved:
         self.followed.knew(stream, {key: digest(value) for key, value in found.items()})
         decode = msgspec.msgpack.Decoder(kind).decode
         return {key: decode(value) for key, value in found.items()}
-
-    def names(self, stream: str, kind: type[_T]) -> list[_T]:
-        """Return a list that only grows."""
-        decode = msgspec.msgpack.Decoder(list[kind]).decode  # type: ignore[valid-type]
-        found = [name for data in self.chunks(stream) for name in decode(data)]
-        self.followed.had(stream, len(found))
-        return found
 
     def columns(self, stream: str, sign: Sign) -> Iterator[tuple[str, int, NDArray[Any]]]:
         """Yield every block as (column, first row, rows)."""

@@ -110,7 +110,11 @@ class Told:
             if not any(step in known.points for known in stretches.of(group)):
                 del self._subtracted[group, step]
         for group, series in list(self._odd_members.items()):
-            self._odd_members[group] = {one: None for one in series if stretches.of(one)}
+            left = {one: None for one in series if stretches.of(one)}
+            if left:
+                self._odd_members[group] = left
+            else:
+                del self._odd_members[group]
         self._odd_sums = {one: None for one in self._odd_sums if stretches.of(one)}
         for name, group in list(self._shared):
             if stretches.get(name) is None:

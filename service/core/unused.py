@@ -63,6 +63,14 @@ class Unused:
             known.changed = False
         return verdicts
 
+    def forget(self, before: datetime) -> None:
+        """Let go of reservations not billed since a time, and of which nothing is told."""
+        edge = step_of(before, 1)
+        for key, known in list(self._known.items()):
+            is_told = known.verdict is not None and not known.verdict.ended
+            if max(known.hours) < edge and not is_told:
+                del self._known[key]
+
     def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
         """Yield what changed since the last save."""
         yield from streams.values(name, self._known.items())

@@ -186,3 +186,42 @@ def test_an_account_or_a_resource_without_a_name_gets_none():
         "First spend ever in region eu-north-1 by an account without a name: "
         "$85 in 5 h on one resource;"
     )
+
+
+def test_a_row_dated_years_back_does_not_make_a_young_account_known():
+    ancient = row(-3 * 365 * DAY, at=T0 + 2 * HOUR)
+    begin = 8 * DAY
+    findings, _ = run([ancient, *usual(range(12 * DAY)), *thief(range(begin, begin + 19))])
+    assert findings == []
+    begin = 16 * DAY
+    (found,), _ = run([ancient, *usual(range(20 * DAY)), *thief(range(begin, begin + 19))])
+    assert "in the 17 days before, this account" in found.reason
+
+
+def test_an_account_is_known_by_days_with_spend_not_by_days_since():
+    begin = 20 * DAY
+    seldom = [row(day * DAY) for day in (0, *range(11, 24))]
+    findings, _ = run(seldom + thief(range(begin, begin + 19)))
+    assert findings == []
+
+
+def test_a_session_of_a_known_role_is_no_new_principal():
+    def by(session, hours, **values):
+        tags = {"aws:createdBy": f"AssumedRole:AROAEXAMPLE:{session}"}
+        return [one for hour in hours for one in [row(hour, tags=tags, **values)]]
+
+    begin = 20 * DAY
+    known = by("ann-1", range(24 * DAY), cost=4)
+    findings, _ = run(known + by("bob-2", range(begin, begin + 19), cost=50, resource="i-bob"))
+    assert not [found for found in findings if found.kind == "new_spend"]
+
+
+def test_what_was_not_spent_on_for_half_a_year_is_new_again():
+    days, hour = 220, 12
+    base = [row(day * DAY + hour, cost=90) for day in range(days)]
+    early = [row(day * DAY + hour, 90, "i-x", region_id="eu-north-1") for day in range(5)]
+    again = thief(range(200 * DAY, 200 * DAY + 19))
+    findings, _ = run(base + early + again)
+    (found,) = [found for found in findings if found.kind == "new_spend"]
+    assert "First spend in half a year in region eu-north-1" in found.reason
+    assert "in the 183 days before, this account started no other new region" in found.reason

@@ -9,9 +9,9 @@ from service.core.presence import LOOKED_FOR_DAYS, Presence
 @pytest.fixture
 def presence():
     presence = Presence(24)
-    for _ in range(10):
-        presence.add("aws")
-    presence.add("azure")
+    for row in range(10):
+        presence.put(row, "aws")
+    presence.put(10, "azure")
     presence.close(1000, np.arange(11))
     return presence
 
@@ -34,7 +34,7 @@ def test_each_source_is_judged_by_itself(presence):
 
 
 def test_who_was_never_there_is_not_missing(presence):
-    presence.add("aws")
+    presence.put(11, "aws")
     assert close(presence, 1001, *range(10), 10) == []
 
 
@@ -42,3 +42,11 @@ def test_who_is_gone_for_long_is_no_longer_looked_for(presence):
     for step in range(1001, 1000 + 24 * LOOKED_FOR_DAYS + 1):
         assert close(presence, step, *range(9), 10) == [9]
     assert close(presence, 1001 + 24 * LOOKED_FOR_DAYS, *range(9), 10) == []
+
+
+def test_a_row_that_was_given_again_is_of_its_new_source_and_was_never_there(presence):
+    presence.drop(np.array([9]))
+    presence.put(9, "azure")
+    assert close(presence, 1001, *range(9), 10) == []
+    assert close(presence, 1002, *range(9), 9, 10) == []
+    assert close(presence, 1003, *range(9), 10) == []
