@@ -12,7 +12,7 @@ from service.core.incidents import PRICE_CHANGE
 from service.core.ledger import Ledger
 from service.core.new_spend import DETECTOR as NEW_SPEND
 from service.core.new_spend import NewSpend
-from service.core.owners import UNOWNED, Owners
+from service.core.owners import Owners
 from service.core.places import Place, common_place, movers_of, name_of, place_of, sum_reason
 from service.core.purchases import DETECTOR as PURCHASE
 from service.core.purchases import reason as purchase_reason
@@ -97,19 +97,19 @@ class About:
             return sentence if split is None else f"{sentence} {sentence_of(split)}"
         members = self.members(stretch.series)
         week = WEEK_HOURS // stretch.step_hours
-        movers = movers_of(
-            self._of_owner(stretch, members), self._ledger.point, stretch.last_step, week
+        mine = self._of_owner(stretch, members)
+        movers, others = (
+            movers_of(some, self._ledger.point, stretch.last_step, week)
+            for some in (mine, [one for one in members if one not in mine])
         )
-        return sum_reason(name_of(group, len(members)), sentence, movers, stretch.sums.excess)
+        name = name_of(group, len(members))
+        return sum_reason(name, sentence, movers, others, stretch.sums.excess)
 
-    def _of_owner(self, stretch: Stretch, members: Collection[SeriesKey]) -> list[SeriesKey]:
+    def _of_owner(self, stretch: Stretch, members: Collection[SeriesKey]) -> set[SeriesKey]:
         """Return the members that may be named: who owns the finding must own them."""
-        owner = self.place(stretch).owner.name
-        if owner == UNOWNED:
-            return list(members)
-        rows = [(member, self._ledger.about(member)) for member in members]
-        owners = self._owners
-        return [one for one, row in rows if owners.of(row.tags, row.sub_account_id).name == owner]
+        owner, owners = self.place(stretch).owner.name, self._owners
+        rows = ((member, self._ledger.about(member)) for member in members)
+        return {one for one, row in rows if owners.of(row.tags, row.sub_account_id).name == owner}
 
     def forget(self, stretches: Stretches) -> None:
         """Let go of what was said of findings that may not change any more."""

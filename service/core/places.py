@@ -38,15 +38,17 @@ def place_of(row: CostEvent, owners: Owners) -> Place:
 
 
 def common_place(rows: Sequence[CostEvent], owners: Owners, name: str, *, is_group: bool) -> Place:
-    """Return what many series have in common; only who owns all of them owns their sum.
+    """Return what many series have in common; who owns all of them owns their sum.
 
-    Else it is nobody's: a reason names resources, and no team may hear of another's. One series is
-    its own place, unless it happens to be alone in what `is_group`.
+    Of several owners' it is who owns the one sub-account that all are in, else nobody. One series
+    is its own place, unless it happens to be alone in what `is_group`.
     """
     if len(rows) == 1 and not is_group:
         return place_of(rows[0], owners)._replace(resource_name=name)
     found = {owners.of(row.tags, row.sub_account_id).name for row in rows}
-    owner = Owner(UNOWNED, f"its {len(rows)} resources have {len(found)} owners")
+    account = _one(row.sub_account_id for row in rows)
+    owner, why = owners.of(None, account), f"its {len(rows)} resources have {len(found)} owners"
+    owner = Owner(owner.name, why if owner.name == UNOWNED else f"{owner.source}; {why}")
     if len(found) == 1:
         sources = {owners.of(row.tags, row.sub_account_id).source for row in rows}
         source = sources.pop() if len(sources) == 1 else f"owner of all {len(rows)} resources"
@@ -54,7 +56,7 @@ def common_place(rows: Sequence[CostEvent], owners: Owners, name: str, *, is_gro
     return Place(
         None,
         name,
-        _one(row.sub_account_id for row in rows) or "",
+        account or "",
         _one(row.service_name for row in rows),
         _one(row.region_id for row in rows),
         owner,
@@ -95,13 +97,25 @@ def movers_of(
 
 
 def sum_reason(
-    name: str, sentence: str, movers: Sequence[tuple[Decimal, SeriesKey]], impact: Decimal
+    name: str,
+    sentence: str,
+    movers: Sequence[tuple[Decimal, SeriesKey]],
+    others: Sequence[tuple[Decimal, SeriesKey]],
+    impact: Decimal,
 ) -> str:
-    """Say why a sum is odd, and which of its members moved most against the week before."""
+    """Say why a sum is odd, and which of its members moved most against the week before.
+
+    Of `others`, who belong to other owners, is said how many they are and what they add.
+    """
     told = [
         f"{member.resource} {signed(change, member.billing_currency)}"
         for change, member in movers
         if change * impact > 0
     ][:MOVERS_TOLD]
+    moved = [(change, member) for change, member in others if change]
+    change = money.total(change for change, _ in moved)
+    if change * impact > 0:
+        count = "one resource" if len(moved) == 1 else f"{len(moved)} resources"
+        told.append(f"{count} of other owners {signed(change, moved[0][1].billing_currency)}")
     tail = f" Most against the week before: {', '.join(told)}." if told else ""
     return f"{name}, beyond what is told of them one by one: {sentence}{tail}"

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from detectors.base import Score
 from service.bootstrap import build_pipeline
@@ -248,3 +249,19 @@ def test_a_resource_of_another_team_that_joins_later_is_not_named():
     reasons = [found.reason for found in of_groups(findings) if found.owner == "search"]
     assert any(reason.startswith("13 resources") for reason in reasons)
     assert not any("i-secret" in reason for reason in reasons)
+    assert any("one resource of other owners +$12" in reason for reason in reasons)
+
+
+def test_a_sum_of_several_teams_without_an_owner_of_their_account_names_nobodys_resources():
+    ours = [
+        arrival._replace(
+            event=replace(arrival.event, tags={"team": f"t{arrival.event.resource_id}"})
+        )
+        for arrival in rows(leak=0.25)
+        if arrival.event.sub_account_id == "a"
+    ]
+    findings, _ = run(ours, group_by=["service"])
+    reasons = [found.reason for found in of_groups(findings)]
+    assert {found.owner for found in of_groups(findings)} == {"unowned"}
+    assert any("resources of other owners +$" in reason for reason in reasons)
+    assert not any("i-" in reason for reason in reasons)
