@@ -30,7 +30,7 @@ from service.core.group_scoring import GROUP_SHARE, MEMBERS_ONLY, GroupScoring
 from service.core.groups import Groups
 from service.core.idle import IdleGpus
 from service.core.incidents import Incidents, SeverityLimits
-from service.core.ledger import Ledger, Metric
+from service.core.ledger import STEP_HOURS, Ledger, Metric
 from service.core.new_spend import NewSpend
 from service.core.owners import Calendars, Owners
 from service.core.ports import Notifier
@@ -129,7 +129,11 @@ def build_pipeline(
     rollups = Rollups()
     groups = _groups(settings, owners, ledger, rollups)
     told = Told(
-        stretches, groups.of, lambda s: groups.members(s) or new_spend.members(s), ledger.point
+        stretches,
+        groups.of,
+        lambda s: groups.members(s) or new_spend.members(s),
+        ledger.point,
+        lambda group, step: scorings[STEP_HOURS[group.grain]].barred(step),
     )
     group_scorings = {
         hours: GroupScoring(

@@ -6,13 +6,14 @@ half a year. A level says that the past of a series is to be taken as though it 
 costs since; a row that nobody changed, its shadow, learns beside it until that is settled.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from detectors.base import F64, I64
 from service.core.events import SeriesKey
+from service.core.findings import OddPoint
 
 LEAST_RAISE: Final = 1.0  # in surprise: powers of ten
 MOST_RAISE: Final = 3.0
@@ -77,6 +78,10 @@ class Bars:
         """Tell whether anything is asked of a series."""
         return any(known == series for known, _ in self._bars)
 
+    def of(self, series: SeriesKey, detector: str) -> bool:
+        """Tell whether anything is asked of a detector about a series."""
+        return (series, detector) in self._bars
+
     def above(self, series: SeriesKey, detector: str, step: int) -> float:
         """Return what is asked for above the threshold at a step: the most that anyone asks."""
         return max(
@@ -90,6 +95,66 @@ class Bars:
     def all(self) -> list[Bar]:
         """Return every bar."""
         return [bar for bars in self._bars.values() for bar in bars]
+
+
+class Barred:
+    """What bars of one grain kept from being found: odd all the same, so no news of a sum either.
+
+    By series, step and detector.
+    """
+
+    def __init__(self, points: "Iterable[BarredPoint]" = ()) -> None:
+        self._of: dict[SeriesKey, dict[tuple[int, str], OddPoint]] = {}
+        for one in points:
+            self.put(one)
+
+    def put(self, one: "BarredPoint") -> None:
+        """Note a point that would have been a finding."""
+        self._of.setdefault(one.series, {})[one.step, one.detector] = one.point
+
+    def drop(self, series: SeriesKey, step: int, detectors: Iterable[str]) -> None:
+        """Let go of what some detectors said of a step: they are asked again."""
+        known = self._of.get(series)
+        if known is not None:
+            for detector in detectors:
+                known.pop((step, detector), None)
+
+    def at(self, step: int) -> Iterator[tuple[SeriesKey, OddPoint]]:
+        """Yield each series' point of a step, the one that says most."""
+        for series, known in self._of.items():
+            points = [point for (at, _), point in known.items() if at == step]
+            if points:
+                yield series, max(points, key=lambda point: (abs(point.excess), point))
+
+    def forget(self, step: int, bars: Bars) -> None:
+        """Let go of what is older than a step, or was kept by a bar that is no more."""
+        for series, known in list(self._of.items()):
+            left = {
+                (at, detector): point
+                for (at, detector), point in known.items()
+                if at >= step and bars.of(series, detector)
+            }
+            if left:
+                self._of[series] = left
+            else:
+                del self._of[series]
+
+    def all(self) -> "list[BarredPoint]":
+        """Return every point."""
+        return [
+            BarredPoint(series, step, detector, point)
+            for series, known in self._of.items()
+            for (step, detector), point in known.items()
+        ]
+
+
+class BarredPoint(NamedTuple):
+    """What one detector found odd in one step, but not as odd as was asked."""
+
+    series: SeriesKey
+    step: int
+    detector: str
+    point: OddPoint
 
 
 class Taken(NamedTuple):

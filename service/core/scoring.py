@@ -18,7 +18,7 @@ from service.core.deliveries import Chart
 from service.core.events import SeriesKey
 from service.core.findings import QUIET_STEPS, OddPoint, Stretch, Stretches, is_history
 from service.core.ledger import STEP_HOURS
-from service.core.overrides import Bar, Bars, Level, Levels, Taken
+from service.core.overrides import Bar, Barred, BarredPoint, Bars, Level, Levels, Taken
 from service.core.ports import Fleet
 from service.core.presence import Presence
 from service.core.slots import Slots
@@ -99,6 +99,7 @@ class Scoring:
         self._open: dict[int, dict[int, _Due]] = {}
         self._presence = Presence(24 // step_hours)
         self._bars = Bars(24 // step_hours)
+        self._barred = Barred()
         self._levels = Levels()
 
     def __len__(self) -> int:
@@ -136,6 +137,7 @@ class Scoring:
         due = ((str(step), list(costs.items())) for step, costs in self._open.items())
         yield from streams.values(f"{name}/open", due)
         yield from streams.values(f"{name}/bars", [("", self._bars.all())])
+        yield from streams.values(f"{name}/barred", [("", self._barred.all())])
         yield from streams.values(f"{name}/levels", [("", self._levels.all())])
 
     def restore(self, saved: Saved, name: str, keep: Callable[[SeriesKey], bool]) -> set[str]:
@@ -178,6 +180,8 @@ class Scoring:
         for step, due in saved.values(f"{name}/open", list[tuple[int, _Due]]).items():
             self._open[int(step)] = {int(to[row]): cost for row, cost in due if to[row] >= 0}
         self._bars = Bars(24 // self._hours, (bar for bar in bars if keep(bar.series)))
+        barred = saved.values(f"{name}/barred", list[BarredPoint]).get("", [])
+        self._barred = Barred(one for one in barred if keep(one.series))
         self._levels = Levels(
             one._replace(row=int(to[one.row]), shadow=int(to[one.shadow]))
             for one in taken
@@ -195,6 +199,11 @@ class Scoring:
     def lower_bars(self, intent_id: str) -> None:
         """Take back the bars that an intent raised."""
         self._bars.drop(intent_id)
+        self._barred.forget(NEVER, self._bars)
+
+    def barred(self, step: int) -> Iterator[tuple[SeriesKey, OddPoint]]:
+        """Yield the series that were odd in a step, though not as odd as a person asked for."""
+        yield from self._barred.at(step)
 
     def take_level(self, intent_id: str, series: SeriesKey, level: Level) -> None:
         """Take what a series costs since a step for what it always did.
@@ -225,7 +234,9 @@ class Scoring:
 
     def forget(self, before: datetime) -> None:
         """Let go of what is asked of series no more from a time on."""
-        self._bars.forget(step_of(before, self._hours))
+        edge = step_of(before, self._hours)
+        self._bars.forget(edge)
+        self._barred.forget(edge, self._bars)
 
     def holds(self, series: SeriesKey) -> bool:
         """Tell whether something is to be learnt of a series yet, or a person said it of it."""
@@ -314,6 +325,8 @@ class Scoring:
         self._record(step, points, rows, costs)
         for index in restated:
             self._rejudge(points[index].series, step, actuals[index], before[index])
+        for point in points:
+            self._barred.drop(point.series, step, scores)
         too_late = {index for index in restated if self._is_settled(points[index])}
         for name, found in scores.items():
             for odd in np.flatnonzero(found.surprise >= self._fleet.threshold(name)).tolist():
@@ -374,6 +387,8 @@ class Scoring:
         bar = self._fleet.threshold(name) + self._bars.above(series, name, step)
         live = self._stretches.live(series, name)
         if found.surprise < (bar if live is None else min(bar, live.threshold)):
+            if live is None:
+                self._barred.put(BarredPoint(series, step, name, found))
             return
         steps = RECALLS_STEPS if detector.remembers else QUIET_STEPS
         recent = self._stretches.recent(series, name, step, steps[self._hours])

@@ -17,22 +17,30 @@ from service.core.state import Chunk, Saved, Streams
 
 Cost = Callable[[SeriesKey, int], Decimal | None]
 SeriesOf = Callable[[SeriesKey], Collection[SeriesKey]]
+BarredAt = Callable[[SeriesKey, int], Iterable[tuple[SeriesKey, OddPoint]]]
 
 
 class Told:
     """Looks up what is told of a group's step.
 
     `groups_of` names the groups of a series, `members` the series of a group or of whatever else
-    is a sum (nothing for a plain series), `cost` what a plain series costs.
+    is a sum (nothing for a plain series), `cost` what a plain series costs. `barred` yields, for a
+    group's step, the series that were odd in it though not as odd as a person asked for.
     """
 
     def __init__(
-        self, stretches: Stretches, groups_of: SeriesOf, members: SeriesOf, cost: Cost
+        self,
+        stretches: Stretches,
+        groups_of: SeriesOf,
+        members: SeriesOf,
+        cost: Cost,
+        barred: BarredAt,
     ) -> None:
         self._stretches = stretches
         self._groups_of = groups_of
         self._members = members
         self._cost = cost
+        self._barred = barred
         self._odd_members: dict[SeriesKey, dict[SeriesKey, None]] = {}
         self._odd_sums: dict[SeriesKey, None] = {}
         self._shared: dict[tuple[str, SeriesKey], float] = {}
@@ -74,10 +82,8 @@ class Told:
     def of(self, group: SeriesKey, step: int) -> Sums:
         """Return what is told of a group's step."""
         told = Sums()
-        for series in self._odd_members.get(group, ()):
-            loudest = _loudest(self._stretches.of(series), step)
-            if loudest is not None and group in self._groups_of(series):
-                told = told.replace(None, loudest.points[step])
+        for point in self._of_members(group, step):
+            told = told.replace(None, point)
         for series in self._odd_sums:
             if self._gives_way(group, series):
                 loudest = _loudest(self._stretches.of(series), step)
@@ -87,6 +93,18 @@ class Told:
                     less = money.cents(-said)
                     told = told.replace(None, OddPoint(money.ZERO, less, less, less, 0.0))
         return told
+
+    def _of_members(self, group: SeriesKey, step: int) -> Iterable[OddPoint]:
+        """Return what members' findings say of a step, or would without a bar."""
+        found: dict[SeriesKey, OddPoint] = {}
+        for series in self._odd_members.get(group, ()):
+            loudest = _loudest(self._stretches.of(series), step)
+            if loudest is not None:
+                found[series] = loudest.points[step]
+        for series, point in self._barred(group, step):
+            if series not in found or abs(found[series].excess) < abs(point.excess):
+                found[series] = point
+        return [point for series, point in found.items() if group in self._groups_of(series)]
 
     def subtract(self, group: SeriesKey, step: int) -> Sums:
         """Return what is told, and remember that every finding about the group leaves it out."""

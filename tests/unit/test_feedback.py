@@ -362,3 +362,45 @@ def test_first_spend_has_no_level_and_no_detector_and_says_so():
         assert refused is not None
         assert why in refused
     assert run.say("expected", "~new~").state == "expected"
+
+
+@cache
+def dearer():
+    """Three noisy machines of one team, of which one costs a quarter more for some days."""
+    random = np.random.default_rng(11)
+    return [
+        (
+            T0 + (hour + 1) * HOUR,
+            [
+                Arrival(
+                    T0 + (hour + 1) * HOUR, "events",
+                    make_event(
+                        charge_period_start=T0 + hour * HOUR,
+                        charge_period_end=T0 + (hour + 1) * HOUR,
+                        effective_cost=Decimal(f"{random.normal(10, 0.5) + more:.4f}"),
+                        resource_id=f"i-{number}", x_event_id=f"{number}-{hour}",
+                        tags={"team": "search"},
+                    ),
+                )
+                for number in range(3)
+                for more in (2.5 * (number == 0 and hour >= SPIKES[0]),)
+            ],
+        )
+        for hour in range(SPIKES[0] + 72)
+    ]  # fmt: skip
+
+
+def test_what_a_bar_keeps_from_being_found_of_a_member_is_not_told_of_its_groups():
+    plain, run = Run.at(SPIKES[0], dearer), Run.at(SPIKES[0], dearer)
+    scoring = run.pipeline._parts.scorings[1]
+    series = SeriesKey("events", "000123", "i-0", "USD", "hour")
+    begin = int(run.now.timestamp()) // 3600
+    for name in scoring._fleet.detectors:
+        scoring._bars.put("said", series, name, begin, 3.0)
+    run.until(SPIKES[0] + 72)
+    assert plain.until(SPIKES[0] + 72).of("i-0")
+    assert not run.of("i-0")
+    assert not of_groups(run)
+    assert [*scoring.barred(begin + 60)]
+    scoring.lower_bars("said")
+    assert not [*scoring.barred(begin + 60)]

@@ -195,7 +195,11 @@ def test_a_wider_sum_gives_way_also_when_its_own_rows_change_at_once():
     )
     sums = {wide: [member, member], narrow: [member]}
     told = Told(
-        stretches, lambda _series: [wide, narrow], lambda s: sums.get(s, ()), lambda *_: Decimal(10)
+        stretches,
+        lambda _series: [wide, narrow],
+        lambda s: sums.get(s, ()),
+        lambda *_: Decimal(10),
+        lambda *_: (),
     )
     point = OddPoint(Decimal(30), Decimal(10), Decimal(9), Decimal(11), 9.0)
     score = Score(9.0, 0.0, 0.0, 0.0, 5)
