@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from detectors.base import start_of, step_of
 from service.core.events import TagValue
 from service.core.money import ZERO
+from service.core.phrases import moment
 from service.core.prices import PriceBook
 from service.core.state import Chunk, Saved, Streams
 
@@ -158,5 +159,4 @@ def _when(billed: int, step: int) -> str:
     if billed == step:
         return ""
     at = start_of(billed + 1 if billed < step else billed, 1)
-    moment = f"{at.day} {at:%b %H:%M} UTC"
-    return f" up to {moment}" if billed < step else f" from {moment} on"
+    return f" up to {moment(at)}" if billed < step else f" from {moment(at)} on"

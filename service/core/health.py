@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
+from service.core.phrases import moment
 from service.core.ports import SourceStatus
 
 State = Literal["ok", "degraded", "rebuilding", "unavailable"]
@@ -43,7 +44,7 @@ def health_of(
     if unknown := deliveries.get("unknown"):
         reasons.append(f"{_count(unknown, 'notice')} may or may not have arrived.")
     if next_due is not None and now - next_due > OVERDUE_AFTER:
-        reasons.append(f"Notices wait to be sent since {next_due:%Y-%m-%d %H:%M} UTC.")
+        reasons.append(f"Notices wait to be sent since {moment(next_due)}.")
     if rebuilding:
         return Health("rebuilding", ("The store is being rebuilt from the log.", *reasons))
     return Health("degraded" if reasons else "ok", tuple(reasons))

@@ -10,6 +10,7 @@ import msgspec
 from detectors import base
 from service.core.events import TagValue
 from service.core.gpus import REMEMBERED
+from service.core.phrases import moment
 
 Cause = Literal[
     "never_started",  # no work since the GPU, or the pod that holds it, appeared
@@ -189,16 +190,6 @@ def _end(verdict: IdleVerdict) -> str:
             return f"Over at {at}: in use."
         case _:
             return f"Over at {at}: at work again."
-
-
-def moment(at: datetime) -> str:
-    """Write a moment to the minute.
-
-    >>> from datetime import UTC
-    >>> moment(datetime(2026, 3, 9, 18, 5, tzinfo=UTC))
-    '9 Mar 18:05 UTC'
-    """
-    return f"{at.day} {at:%b %H:%M} UTC"
 
 
 def _short(name: str) -> str:

@@ -40,9 +40,19 @@ def signed(amount: Decimal, currency: str) -> str:
     return f"+{money(amount, currency)}" if amount > 0 else money(amount, currency)
 
 
+def date(at: datetime) -> str:
+    """Write a date as people do, of UTC.
+
+    >>> from datetime import UTC
+    >>> date(datetime(2026, 3, 9, tzinfo=UTC)), moment(datetime(2026, 3, 9, 18, 5, tzinfo=UTC))
+    ('9 Mar 2026', '9 Mar 2026 18:05 UTC')
+    """
+    return f"{at.day} {at:%b %Y}"
+
+
 def moment(at: datetime) -> str:
     """Write a time as people do, in UTC."""
-    return f"{at.day} {at:%b %Y %H:%M} UTC"
+    return f"{date(at)} {at:%H:%M} UTC"
 
 
 def duration(span: timedelta) -> str:

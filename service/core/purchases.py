@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from service.core import money
+from service.core import money, phrases
 from service.core.events import CostEvent, SeriesKey
 from service.core.findings import OddPoint, Stretch, Stretches, is_history
 from service.core.ledger import STEP_HOURS, Ledger
@@ -79,6 +79,5 @@ class Purchases:
 
 def reason(stretch: Stretch) -> str:
     """Say what was bought, in one sentence."""
-    evidence = stretch.evidence()
-    amount = f"{evidence.actual:,.2f} {evidence.currency}"
-    return f"A one-time purchase of {amount} on {evidence.start:%d %b %Y}."
+    amount = phrases.money(stretch.sums.actual, stretch.series.billing_currency)
+    return f"A one-time purchase of {amount} on {phrases.date(stretch.period()[0])}."

@@ -108,7 +108,7 @@ def test_a_fault_degrades_the_service_and_names_itself(api, store):
     assert status["state"] == "degraded"
     assert status["reasons"] == [
         "Source aws: cut off",
-        "Notices wait to be sent since 2026-03-11 13:50 UTC.",
+        "Notices wait to be sent since 11 Mar 2026 13:50 UTC.",
     ]
 
 

@@ -218,7 +218,7 @@ def test_it_is_updated_every_hour_and_keeps_its_name():
 def test_it_ends_when_the_gpu_works_again():
     last = told(finished() + stretch(7, 8, 0.9))[-1]
     assert (last.ended, last.ending, last.until) == (True, "worked", at(7))
-    assert last.reason.endswith("Over at 23 Jun 15:00 UTC: at work again.")
+    assert last.reason.endswith("Over at 23 Jun 2025 15:00 UTC: at work again.")
     assert last.idle_gpu_seconds == pytest.approx(4 * 3600, abs=120)
 
 
@@ -379,7 +379,7 @@ def test_the_bill_goes_before_the_list():
 def test_an_hour_that_is_not_billed_yet_costs_what_the_last_one_did():
     verdict = told(finished(), costs=[HourCost("i-1", at(1), Decimal(3))])[-1]
     assert verdict.price_per_gpu_hour == 3
-    assert verdict.price_source == "as billed up to 23 Jun 10:00 UTC"
+    assert verdict.price_source == "as billed up to 23 Jun 2025 10:00 UTC"
 
 
 def test_a_bill_of_nothing_is_no_price():
@@ -493,8 +493,8 @@ def test_a_reservation_unused_for_two_hours_is_told():
     assert (verdict.cause, verdict.key, verdict.since) == ("reserved_unused", "cr-1", at(1))
     assert (verdict.waste, verdict.saves_per_hour) == (Decimal("110.08"), Decimal("55.04"))
     assert verdict.reason == (
-        "Reserved capacity cr-1 (p5.48xlarge) is unused since 23 Jun 09:00 UTC. $55.04/h wasted, "
-        "$110.08 so far (as billed); releasing it saves $55.04/h."
+        "Reserved capacity cr-1 (p5.48xlarge) is unused since 23 Jun 2025 09:00 UTC. $55.04/h "
+        "wasted, $110.08 so far (as billed); releasing it saves $55.04/h."
     )
 
 

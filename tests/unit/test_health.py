@@ -48,7 +48,7 @@ def test_a_source_with_a_fault_degrades_and_is_named(values, said):
         ({"deliveries": {"unknown": 2}}, "2 notices may or may not have arrived."),
         (
             {"next_due": NOW - timedelta(minutes=6)},
-            "Notices wait to be sent since 2026-03-10 11:54 UTC.",
+            "Notices wait to be sent since 10 Mar 2026 11:54 UTC.",
         ),
     ],
 )

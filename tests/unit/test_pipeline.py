@@ -170,7 +170,7 @@ def test_a_one_time_purchase_is_a_finding_and_a_monthly_fee_is_none():
     assert [(f.kind, f.resource_id, f.impact) for f in findings.values()] == [
         ("purchase", "ri-1", 8760)
     ]
-    assert "8,760.00 USD" in next(iter(findings.values())).reason
+    assert "purchase of $8,760 on 11 Mar 2026." in next(iter(findings.values())).reason
     assert [n.action for n in notices] == ["post"]
 
 
