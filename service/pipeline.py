@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from service.core.about import About, kind_of
+from service.core.books import Taken
 from service.core.deliveries import IDLE, Chart
 from service.core.drivers import Member
 from service.core.events import EARLIEST, Arrival, CostEvent, SeriesKey
@@ -19,7 +20,7 @@ from service.core.group_scoring import GroupScoring
 from service.core.groups import Change, Groups
 from service.core.incidents import Incident
 from service.core.intents import Feedback, Intent, Order
-from service.core.ledger import STEP_HOURS, Ledger, LedgerRow, Taken
+from service.core.ledger import STEP_HOURS, Ledger, LedgerRow
 from service.core.new_spend import NewSpend
 from service.core.owners import Owner, Owners
 from service.core.ports import Changes, SourceStatus

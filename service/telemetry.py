@@ -12,10 +12,10 @@ import structlog
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from service.core.books import Taken
 from service.core.deliveries import DeliveryState
 from service.core.findings import Finding
 from service.core.incidents import Severity
-from service.core.ledger import Taken
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 LONGEST_TEXT: Final = 2000

@@ -8,13 +8,22 @@ same identity counts once, and corrections always add, outside revision.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final, Literal, NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple
 
-import msgspec
 import numpy as np
 
 from detectors.base import DAY, start_of, step_of
 from service.core import money
+from service.core.books import (
+    NO_CELLS,
+    SAVED_BOOKS,
+    Book,
+    Cell,
+    Row,
+    SavedBooks,
+    Taken,
+    cost_of_cells,
+)
 from service.core.events import (
     DAILY,
     UNSCORED,
@@ -26,18 +35,11 @@ from service.core.events import (
     series_of,
 )
 from service.core.slots import Slots
-from service.core.state import BLOCK, ENCODE, Chunk, Saved, Streams
+from service.core.state import BLOCK, Chunk, Saved, Streams
 
 Metric = Literal["effective", "billed"]
-Taken = Literal["new", "duplicate", "superseded", "too_late"]
 
 STEP_HOURS: Final[Mapping[Grain, int]] = {"hour": 1, "day": 24, "other": 24}
-
-_Identity = tuple[str, int]
-_Key = TypeVar("_Key")
-_CellKey = tuple[datetime, datetime, str, str]
-_Rank = tuple[bool, datetime, int, str]
-_Steps = dict[int, "dict[_CellKey, _Cell] | msgspec.Raw"]
 
 
 class LedgerRow(NamedTuple):
@@ -60,228 +62,18 @@ class Change(NamedTuple):
     scored: bool = False
 
 
-class _Row(NamedTuple):
-    cost: Decimal
-    scored: bool
-    quantity: Decimal = money.ZERO  # 0 when the row names none
-
-
-class _Cell:
-    """All rows of one (charge period, SKU, category): those of the highest revision count."""
-
-    __slots__ = ("corrections", "revision", "rows")
-
-    def __init__(self) -> None:
-        self.revision = -1
-        self.rows: dict[str, _Row] = {}
-        self.corrections: dict[_Identity, _Row] | None = None
-
-    def take(self, event: CostEvent, row: _Row) -> Taken:
-        if event.is_correction:
-            if self.corrections is None:
-                self.corrections = {}
-            return _put(self.corrections, (event.x_event_id, event.x_revision), row)
-        if event.x_revision < self.revision:
-            return "superseded"
-        if event.x_revision > self.revision:
-            self.revision = event.x_revision
-            self.rows = {event.x_event_id: row}
-            return "new"
-        return _put(self.rows, event.x_event_id, row)
-
-    def costs(self) -> Iterator[_Row]:
-        yield from self.rows.values()
-        if self.corrections is not None:
-            yield from self.corrections.values()
-
-
-def _put(rows: dict[_Key, _Row], key: _Key, row: _Row) -> Taken:
-    # Two contents under one identity are a fault of the sender: the larger stays, so that the
-    # order of arrival does not matter.
-    known = rows.get(key)
-    if known is not None and row <= known:
-        return "duplicate"
-    rows[key] = row
-    return "new"
-
-
-class _Book:
-    """One series: its cells by step, and the newest row, which describes the series.
-
-    What was restored stays as it was saved until it is asked for: most of it never is.
-    """
-
-    __slots__ = ("_about", "_edge", "_head", "_kept", "_rank", "_saved", "_steps", "number")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self._steps: _Steps = {}
-        self._saved: tuple[msgspec.Raw, ...] = ()
-        self._edge = 0
-        self._head: msgspec.Raw | None = None
-        self._about: CostEvent | None = None
-        self._kept: set[str] = set()
-        self._rank: _Rank | None = None
-
-    @property
-    def steps(self) -> _Steps:
-        """Return the cells by step, of some as they were saved: see `cells`."""
-        if self._saved:
-            for raw in self._saved:
-                self._steps |= _STEPS(raw)
-            self._saved = ()
-            if not self._edge:
-                gone = [step for step, cells in self._steps.items() if cells == _NOTHING]
-                for step in gone:
-                    del self._steps[step]
-            self.drop_before(self._edge)
-        return self._steps
-
-    @property
-    def about(self) -> CostEvent | None:
-        self._unpack()
-        return self._about
-
-    @property
-    def kept(self) -> set[str]:
-        """Return the SKUs that are paid by the month, such as disks."""
-        self._unpack()
-        return self._kept
-
-    def _unpack(self) -> None:
-        if self._head is not None:
-            head, self._head = _HEAD(self._head), None
-            self._about, self._kept = head.about, head.kept
-            self._rank = _rank_of(head.about)
-
-    def describe(self, event: CostEvent) -> None:
-        about, rank = self.about, _rank_of(event)
-        if about is None or self._rank is None or rank > self._rank:
-            self._about, self._rank = event, rank
-        elif rank == self._rank and event != about:
-            # One identity with two contents: the choice must not depend on the order of arrival.
-            self._about = max(event, about, key=msgspec.msgpack.encode)
-
-    def cells(self, step: int) -> dict[_CellKey, _Cell]:
-        """Return a step's cells, none when it has no row."""
-        cells = self.steps.get(step, _NO_CELLS)
-        if isinstance(cells, msgspec.Raw):
-            cells = self._steps[step] = {cell.key: cell.unpacked() for cell in _CELLS(cells)}
-        return cells
-
-    def drop_before(self, edge: int) -> int:
-        """Let go of the steps before one; return the newest of them, -1 when there is none."""
-        old = [step for step in self.steps if step < edge]
-        for step in old:
-            del self._steps[step]
-        return max(old, default=-1)
-
-    def drop_ended(self, before: datetime) -> dict[int, datetime]:
-        """Let go of the cells whose periods ended before a time.
-
-        Return the steps that lost one, each with the latest of these ends.
-        """
-        lost: dict[int, datetime] = {}
-        for step in [step for step in self.steps if start_of(step, DAY) < before]:
-            cells = self.cells(step)
-            old = [key for key in cells if key[1] < before]
-            for key in old:
-                del cells[key]
-            if old:
-                lost[step] = max(key[1] for key in old)
-            if not cells:
-                del self._steps[step]
-        return lost
-
-    def pack(self, steps: Iterable[int] | None) -> tuple[msgspec.Raw, msgspec.Raw]:
-        """Return what is saved of a book: what describes it, and some of its steps, or all."""
-        head = self._head
-        if head is None:
-            head = msgspec.Raw(ENCODE((self._about, sorted(self._kept))))
-        if steps is None and len(self._saved) == 1 and not self._edge:
-            return head, self._saved[0]
-        packed = {step: self._pack(step) for step in (self.steps if steps is None else steps)}
-        return head, msgspec.Raw(ENCODE(packed))
-
-    def _pack(self, step: int) -> object:
-        cells = self.steps.get(step, _NO_CELLS)
-        if isinstance(cells, msgspec.Raw):
-            return cells
-        return [_SavedCell.of(key, cell) for key, cell in cells.items()]
-
-    def restore(self, head: msgspec.Raw, steps: msgspec.Raw, edge: int, *, anew: bool) -> None:
-        """Take over what was saved, but for steps before `edge`.
-
-        It goes on from what was saved before it, unless a book was begun `anew` since.
-        """
-        self._head, self._edge = head, edge
-        self._saved = (steps,) if anew else (*self._saved, steps)
-
-
-def _rank_of(event: CostEvent) -> _Rank:
-    return event.is_scored, event.charge_period_start, event.x_revision, event.x_event_id
-
-
-class _SavedCell(msgspec.Struct, array_like=True):
-    key: _CellKey
-    revision: int
-    rows: dict[str, _Row]
-    corrections: list[tuple[str, int, _Row]] | None
-
-    @classmethod
-    def of(cls, key: _CellKey, cell: _Cell) -> "_SavedCell":
-        corrections = None
-        if cell.corrections is not None:
-            corrections = [(*name, row) for name, row in cell.corrections.items()]
-        return cls(key, cell.revision, cell.rows, corrections)
-
-    def unpacked(self) -> _Cell:
-        cell = _Cell()
-        cell.revision, cell.rows = self.revision, self.rows
-        if self.corrections is not None:
-            cell.corrections = {(name, revision): row for name, revision, row in self.corrections}
-        return cell
-
-
-class _Head(msgspec.Struct, array_like=True):
-    about: CostEvent
-    kept: set[str]
-
-
-class _SavedBooks(msgspec.Struct, array_like=True):
-    """Some books: their numbers as a raw column, and what is saved of each.
-
-    `begun` are those that took over a number: what was saved under it before is of another series.
-    """
-
-    numbers: bytes
-    heads: list[msgspec.Raw]
-    steps: list[msgspec.Raw]
-    begun: set[int]
-
-    @classmethod
-    def of(
-        cls, books: Iterable[tuple[_Book, Iterable[int] | None]], begun: set[int]
-    ) -> "_SavedBooks":
-        known = list(books)
-        packed = [book.pack(steps) for book, steps in known]
-        numbers = np.array([book.number for book, _ in known], "<i4").tobytes()
-        heads, steps = [head for head, _ in packed], [steps for _, steps in packed]
-        return cls(numbers, heads, steps, begun.intersection(book.number for book, _ in known))
-
-
 class Ledger:
     """All cells that may still change. `metrics` names each source's cost metric."""
 
     def __init__(self, metrics: Mapping[str, Metric], otherwise: Metric = "effective") -> None:
         self._metrics = metrics
         self._otherwise = otherwise
-        self._books: dict[SeriesKey, _Book] = {}
+        self._books: dict[SeriesKey, Book] = {}
         self._slots: Slots[SeriesKey] = Slots()
         self.met = 0  # series, those that are gone too
         self._begun: set[int] = set()  # numbers that were given since the last save
         self._forgotten_before: dict[tuple[str, Grain], int] = {}
-        self._touched: dict[_Book, set[int]] | None = None  # since the last save, if there was one
+        self._touched: dict[Book, set[int]] | None = None  # since the last save, if there was one
 
     def __len__(self) -> int:
         return len(self._books)
@@ -305,23 +97,23 @@ class Ledger:
             return Change("too_late", key, step)
         book = self._books.get(key)
         if book is None:
-            book = self._books[key] = _Book(self._slots.give(key))
+            book = self._books[key] = Book(self._slots.give(key))
             self._begun.add(book.number)
             self.met += 1
         if self._touched is not None:
             self._touched.setdefault(book, set()).add(step)
         cells = book.cells(step)
-        if cells is _NO_CELLS:
+        if cells is NO_CELLS:
             cells = book.steps[step] = {}
         cell_key = (start, end, event.sku_id or "", event.charge_category)
         cell = cells.get(cell_key)
         if cell is None:
-            cell = cells[cell_key] = _Cell()
+            cell = cells[cell_key] = Cell()
         cost = cost_of(event, self._metrics.get(source, self._otherwise))
-        row = _Row(cost, event.is_scored, quantity_of(event))
+        row = Row(cost, event.is_scored, quantity_of(event))
         scored = row.scored or any(known.scored for known in cell.rows.values())
         if before is not None and (key, step) not in before:
-            before[key, step] = _cost_of(cells)
+            before[key, step] = cost_of_cells(cells)
         taken = cell.take(event, row)
         book.describe(event)
         if "month" in (event.pricing_unit or event.consumed_unit or "").lower():
@@ -332,7 +124,7 @@ class Ledger:
         """Return what plain usage costs in one step; None when the step has no such row."""
         book = self._books.get(series)
         cells = None if book is None else book.cells(step)
-        return _cost_of(cells) if cells else None
+        return cost_of_cells(cells) if cells else None
 
     def kept(self, series: SeriesKey, step: int) -> Decimal:
         """Return what of a step's plain usage is priced by the month: stopping does not save it."""
@@ -352,7 +144,7 @@ class Ledger:
         """Return the cost and the quantity of plain usage in one step, by SKU."""
         found: dict[str, tuple[Decimal, Decimal]] = {}
         book = self._books.get(series)
-        for key, cell in (book.cells(step) if book else _NO_CELLS).items():
+        for key, cell in (book.cells(step) if book else NO_CELLS).items():
             for row in cell.rows.values():
                 if row.scored:
                     cost, quantity = found.get(key[2], (money.ZERO, money.ZERO))
@@ -379,7 +171,7 @@ class Ledger:
         """Yield what a step of a series costs now, by charge period and category."""
         sums: dict[tuple[datetime, datetime, str], Decimal] = {}
         book = self._books.get(series)
-        for cell_key, cell in (book.cells(step) if book else _NO_CELLS).items():
+        for cell_key, cell in (book.cells(step) if book else NO_CELLS).items():
             period = (cell_key[0], cell_key[1], cell_key[3])
             for row in cell.costs():
                 sums[period] = money.add(sums.get(period, money.ZERO), row.cost)
@@ -427,19 +219,19 @@ class Ledger:
         yield from self._slots.save(streams, f"{name}/series")
         yield from streams.values(f"{name}/forgotten", edge)
         yield from streams.values(f"{name}/met", [("", self.met)])
-        changed: dict[int, list[_Book]] = {}
+        changed: dict[int, list[Book]] = {}
         for book in self._books.values() if touched is None else touched:
             changed.setdefault(book.number // BLOCK, []).append(book)
         for block in sorted(changed):
             stream = f"{name}/books/{block}"
             whole = touched is None or streams.wants_whole(stream)
-            some: Iterable[tuple[_Book, Iterable[int] | None]]
+            some: Iterable[tuple[Book, Iterable[int] | None]]
             if touched is None or whole:
                 keys = self._slots.between(block * BLOCK, (block + 1) * BLOCK)
                 some = ((self._books[key], None) for key in keys)
             else:
                 some = ((book, sorted(touched[book])) for book in changed[block])
-            books = _SavedBooks.of(some, set() if whole else begun)
+            books = SavedBooks.of(some, set() if whole else begun)
             yield streams.chunk(stream, books, whole=whole)
 
     def restore(self, saved: Saved, name: str, keep: Callable[[SeriesKey], bool]) -> None:
@@ -448,17 +240,19 @@ class Ledger:
         self._forgotten_before = dict(forgotten.get("", ()))
         self.met = saved.values(f"{name}/met", int).get("", 0)
         to = self._slots.restore(saved, f"{name}/series", SeriesKey, keep).tolist()
-        books: dict[int, tuple[_Book, int]] = {}
+        if -1 in to:
+            self.met = len([*self._slots])  # the others, and those that are gone, are another's
+        books: dict[int, tuple[Book, int]] = {}
         for key in self._slots:
             number = self._slots[key]
-            book = self._books[key] = _Book(number)
+            book = self._books[key] = Book(number)
             # Longer periods go by their end: what was saved of them is as it is.
             grain = key.grain
             edge = 0 if grain == UNSCORED else self._forgotten_before.get((key.source, grain), 0)
             books[number] = book, edge
         for stream in saved.names_of(f"{name}/books/"):
             for data in saved.chunks(stream):
-                packed = _BOOKS(data)
+                packed = SAVED_BOOKS(data)
                 numbers = np.frombuffer(packed.numbers, "<i4").tolist()
                 for number, head, steps in zip(numbers, packed.heads, packed.steps, strict=True):
                     if (known := books.get(to[number])) is not None:
@@ -486,15 +280,6 @@ def _step_of(grain: Grain, start: datetime, end: datetime) -> int:
     return step_of(at, STEP_HOURS[grain])
 
 
-def _cost_of(cells: Mapping[_CellKey, _Cell]) -> Decimal | None:
-    total: Decimal | None = None
-    for cell in cells.values():
-        for row in cell.rows.values():
-            if row.scored:
-                total = row.cost if total is None else money.add(total, row.cost)
-    return total
-
-
 def metric_of(events: Iterable[CostEvent]) -> Metric:
     """Choose a source's cost metric from its rows: the effective cost when any row fills it."""
     return "effective" if any(event.effective_cost for event in events) else "billed"
@@ -504,11 +289,3 @@ def period_of(series: SeriesKey, step: int) -> tuple[datetime, datetime]:
     """Return a step's charge period, start and end."""
     hours = STEP_HOURS[series.grain]
     return start_of(step, hours), start_of(step + 1, hours)
-
-
-_NO_CELLS: Final[dict[_CellKey, _Cell]] = {}
-_NOTHING: Final = msgspec.Raw(ENCODE([]))  # a step that lost all its cells
-_HEAD: Final = msgspec.msgpack.Decoder(_Head).decode
-_CELLS: Final = msgspec.msgpack.Decoder(list[_SavedCell]).decode
-_STEPS: Final = msgspec.msgpack.Decoder(dict[int, msgspec.Raw]).decode
-_BOOKS: Final = msgspec.msgpack.Decoder(_SavedBooks).decode
