@@ -453,7 +453,7 @@ class Pipeline:
             dirty,
             stretch.last_step,
             about.groups(stretch.series),
-            is_group=bool(about.members(stretch.series)),
+            is_group=about.is_sum(stretch.series),
         )
 
     def _chart(self, incident: Incident) -> Chart | None:
@@ -478,7 +478,7 @@ class Pipeline:
 
     def _chart_of(self, stretch: Stretch, odd: Iterable[Stretch]) -> Chart | None:
         parts = self._parts
-        sums = parts.about.members(stretch.series)
+        sums = parts.about.is_sum(stretch.series)
         scoring = (parts.group_scorings if sums else parts.scorings).get(stretch.step_hours)
         if scoring is None or not scoring.knows(stretch):
             return None

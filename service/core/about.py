@@ -51,9 +51,13 @@ class About:
         """Return the series that a sum adds up; none for a series of its own."""
         return self._groups.members(series) or self._new_spend.members(series)
 
+    def is_sum(self, series: SeriesKey) -> bool:
+        """Tell whether a series adds up others, though they may all be gone."""
+        return GroupName.of(series) is not None or bool(self._new_spend.members(series))
+
     def groups(self, series: SeriesKey) -> list[str]:
         """Name the groups of a series; of a sum, itself."""
-        if self.members(series):
+        if self.is_sum(series):
             return [str(series)]
         return [str(group) for group in self._groups.of(series)]
 
@@ -79,7 +83,7 @@ class About:
 
     def split(self, stretch: Stretch) -> Split | None:
         """Return how much of a finding is the price; None for a sum, or when it is not known."""
-        if stretch.detector in (NEW_SPEND, PURCHASE) or self.members(stretch.series):
+        if stretch.detector in (NEW_SPEND, PURCHASE) or self.is_sum(stretch.series):
             return None
         scoring = self._scorings[stretch.step_hours]
         return self._effects.split(stretch, remembers=scoring.remembers(stretch))

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from detectors.base import start_of
 from service.core.events import CostEvent, SeriesKey, series_of
 from service.core.ledger import Ledger
+from service.core.state import Streams
+from tests.arriving import Disk
 from tests.factories import make_event
 
 T0 = datetime(2026, 6, 1, tzinfo=UTC)
@@ -138,6 +140,39 @@ def test_what_one_source_forgot_is_not_too_late_for_another():
     ledger.forget(T0 + timedelta(hours=1))
     assert ledger.take("added later", make_event(x_event_id="past")).taken == "new"
     assert ledger.take("events", make_event(x_event_id="late")).taken == "too_late"
+
+
+def test_who_takes_over_a_number_takes_over_nothing_that_was_saved_under_it():
+    disk, streams, ledger = Disk(), Streams(), ledger_of([make_event()])
+    disk.write(ledger.save(streams, "ledger"))
+    gone = ledger.forget(T0 + timedelta(hours=1))
+    assert gone == [series_of("events", make_event())]
+    ledger.drop(gone)
+    assert len(ledger) == 0
+    ledger.take("another", make_event(resource_id="i-2", x_event_id="other"))
+    disk.write(ledger.save(streams, "ledger"))
+    again = Ledger({})
+    again.restore(disk.saved(), "ledger", lambda _: True)
+    assert again.digest() == ledger.digest()
+    assert [key.resource for key in again.series()] == ["i-2"]
+
+
+def test_a_month_is_too_late_by_its_end_and_goes_cell_by_cell():
+    month = {"charge_period_end": T0 + timedelta(days=30)}
+    year = {"charge_period_end": T0 + timedelta(days=365)}
+    disk, streams, ledger = Disk(), Streams(), ledger_of([make_event(**month)])
+    ledger.take("events", make_event(**year, x_event_id="year", sku_id="Y"))
+    disk.write(ledger.save(streams, "ledger"))
+    assert ledger.forget(T0 + timedelta(days=20)) == []
+    assert ledger.take("events", make_event(**month, x_event_id="late")).taken == "new"
+    assert ledger.forget(T0 + timedelta(days=40)) == []
+    assert ledger.take("events", make_event(**month, x_event_id="later")).taken == "too_late"
+    assert ledger.take("events", make_event(**year, x_event_id="more", sku_id="Y")).taken == "new"
+    disk.write(ledger.save(streams, "ledger"))
+    again = Ledger({"events": "effective"})
+    again.restore(disk.saved(), "ledger", lambda _: True)
+    assert again.digest() == ledger.digest()
+    assert len(ledger.forget(T0 + timedelta(days=400))) == 1
 
 
 @pytest.mark.parametrize("zone", ["Europe/London", "Europe/Berlin", "America/Los_Angeles", "UTC"])
