@@ -4,7 +4,7 @@ What comes out depends on the messages alone, so that whoever owns the partition
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -23,6 +23,7 @@ from service.core.drivers import Member
 from service.core.events import EARLIEST, Arrival, CostEvent
 from service.core.intents import Order
 from service.core.partitions import partition_key, partition_of
+from service.core.state import Chunk, Saved, StateError, Streams
 from service.pipeline import Pipeline
 
 UNNAMED: Final = {False: "events", True: "gpu_samples"}
@@ -88,6 +89,11 @@ class Partition:
         self.next_offset = 0
 
     @property
+    def name(self) -> str:
+        """Name it among all."""
+        return f"{self.topic}/{self.number}"
+
+    @property
     def now(self) -> datetime | None:
         """Return the time that this partition has reached, None before the first message."""
         return self._now
@@ -118,6 +124,36 @@ class Partition:
         )
         self._end = message.offset
         return Output(record, letters, strays)
+
+    def save(self, streams: Streams) -> Iterator[Chunk]:
+        """Yield what changed since the last save, as of `next_offset`."""
+        yield from self._pipeline.save(streams)
+        rest = _Rest(
+            partitions=self._partitions,
+            next_offset=self.next_offset,
+            now=self._now,
+            bad_in_a_row=self._bad_in_a_row,
+            said_at=self._said_at,
+            charted=self._charted,
+        )
+        yield from streams.values("partition", [("", rest)])
+
+    def restore(self, saved: Saved) -> list[str]:
+        """Take over what was saved, before the first message; return what could not be used.
+
+        StateError when nothing can: the partition is then spoilt.
+        """
+        try:
+            (rest,) = saved.values("partition", _Rest).values()
+        except (ValueError, msgspec.MsgspecError) as error:
+            raise StateError(f"saved state does not fit: {error}") from error
+        if rest.partitions != self._partitions:
+            raise StateError(f"its topic had {rest.partitions} partitions, not {self._partitions}")
+        flaws = self._pipeline.restore(saved)
+        self.next_offset, self._now = rest.next_offset, rest.now
+        self._bad_in_a_row, self._said_at = rest.bad_in_a_row, rest.said_at
+        self._charted = rest.charted
+        return flaws
 
     def _find(
         self, message: Message, now: datetime, letters: list[Letter], strays: list[Stray]
@@ -201,6 +237,17 @@ class Partition:
             reason=reason,
             raw=raw,
         )
+
+
+class _Rest(msgspec.Struct, kw_only=True):
+    """What is saved of a partition beside its pipeline."""
+
+    partitions: int
+    next_offset: int
+    now: datetime | None
+    bad_in_a_row: int
+    said_at: datetime
+    charted: dict[str, datetime]
 
 
 _ORDER: Final = msgspec.json.Decoder(Order).decode

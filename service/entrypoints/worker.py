@@ -1,11 +1,13 @@
 """The worker: scores the partitions that its group gives it, and says what changed.
 
-A partition is read from its start, since the pipeline's state is a function of the log; how far it
-was told stands in `cost.findings`. Whatever goes wrong ends the process: the next start is exact.
+A partition is read from where its saved state ends, else from its start: the state is a function
+of the log. How far it was told stands in `cost.findings`. Whatever goes wrong ends the process: the
+next start is exact.
 """
 
 import asyncio
 import signal
+import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
@@ -24,6 +26,7 @@ from service.config import ConfigError, Settings
 from service.core.chain import BEGINNING
 from service.entrypoints.machine import utc_now
 from service.entrypoints.partition import Output, Partition, Place, TooManyBadError
+from service.entrypoints.shelf import Shelf
 from service.telemetry import configure_logging
 
 GROUP: Final = "spendwatch-worker"
@@ -45,6 +48,9 @@ class Worker:
         self._skips = dict(map(_place_of, skip_bad_until))
         self._cluster = build_cluster(settings)
         self._partitions: dict[tuple[str, int], Partition] = {}
+        self._shelves: dict[tuple[str, int], Shelf] = {}
+        self._save_at: dict[tuple[str, int], float] = {}
+        self._moving = asyncio.Lock()  # partitions come and go between messages
         self._publishing = asyncio.Lock()  # a publisher serves one thread at a time
 
     def run(self) -> None:
@@ -73,22 +79,57 @@ class Worker:
                 if output.record is not None:
                     async with self._publishing:
                         await asyncio.to_thread(_say, publisher, output)
+                await self._keep(topic, number)
                 if ticking.done():
                     break
+            async with self._moving:
+                for place in self._partitions:
+                    await asyncio.to_thread(self._save, place)
         finally:
             ticking.cancel()
+            for shelf in self._shelves.values():
+                shelf.close()
         if ticking.done() and not ticking.cancelled():
             ticking.result()
 
     async def _starts(self, ours: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
         """Make ready what is ours now, and let go of what is not any more."""
-        self._partitions = {at: one for at, one in self._partitions.items() if at in ours}
-        told = await asyncio.to_thread(ends, self._cluster)
-        for at in ours:
-            if at not in self._partitions:
-                self._partitions[at] = self._partition(*at, told.get(at, BEGINNING))
+        async with self._moving:
+            for at in self._partitions.keys() - set(ours):
+                del self._partitions[at]
+                self._shelves.pop(at).close()
+            told = await asyncio.to_thread(ends, self._cluster)
+            for at in ours:
+                if at not in self._partitions:
+                    await asyncio.to_thread(self._make_ready, at, told.get(at, BEGINNING))
         _log.info("assigned", partitions=len(ours))
         return {at: one.next_offset for at, one in self._partitions.items()}
+
+    def _make_ready(self, at: tuple[str, int], told_until: int) -> None:
+        """Go on from what is kept of a partition, if anything is."""
+        shelf = Shelf(self._settings.data_dir / "worker" / f"{at[0]}-{at[1]}")
+
+        def make() -> Partition:
+            return self._partition(*at, told_until)
+
+        self._partitions[at] = shelf.restore(make)
+        self._shelves[at] = shelf
+        self._saves_after(at)
+
+    async def _keep(self, topic: str, number: int) -> None:
+        """Save a partition's state now and then, if it still is ours."""
+        async with self._moving:
+            at = (topic, number)
+            if at in self._partitions and time.monotonic() >= self._save_at[at]:
+                await asyncio.to_thread(self._save, at)
+
+    def _save(self, at: tuple[str, int]) -> None:
+        """Keep a partition's state: all that it says of it has been published."""
+        self._shelves[at].save(self._partitions[at])
+        self._saves_after(at)
+
+    def _saves_after(self, at: tuple[str, int]) -> None:
+        self._save_at[at] = time.monotonic() + 60 * self._settings.save_every_minutes
 
     def _partition(self, topic: str, number: int, told_until: int) -> Partition:
         settings = self._settings

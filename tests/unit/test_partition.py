@@ -15,6 +15,7 @@ from service.core.drivers import Member
 from service.core.events import GpuSample
 from service.core.findings import OddPoint
 from service.core.money import ZERO
+from service.core.state import Saved, StateError, Streams
 from service.entrypoints.partition import Partition, Place, TooManyBadError
 from tests.factories import make_event, make_finding
 
@@ -71,6 +72,29 @@ def test_what_was_said_is_not_said_again_and_the_rest_is_the_same(known):
     said = records(partition(), month_with_a_spike())
     again = records(partition(said[known].offset), month_with_a_spike())
     assert again == said[known + 1 :]
+
+
+@pytest.mark.parametrize("cut", [1, 24 * 36 - 1, 24 * 36 + 1, 24 * 36 + 30])
+def test_where_it_was_cut_and_restored_it_says_the_same(cut):
+    messages = list(month_with_a_spike())
+    said = records(partition(), messages)
+    first, streams = partition(), Streams()
+    before = records(first, messages[:cut])
+    chunks = {}
+    for chunk in first.save(streams):
+        chunks[chunk.stream] = [memoryview(bytes(chunk.data))]
+    back = partition(told_until=before[-1].offset if before else BEGINNING)
+    assert back.restore(Saved(chunks, chunks.__getitem__)) == []
+    assert back.next_offset == cut
+    assert before + records(back, messages[cut:]) == said
+
+
+def test_what_was_saved_of_a_topic_of_other_partitions_is_refused():
+    part, chunks = partition(), {}
+    for chunk in part.save(Streams()):
+        chunks[chunk.stream] = [memoryview(bytes(chunk.data))]
+    with pytest.raises(StateError, match="had 1 partitions, not 8"):
+        partition(partitions=8).restore(Saved(chunks, chunks.__getitem__))
 
 
 def test_a_bad_line_is_a_letter_and_costs_no_other():

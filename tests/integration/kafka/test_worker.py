@@ -20,10 +20,11 @@ from service.adapters.kafka_messages import Message, line_of
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import ensure
 from service.bootstrap import build_pipeline, build_topics
-from service.config import ConfigError
+from service.config import ConfigError, Settings
 from service.core.chain import BEGINNING
 from service.core.partitions import partition_key, partition_of
 from service.entrypoints.partition import Partition, Place
+from service.entrypoints.shelf import Shelf
 from service.entrypoints.worker import Worker
 from tests.factories import make_event
 from tests.integration.kafka.reading import records
@@ -196,3 +197,34 @@ def test_a_worker_listens_nowhere_and_ends_when_told_to(settings, cluster, worke
     assert mine.isdisjoint(f"socket:[{inode}]" for inode in listening)
     run.terminate()
     assert run.wait(timeout=60) == 0
+
+
+def test_a_worker_goes_on_from_the_state_that_it_kept(settings, cluster, config, workers):
+    text = config.read_text()
+    config.write_text(text.replace("[kafka]", "save_every_minutes = 0.05\n[kafka]", 1))
+    publish(settings, cluster, resources=3, hours=24 * 34)
+    first = workers.start()
+    wait_until(lambda: '"event": "saved"' in workers.log, workers)
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(60) == 0
+    workers.running.remove(first)
+    publish(settings, cluster, resources=3, hours=24 * 36)
+    wanted = expected(settings, cluster)
+    workers.start()
+    wait_until(lambda: said(cluster) == wanted, workers)
+    begun = [json.loads(line) for line in workers.log.splitlines() if '"restored"' in line]
+    assert begun
+    assert all(one["offset"] > 0 and one["flaws"] == [] for one in begun)
+
+
+def test_one_process_keeps_the_state_of_a_partition_at_a_time(tmp_path):
+    one, other = Shelf(tmp_path), Shelf(tmp_path, waits_seconds=0)
+    pipeline = build_pipeline(Settings(), {}, tells_history=False, keeps_history=False)
+    partition = Partition(Place(EVENTS, 0, 1), pipeline, BEGINNING, 100)
+    partition.take(Seen(0, START, {}, b""))
+    other.save(partition)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lock"]
+    one.save(partition)
+    assert "manifest-000000000001.json" in {path.name for path in tmp_path.iterdir()}
+    one.close()
+    other.close()
