@@ -177,6 +177,11 @@ def records(cluster: Cluster) -> Iterator[Record]:
     return (entry for entry in entries(cluster) if isinstance(entry, Record))
 
 
+def has_router(cluster: Cluster) -> bool:
+    """Tell whether a router has ever told anything: then it first wrote here that it would."""
+    return any(not isinstance(entry, Record) for entry in entries(cluster))
+
+
 def entries(cluster: Cluster) -> Iterator[Entry]:
     """Yield what is in the topic now, from first to last."""
     for row in read_all(cluster, FINDINGS, fetch_max_bytes=16 * 1024 * 1024):

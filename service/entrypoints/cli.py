@@ -40,6 +40,14 @@ _err = Console(stderr=True, soft_wrap=True, highlight=False)
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="A TOML file; see deploy/config.toml.")
 ]
+HealthOption = Annotated[
+    str | None,
+    typer.Option(
+        "--health",
+        metavar="[HOST]:PORT",
+        help="Serve /livez, /readyz and /metrics there; this machine alone if no host is named.",
+    ),
+]
 
 
 def say(text: str) -> None:
@@ -257,7 +265,7 @@ def worker(
 
 
 @app.command(epilog="Example: spendwatch router --config spendwatch.toml")
-def router(config: ConfigOption = None) -> None:
+def router(config: ConfigOption = None, health: HealthOption = None) -> None:
     """Turn what the workers find into incidents and notices; of several, one works.
 
     The others stand by, and take over within seconds.
@@ -265,16 +273,16 @@ def router(config: ConfigOption = None) -> None:
     from service.entrypoints.router import Router  # noqa: PLC0415 - loads the Kafka client
 
     with _one_line_errors():
-        Router(load(config)).run()
+        Router(load(config), health).run()
 
 
 @app.command(epilog="Example: spendwatch notifier --config spendwatch.toml")
-def notifier(config: ConfigOption = None) -> None:
+def notifier(config: ConfigOption = None, health: HealthOption = None) -> None:
     """Send what the router has saved, with as many others as there are."""
     from service.entrypoints.send import send  # noqa: PLC0415 - loads the notifiers
 
     with _one_line_errors():
-        send(load(config))
+        send(load(config), health)
 
 
 dead_letters_app = typer.Typer(

@@ -29,7 +29,7 @@ from service.core.incidents import Incident
 from service.core.intents import Feedback, Order
 from service.core.money import ZERO
 from service.core.ports import Changes, SourceStatus
-from service.core.state import Chunk, Saved, Streams
+from service.core.state import Chunk, Saved, StateError, Streams
 from service.desk import Desk
 from service.desk import Parts as DeskParts
 
@@ -69,6 +69,7 @@ class DeskLog:
         self._sources: dict[Place, list[SourceStatus]] = {}
         self._orders: dict[str, Handed] = {}
         self._next_intent = 0
+        self._next = 0
         self._forgot_at = EARLIEST
         self._now = EARLIEST
 
@@ -83,6 +84,11 @@ class DeskLog:
         return self._desk.offset
 
     @property
+    def next_offset(self) -> int:
+        """Return the offset of the next entry."""
+        return self._next
+
+    @property
     def next_intent(self) -> int:
         """Return the place in `cost.intents` of the next intent to be followed."""
         return self._next_intent
@@ -94,6 +100,7 @@ class DeskLog:
 
     def take(self, offset: int, at: datetime, entry: Entry) -> Changes | None:
         """Take in the entry at an offset, written at `at`; return what is to be saved."""
+        self._next = offset + 1
         # A broker's clock may step back; time in a log does not.
         self._now = max(at, self._now)
         self._forget()
@@ -119,19 +126,29 @@ class DeskLog:
             sources=list(self._sources.items()),
             orders=list(self._orders.values()),
             next_intent=self._next_intent,
+            next_offset=self._next,
             forgot_at=self._forgot_at,
             now=self._now,
         )
         yield from streams.values("router", [("", rest)])
 
     def restore(self, saved: Saved) -> None:
-        """Take over what was saved, into one that has taken nothing yet."""
+        """Take over what was saved, into one that has taken nothing yet.
+
+        StateError when it cannot be used; this one is then spoilt.
+        """
+        try:
+            self._restore(saved)
+        except (ValueError, KeyError, msgspec.MsgspecError) as error:
+            raise StateError(f"saved state does not fit: {error}") from error
+
+    def _restore(self, saved: Saved) -> None:
         self._held = saved.values("held", _Held)
         (rest,) = saved.values("router", _Rest).values()
         self._chains = Chains(dict(rest.ends), rest.waiting)
         self._sources = dict(rest.sources)
         self._orders = {handed.order.feedback.intent_id: handed for handed in rest.orders}
-        self._next_intent = rest.next_intent
+        self._next_intent, self._next = rest.next_intent, rest.next_offset
         self._forgot_at, self._now = rest.forgot_at, rest.now
         self._desk.restore(saved, self._periods, _everything)
 
@@ -244,6 +261,7 @@ class _Rest(msgspec.Struct, kw_only=True):
     sources: list[tuple[Place, list[SourceStatus]]]
     orders: list[Handed]
     next_intent: int
+    next_offset: int
     forgot_at: datetime
     now: datetime
 

@@ -5,14 +5,18 @@ Served only where it is asked for; nothing here needs a token, and nothing here 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from service.config import ConfigError
 from service.entrypoints.api.serve import LOCAL, serve
 from service.telemetry import CONTENT_TYPE, Metrics
+
+LAST_PORT: Final = 65535
 
 
 @contextmanager
@@ -36,5 +40,7 @@ def healthy(
 
     routes = [Route("/livez", live), Route("/readyz", ready), Route("/metrics", measured)]
     host, _, port = address.rpartition(":")
+    if not port.isdecimal() or int(port) > LAST_PORT:
+        raise ConfigError(f"--health: {address!r} is not host:port")
     with serve(Starlette(routes=routes), host.strip("[]") or LOCAL, int(port)):
         yield

@@ -5,7 +5,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from copy import copy
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Final, NamedTuple
@@ -19,7 +18,6 @@ from service.core.ports import (
     Changes,
     Notifier,
     Saved,
-    SourceStatus,
     Store,
     StoreUnavailableError,
     as_maybe_sent,
@@ -30,6 +28,7 @@ from service.entrypoints.api.app import build_app
 from service.entrypoints.api.feedback import Follow
 from service.entrypoints.api.limits import Rates
 from service.entrypoints.api.serve import serve
+from service.entrypoints.counting import Counting, tell_log
 from service.entrypoints.notifier import STORE_PAUSE_SECONDS, Sender
 from service.pipeline import Outcome
 from service.telemetry import Metrics
@@ -78,8 +77,7 @@ class Machine:
         self._follow = follow
         self._token = token
         self._faults: list[str] = []
-        self._status: dict[str, str] = {}
-        self._counted: dict[str, SourceStatus] = {}
+        self._counting = Counting(parts.metrics)
         self.sender = Sender(
             parts.store, parts.notifiers, parts.metrics, utc_now, parts.settings.fallbacks
         )
@@ -96,8 +94,12 @@ class Machine:
         if saved == "saved" or self.rebuilding:
             self.count(changes)
         if saved == "saved":
-            _tell(changes)
+            tell_log(changes)
         return saved
+
+    def count(self, changes: Changes) -> None:
+        """Move the counters by what changed; while rebuilding that was counted by a run before."""
+        self._counting.count(changes, is_news=not self.rebuilding)
 
     def _insist(self, changes: Changes) -> Saved:
         """Save, however long the store is away: the pipeline has moved on and cannot step back."""
@@ -165,41 +167,6 @@ class Machine:
                 async with asyncio.timeout(patience):
                     for notifier in self._parts.notifiers.values():
                         await notifier.close()
-
-    def count(self, changes: Changes) -> None:
-        """Move the counters by what changed; while rebuilding that was counted by a run before."""
-        for finding in changes.findings:
-            if not self.rebuilding and self._status.get(finding.finding_id) != finding.status:
-                self._parts.metrics.finding(finding)
-            if finding.ended_at is None or finding.status == "provisional":
-                self._status[finding.finding_id] = finding.status
-            else:
-                self._status.pop(finding.finding_id, None)
-        for source in changes.sources:
-            if not self.rebuilding:
-                self._count(source)
-            self._counted[source.source] = copy(source)
-
-    def _count(self, source: SourceStatus) -> None:
-        old = self._counted.get(source.source, SourceStatus(source=source.source))
-        duplicates = source.duplicates - old.duplicates
-        count = self._parts.metrics.event
-        count(source.source, "duplicate", number=duplicates)
-        count(source.source, "rejected", number=source.rejected - old.rejected)
-        count(source.source, "new", number=source.events - old.events - duplicates)
-
-
-def _tell(changes: Changes) -> None:
-    for incident in changes.incidents:
-        _log.info(
-            "incident",
-            incident_id=incident.incident_id,
-            state=incident.state,
-            status=incident.status,
-            severity=incident.severity,
-            owner=incident.owner,
-            findings=len(incident.finding_ids),
-        )
 
 
 def _hosts(settings: Settings) -> set[str]:

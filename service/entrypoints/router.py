@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from importlib.metadata import version
 from typing import Final, TypeVar
 
 import msgspec
@@ -18,7 +19,15 @@ import structlog
 
 from service.adapters.kafka_client import Cluster, bounds
 from service.adapters.kafka_deliveries import receipts
-from service.adapters.kafka_findings import Entry, Followed, Ordered, Tick, decode, encode
+from service.adapters.kafka_findings import (
+    Entry,
+    Followed,
+    Ordered,
+    Tick,
+    decode,
+    encode,
+    has_router,
+)
 from service.adapters.kafka_intents import IntentReader
 from service.adapters.kafka_log import GroupLog, Message
 from service.adapters.kafka_messages import ORDER_HEADER
@@ -35,10 +44,13 @@ from service.core.ports import (
     as_new,
 )
 from service.core.receipts import Receipts
+from service.entrypoints.counting import Counting, tell_log
+from service.entrypoints.desk_keeper import DeskKeeper
 from service.entrypoints.desk_log import DeskLog
+from service.entrypoints.health import healthy
 from service.entrypoints.machine import utc_now
 from service.entrypoints.notifier import STORE_PAUSE_SECONDS
-from service.telemetry import configure_logging
+from service.telemetry import Metrics, configure_logging
 
 GROUP: Final = "spendwatch-router"
 LOOKS_EVERY_SECONDS: Final = 0.1
@@ -52,13 +64,14 @@ _log = structlog.get_logger("router")
 
 
 class Router:
-    """One process of the group."""
+    """One process of the group; `health` is where it says how it is, if anywhere."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, health: str | None = None) -> None:
         if settings.store.url is None:
             raise ConfigError("router needs [store] url: notifiers and API share the store")
         self._settings = settings
         self._cluster = build_cluster(settings)
+        self._health = health
 
     def run(self) -> None:
         """Tell until SIGTERM or Ctrl-C.
@@ -77,13 +90,20 @@ class Router:
         stop = asyncio.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
-        owner = Owner(self._settings, self._cluster, store, publisher, stop)
+        metrics = Metrics(version("spendwatch"))
+        owner = Owner(self._settings, self._cluster, store, publisher, stop, metrics)
+        with healthy(self._health, metrics, owner.why_not_ready):
+            await self._own(owner, stop)
+
+    async def _own(self, owner: "Owner", stop: asyncio.Event) -> None:
         log = GroupLog(self._cluster, GROUP, (FINDINGS,), owner.starts)
         minding = asyncio.create_task(owner.mind(log))
         minding.add_done_callback(lambda _: stop.set())
         try:
             async for _, _, message in log.messages(stop):
                 await owner.take(message, log)
+            await minding
+            owner.end()
         finally:
             stop.set()
             await minding
@@ -100,13 +120,22 @@ class Owner:
         store: Store,
         publisher: Publisher,
         stop: asyncio.Event,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._cluster = cluster
         self._store = store
         self._publisher = publisher
         self._stop = stop
+        self._metrics = metrics
+        self._counting = Counting(metrics)
         self._one_at_a_time = asyncio.Lock()
+        self._keeper = DeskKeeper(
+            settings.data_dir / "router",
+            self._build,
+            timedelta(minutes=settings.save_every_minutes),
+        )
+        self._standing: str | None = "not in the group yet"
         self._desk: DeskLog | None = None
         self._intents: IntentReader | None = None
 
@@ -115,6 +144,7 @@ class Owner:
         async with self._one_at_a_time:
             if not ours:
                 self.let_go()
+                self._standing = None
                 _log.info("standing by")
             elif self._desk is None:
                 await asyncio.to_thread(self._resume)
@@ -143,13 +173,34 @@ class Owner:
                         continue
                 if log.is_read(FINDINGS, 0) and self._next >= self._told_until:
                     await asyncio.to_thread(self._write_down, self._desk)
+                    await asyncio.to_thread(self._keeper.save, self._desk, time.monotonic())
+
+    def why_not_ready(self) -> str | None:
+        """Say what is wrong, if anything is; to stand by is right."""
+        try:
+            self._store.ping()
+        except StoreUnavailableError as error:
+            return str(error)
+        return self._standing if self._desk is None else None
 
     def let_go(self) -> None:
         """Forget the state: the log is another's, or this is the end."""
         self._desk = None
+        self._keeper.let_go()
         if self._intents is not None:
             self._intents.close()
             self._intents = None
+
+    def end(self) -> None:
+        """Save the state, if the log is ours, and let go."""
+        if self._desk is not None:
+            self._keeper.save(self._desk, time.monotonic(), at_once=True)
+        self.let_go()
+
+    def _build(self) -> DeskLog:
+        detection = self._settings.detection
+        remembers = timedelta(days=self._settings.remember_days)
+        return DeskLog(build_desk_parts(self._settings), detection.detectors, remembers)
 
     def _resume(self) -> None:
         """Begin where the store ends, with the state that is a function of the log up to there."""
@@ -163,10 +214,12 @@ class Owner:
                 f"the store knows {saved} entries and {FINDINGS} only {end}: "
                 "they do not belong together"
             )
-        detection = self._settings.detection
-        remembers = timedelta(days=self._settings.remember_days)
-        self._desk = DeskLog(build_desk_parts(self._settings), detection.detectors, remembers)
-        self._next, self._told_until = 0, end
+        self._desk = self._keeper.restore(saved, end)
+        self._next, self._told_until = self._desk.next_offset, end
+        if saved == 0 and not has_router(self._cluster):
+            self._append(Tick())  # from here on, what an empty store lacks may have been told
+            self._publisher.flush()
+            self._told_until = end = 0
         self._moved_at = time.monotonic()
         self._is_rebuilding = end > 0 and (
             saved == 0 or self._insist_on(self._store.rebuilding) is not None
@@ -213,17 +266,10 @@ class Owner:
 
     def _save(self, changes: Changes, begin: Begin) -> Saved:
         saved = self._insist_on(lambda: self._store.save(changes, begin))
-        if saved == "saved":
-            for incident in changes.incidents:
-                _log.info(
-                    "incident",
-                    incident_id=incident.incident_id,
-                    state=incident.state,
-                    status=incident.status,
-                    severity=incident.severity,
-                    owner=incident.owner,
-                    findings=len(incident.finding_ids),
-                )
+        is_news = saved == "saved" and not self._is_rebuilding
+        self._counting.count(changes, is_news=is_news)
+        if is_news:
+            tell_log(changes)
         return saved
 
     def _mark(self, until: datetime | None) -> None:
@@ -264,7 +310,7 @@ class Owner:
                 if place >= self._written:
                     self._written = place + 1
                     self._append(Followed(place=place, intent=intent))
-        if time.monotonic() - self._moved_at >= TICK_SECONDS or desk.offset == 0:
+        if time.monotonic() - self._moved_at >= TICK_SECONDS:
             self._moved_at = time.monotonic()
             self._append(Tick())
         self._publisher.flush()

@@ -14,13 +14,15 @@ from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import ensure
 from service.bootstrap import build_cluster, build_notifiers, build_topics, open_store
 from service.config import ConfigError, Settings
+from service.core.ports import Store, StoreUnavailableError
+from service.entrypoints.health import healthy
 from service.entrypoints.machine import utc_now
 from service.entrypoints.notifier import Sender
 from service.telemetry import Metrics, configure_logging
 
 
-def send(settings: Settings) -> None:
-    """Send until SIGTERM or Ctrl-C."""
+def send(settings: Settings, health: str | None = None) -> None:
+    """Send until SIGTERM or Ctrl-C; `health` is where to say how this goes, if anywhere."""
     if settings.store.url is None:
         raise ConfigError("notifier needs [store] url: the router fills the store")
     configure_logging(settings.log_level)
@@ -32,6 +34,7 @@ def send(settings: Settings) -> None:
         book = ReceiptBook(stack.enter_context(Publisher(cluster)))
         metrics = Metrics(version("spendwatch"))
         sender = Sender(store, notifiers, metrics, utc_now, settings.fallbacks, book.keep)
+        stack.enter_context(healthy(health, metrics, lambda: _why_not_ready(store)))
 
         async def work() -> None:
             stop = asyncio.Event()
@@ -44,3 +47,11 @@ def send(settings: Settings) -> None:
                     await notifier.close()
 
         asyncio.run(work())
+
+
+def _why_not_ready(store: Store) -> str | None:
+    try:
+        store.ping()
+    except StoreUnavailableError as error:
+        return str(error)
+    return None

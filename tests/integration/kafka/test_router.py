@@ -37,6 +37,7 @@ from service.telemetry import Metrics
 from tests.factories import STARTS_AT, make_chart, make_event, make_finding
 from tests.integration.kafka.processes import Processes
 from tests.integration.kafka.reading import records
+from tests.kafka_server import free_port
 
 HOUR = timedelta(hours=1)
 
@@ -347,3 +348,24 @@ def test_what_is_said_through_the_api_is_followed_or_refused_with_the_reason(
     system.until(lambda: httpx.get(f"{url}/readyz").status_code == 200)
     assert [intent.verdict for intent in store.intents()] == ["undo", "expected"]
     assert is_followed(router_config, cluster, store)
+
+
+def test_a_router_that_was_stopped_goes_on_from_its_saved_state(
+    system, partition, router_config, cluster, store
+):
+    port = free_port()
+    router = system.start("router", "--health", f":{port}")
+    partition.say(1, 2)
+    system.until(lambda: len(stored(store)) == 2)
+    assert httpx.get(f"http://127.0.0.1:{port}/readyz").text == "ok\n"
+    counted = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    assert 'spendwatch_findings_total{detector="shift"' in counted
+    router.terminate()
+    assert router.wait(timeout=30) == 0
+    system.running.remove(router)
+    assert "state saved" in system.log("router")
+    partition.say(1, 3, hours=30)
+    system.start("router")
+    system.until(lambda: is_followed(router_config, cluster, store))
+    assert '"begins_at": 0,' not in system.log("router").split("state saved")[1]
+    assert len(stored(store)) == 3
