@@ -121,6 +121,16 @@ class Metrics:
             buckets=_AGES,
             registry=registry,
         )
+        self.is_router = prometheus.Gauge(
+            "spendwatch_router_active",
+            "Whether this process is the one router; others stand by.",
+            registry=registry,
+        )
+        self.rebuilds = prometheus.Counter(
+            "spendwatch_store_rebuilds",
+            "How often the store had lost what it had, and was filled anew from the log.",
+            registry=registry,
+        )
         self.outbox_depth = prometheus.Gauge(
             "spendwatch_outbox_depth", "Deliveries, by state.", ["state"], registry=registry
         )

@@ -186,6 +186,7 @@ class Owner:
     def let_go(self) -> None:
         """Forget the state: the log is another's, or this is the end."""
         self._desk = None
+        self._metrics.is_router.set(0)
         self._keeper.let_go()
         if self._intents is not None:
             self._intents.close()
@@ -225,6 +226,9 @@ class Owner:
             saved == 0 or self._insist_on(self._store.rebuilding) is not None
         )
         self._marked_at = 0.0
+        self._metrics.is_router.set(1)
+        if self._is_rebuilding:
+            self._metrics.rebuilds.inc()
         self._receipts: Receipts | None = None
         self._ordered: set[str] = set()
         self._intents = IntentReader(self._cluster, self._desk.next_intent)
@@ -257,6 +261,7 @@ class Owner:
 
     def _begin_for(self, changes: Changes) -> Begin:
         """Say how deliveries begin: what the log held before we came may have been sent."""
+        self._metrics.offset.set(changes.offset)
         if self._next > self._told_until or not changes.notices:
             return as_new
         if self._receipts is None:

@@ -1,0 +1,163 @@
+"""The router's log: its entries in, what they change out; the same from any saved state on."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from service.adapters.kafka_findings import Followed, Ordered, Record, Tick, told
+from service.bootstrap import build_desk_parts
+from service.config import Settings
+from service.core.chain import BEGINNING
+from service.core.drivers import Member
+from service.core.findings import OddPoint
+from service.core.intents import Feedback
+from service.core.ports import SourceStatus
+from service.core.state import Streams
+from service.entrypoints.desk_log import DeskLog
+from tests.arriving import Disk
+from tests.factories import STARTS_AT, make_chart, make_finding
+
+HOUR = timedelta(hours=1)
+PLACE = ("billing.events", 3)
+
+
+def desk_log():
+    settings = Settings()
+    return DeskLog(build_desk_parts(settings), settings.detection.detectors, timedelta(days=62))
+
+
+def member(points, dirty, **values):
+    odd = {step: OddPoint(Decimal(90), *[Decimal(10)] * 3, 9.0) for step in points}
+    values = {"impact": Decimal(80) * len(points), "detector": "spike", "kind": "spike"} | values
+    return Member(make_finding(**values), odd, 1, dirty, max(points), ["team=x"])
+
+
+def record(offset, *members, previous=None, number=PLACE[1], chart=True, events=5):
+    charts = {one.finding.finding_id: make_chart() for one in members} if chart else {}
+    return Record(
+        topic=PLACE[0], partition=number, previous=offset - 1 if previous is None else previous,
+        offset=offset, now=STARTS_AT, told=told(members, charts),
+        sources=[SourceStatus(source="aws", events=events)],
+    )  # fmt: skip
+
+
+def feedback(place, verdict, name):
+    at = STARTS_AT + place * HOUR
+    intent = Feedback(at=at, who="ana", via="api", why="y", incident_id=name, verdict=verdict)
+    return Followed(place=place, intent=intent)
+
+
+def run(log, entries, first=0):
+    return [
+        log.take(offset, STARTS_AT + offset * HOUR, entry)
+        for offset, entry in enumerate(entries, first)
+    ]
+
+
+def an_incident(log):
+    (changes,) = run(log, [record(0, member({1, 2}, {1, 2}))])
+    (incident,) = changes.incidents
+    return incident
+
+
+def story():
+    """What partitions and people say, the name of the incident being known."""
+    name = an_incident(desk_log()).incident_id
+    return [
+        record(0, member({1, 2}, {1, 2})),
+        record(
+            0, member({5}, {5}, finding_id="f9", service_name="S"), number=1, previous=BEGINNING
+        ),
+        record(0, member({1, 2}, {1, 2})),
+        record(1, member({1, 2, 3}, {3}), chart=False, events=7),
+        Tick(),
+        feedback(4, "not_an_issue", name),
+        feedback(4, "not_an_issue", name),
+        feedback(5, "undo", name),
+        Ordered(intent_id=feedback(4, "not_an_issue", name).intent.intent_id),
+        record(2, member({1, 3}, {2, 4}), chart=False),
+        feedback(6, "undo", name),
+        record(3, member({1, 3, 9}, {9}), chart=False),
+    ]
+
+
+def test_what_changes_is_told_and_continues_from_what_changed_before():
+    changes = [one for one in run(desk_log(), story()) if one is not None]
+    assert [(one.previous, one.offset) for one in changes] == [
+        (0, 1), (1, 2), (2, 4), (4, 5), (5, 6), (6, 8), (8, 10), (10, 11), (11, 12),
+    ]  # fmt: skip
+    assert sum(len(one.notices) for one in changes) >= 3
+
+
+@pytest.mark.parametrize("cut", range(12))
+def test_from_a_saved_state_on_it_says_the_same(cut):
+    entries, whole = story(), desk_log()
+    said = run(whole, entries)
+    first, again, disk = desk_log(), desk_log(), Disk()
+    run(first, entries[:cut])
+    disk.write(first.save(Streams()))
+    again.restore(disk.saved())
+    assert run(again, entries[cut:], cut) == said[cut:]
+    assert (again.offset, again.next_offset, again.next_intent) == (12, 12, 7)
+
+
+def test_a_period_that_is_no_more_is_taken_out_of_its_incident():
+    log = desk_log()
+    run(log, [record(0, member({1, 2}, {1, 2}))])
+    (changes,) = run(log, [record(1, member({1}, {2}), chart=False)], 1)
+    assert changes.incidents[0].actual == Decimal(90)
+
+
+def test_a_notice_has_the_chart_that_came_with_its_finding():
+    log = desk_log()
+    run(log, [record(0, member({1, 2}, {1, 2}))])
+    (changes,) = run(log, [record(1, member({1, 2, *range(3, 40)}, {3}), chart=False)], 1)
+    assert changes.notices
+    assert all(notice.chart == make_chart() for notice in changes.notices)
+
+
+def test_sources_are_added_up_over_partitions():
+    log = desk_log()
+    changes = run(log, [record(0, events=5), record(0, number=1, events=2), record(1, events=6)])
+    assert [one.sources[0].events for one in changes] == [5, 7, 8]
+
+
+def test_feedback_is_handed_to_the_partitions_of_its_findings_until_that_is_said():
+    log = desk_log()
+    name = an_incident(log).incident_id
+    said = feedback(0, "not_an_issue", name)
+    (changes,) = run(log, [said], 1)
+    assert [one.state for one in changes.incidents] == ["expected"]
+    (handed,) = log.orders
+    assert (handed.places, handed.order.finding_ids) == ([PLACE], ["f1"])
+    run(log, [Ordered(intent_id=said.intent.intent_id)], 2)
+    assert log.orders == []
+
+
+def test_an_undo_names_what_it_takes_back():
+    log = desk_log()
+    name = an_incident(log).incident_id
+    said = feedback(0, "not_an_issue", name)
+    run(log, [said, feedback(1, "undo", name)], 1)
+    assert [one.order.undoes for one in log.orders] == [None, said.intent.intent_id]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "finding", "why"),
+    [
+        ("undo", {}, "nothing to take back"),
+        ("new_level", {"detector": "purchase"}, "no detector|nothing in this incident"),
+        ("not_an_issue", {"detector": "idle_gpu"}, "no detector"),
+        ("new_level", {"ended_at": STARTS_AT + HOUR}, "nothing in this incident has a level"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_and_changes_no_incident(verdict, finding, why):
+    log = desk_log()
+    (changes,) = run(log, [record(0, member({1, 2}, {1, 2}, **finding))])
+    said = feedback(0, verdict, changes.incidents[0].incident_id)
+    (changes,) = run(log, [said], 1)
+    assert changes.incidents == changes.intents == []
+    pattern = changes.refused[said.intent.intent_id]
+    assert any(text in pattern for text in why.split("|"))
+    assert log.orders == []
