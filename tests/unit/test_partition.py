@@ -1,6 +1,7 @@
 """One partition's messages in, what they change out: without a broker."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from service.core.chain import BEGINNING
 from service.core.drivers import Member
 from service.core.events import GpuSample
 from service.core.findings import OddPoint
+from service.core.intents import Feedback, Order
 from service.core.money import ZERO
 from service.core.state import Saved, StateError, Streams
 from service.entrypoints.partition import Partition, Place, TooManyBadError
@@ -218,3 +220,42 @@ def test_only_the_periods_that_changed_are_written_down():
     points = {step: OddPoint(ZERO, ZERO, ZERO, ZERO, 3.0) for step in range(9)}
     (row,) = told([Member(make_finding(), points, 1, {3, 4, 99})], {})
     assert row.points == {3: points[3], 4: points[4], 99: None}
+
+
+def test_a_chart_comes_with_what_is_new_and_then_every_three_hours():
+    said = records(partition(), month_with_a_spike())
+    rows = [(record.now, row) for record in said for row in record.told]
+    charted = {}
+    for now, row in rows:
+        name = row.finding.finding_id
+        assert (row.chart is not None) == (name not in charted or now - charted[name] >= 3 * HOUR)
+        if row.chart is not None:
+            assert str(row.chart.series) == row.finding.series
+            charted[name] = now
+    assert charted
+
+
+def test_what_is_known_of_a_source_in_which_nothing_is_odd_is_at_most_five_minutes_old():
+    minute = timedelta(minutes=1)
+    part = partition()
+    said = [part.take(message(n, hour(n), at=START + n * minute)).record for n in range(12)]
+    assert [number for number, record in enumerate(said) if record is not None] == [0, 5, 10]
+    assert [record.sources[0].events for record in said if record is not None] == [1, 6, 11]
+
+
+def test_an_order_reaches_the_detectors_once():
+    part = partition()
+    until_the_spike = islice(month_with_a_spike(), 24 * 36 + 1)
+    told = [row.finding for record in records(part, until_the_spike) for row in record.told]
+    names = sorted({finding.finding_id for finding in told})
+    said = Feedback(
+        at=START, who="ana", via="api", why="y", incident_id="i", verdict="new_level"
+    )  # fmt: skip
+    order = Order(feedback=said, finding_ids=[*names, "another's"], undoes=None)
+    value = msgspec.json.encode(order)
+    at = START + (24 * 36 + 1) * HOUR
+    first, again = (
+        part.take(message(24 * 36 + 1 + n, value, at=at, headers={"order": b"1"})) for n in range(2)
+    )
+    assert ("spike", at) in {(r.finding.detector, r.finding.ended_at) for r in first.record.told}
+    assert again.record is None
