@@ -252,6 +252,7 @@ def worker(
             help="TOPIC/PARTITION/OFFSET, repeatable: up to there set aside all that is bad."
         ),
     ] = None,
+    health: HealthOption = None,
 ) -> None:
     """Score what is in Kafka, with as many others of the same group as there are.
 
@@ -261,7 +262,7 @@ def worker(
     from service.entrypoints.worker import Worker  # noqa: PLC0415 - loads the detectors
 
     with _one_line_errors():
-        Worker(load(config), skip_bad_until or ()).run()
+        Worker(load(config), skip_bad_until or (), health).run()
 
 
 @app.command(epilog="Example: spendwatch router --config spendwatch.toml")

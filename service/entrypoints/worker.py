@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from importlib.metadata import version
 from typing import Final
 
 import msgspec
@@ -24,10 +25,11 @@ from service.adapters.kafka_topics import EVENTS, FINDINGS, SAMPLES, ensure
 from service.bootstrap import build_cluster, build_pipeline, build_topics
 from service.config import ConfigError, Settings
 from service.core.chain import BEGINNING
+from service.entrypoints.health import healthy
 from service.entrypoints.machine import utc_now
 from service.entrypoints.partition import Output, Partition, Place, TooManyBadError
 from service.entrypoints.shelf import Shelf
-from service.telemetry import configure_logging
+from service.telemetry import Metrics, configure_logging
 
 GROUP: Final = "spendwatch-worker"
 TICK: Final = timedelta(minutes=5)
@@ -40,11 +42,16 @@ class Worker:
     """One process of the group.
 
     `skip_bad_until` names messages, as TOPIC/PARTITION/OFFSET: up to there it does not stop at too
-    many bad lines in a row. ConfigError for what is no message of the input.
+    many bad lines in a row. ConfigError for what is no message of the input. `health` is where it
+    says how it is, if anywhere.
     """
 
-    def __init__(self, settings: Settings, skip_bad_until: Sequence[str] = ()) -> None:
+    def __init__(
+        self, settings: Settings, skip_bad_until: Sequence[str] = (), health: str | None = None
+    ) -> None:
         self._settings = settings
+        self._health = health
+        self._not_ready: str | None = "not in the group yet"
         self._skips = dict(map(_place_of, skip_bad_until))
         self._cluster = build_cluster(settings)
         self._partitions: dict[tuple[str, int], Partition] = {}
@@ -61,7 +68,9 @@ class Worker:
         """
         configure_logging(self._settings.log_level)
         ensure(self._cluster, build_topics(self._settings), self._settings.kafka.replication)
-        with Publisher(self._cluster) as publisher:
+        metrics = Metrics(version("spendwatch"))
+        health = healthy(self._health, metrics, lambda: self._not_ready)
+        with health, Publisher(self._cluster) as publisher:
             try:
                 asyncio.run(self._work(publisher))
             except TooManyBadError as error:
@@ -73,6 +82,7 @@ class Worker:
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
         log = GroupLog(self._cluster, GROUP, (EVENTS, SAMPLES), self._starts)
         ticking = asyncio.create_task(self._tick(log, publisher))
+        ticking.add_done_callback(lambda _: stop.set())
         try:
             async for topic, number, message in log.messages(stop):
                 output = self._partitions[topic, number].take(message)
@@ -80,8 +90,6 @@ class Worker:
                     async with self._publishing:
                         await asyncio.to_thread(_say, publisher, output)
                 await self._keep(topic, number)
-                if ticking.done():
-                    break
             async with self._moving:
                 for place in self._partitions:
                     await asyncio.to_thread(self._save, place)
@@ -102,6 +110,7 @@ class Worker:
             for at in ours:
                 if at not in self._partitions:
                     await asyncio.to_thread(self._make_ready, at, told.get(at, BEGINNING))
+        self._not_ready = None
         _log.info("assigned", partitions=len(ours))
         return {at: one.next_offset for at, one in self._partitions.items()}
 
