@@ -20,6 +20,7 @@ from service.adapters.kafka_findings import (
     Tick,
     Told,
 )
+from service.adapters.kafka_topics import FINDINGS
 from service.core.deliveries import Chart
 from service.core.drivers import Member
 from service.core.events import EARLIEST, SeriesKey
@@ -72,6 +73,11 @@ class DeskLog:
         self._next = 0
         self._forgot_at = EARLIEST
         self._now = EARLIEST
+
+    @property
+    def name(self) -> str:
+        """Name the log."""
+        return FINDINGS
 
     @property
     def now(self) -> datetime:
@@ -132,15 +138,16 @@ class DeskLog:
         )
         yield from streams.values("router", [("", rest)])
 
-    def restore(self, saved: Saved) -> None:
-        """Take over what was saved, into one that has taken nothing yet.
+    def restore(self, saved: Saved) -> list[str]:
+        """Take over what was saved, into one that has taken nothing yet; all of it is used.
 
-        StateError when it cannot be used; this one is then spoilt.
+        StateError when it cannot be: this one is then spoilt.
         """
         try:
             self._restore(saved)
         except (ValueError, KeyError, msgspec.MsgspecError) as error:
             raise StateError(f"saved state does not fit: {error}") from error
+        return []
 
     def _restore(self, saved: Saved) -> None:
         self._held = saved.values("held", _Held)

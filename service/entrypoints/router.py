@@ -44,12 +44,13 @@ from service.core.ports import (
     as_new,
 )
 from service.core.receipts import Receipts
+from service.core.state import StateError
 from service.entrypoints.counting import Counting, tell_log
-from service.entrypoints.desk_keeper import DeskKeeper
 from service.entrypoints.desk_log import DeskLog
 from service.entrypoints.health import healthy
 from service.entrypoints.machine import utc_now
 from service.entrypoints.notifier import STORE_PAUSE_SECONDS
+from service.entrypoints.shelf import Shelf
 from service.telemetry import Metrics, configure_logging
 
 GROUP: Final = "spendwatch-router"
@@ -130,11 +131,8 @@ class Owner:
         self._metrics = metrics
         self._counting = Counting(metrics)
         self._one_at_a_time = asyncio.Lock()
-        self._keeper = DeskKeeper(
-            settings.data_dir / "router",
-            self._build,
-            timedelta(minutes=settings.save_every_minutes),
-        )
+        self._shelf: Shelf | None = None
+        self._save_at = 0.0
         self._standing: str | None = "not in the group yet"
         self._desk: DeskLog | None = None
         self._intents: IntentReader | None = None
@@ -173,7 +171,8 @@ class Owner:
                         continue
                 if log.is_read(FINDINGS, 0) and self._next >= self._told_until:
                     await asyncio.to_thread(self._write_down, self._desk)
-                    await asyncio.to_thread(self._keeper.save, self._desk, time.monotonic())
+                    if time.monotonic() >= self._save_at:
+                        await asyncio.to_thread(self._keep, self._desk)
 
     def why_not_ready(self) -> str | None:
         """Say what is wrong, if anything is; to stand by is right."""
@@ -187,7 +186,9 @@ class Owner:
         """Forget the state: the log is another's, or this is the end."""
         self._desk = None
         self._metrics.is_router.set(0)
-        self._keeper.let_go()
+        if self._shelf is not None:
+            self._shelf.close()
+            self._shelf = None
         if self._intents is not None:
             self._intents.close()
             self._intents = None
@@ -195,8 +196,13 @@ class Owner:
     def end(self) -> None:
         """Save the state, if the log is ours, and let go."""
         if self._desk is not None:
-            self._keeper.save(self._desk, time.monotonic(), at_once=True)
+            self._keep(self._desk)
         self.let_go()
+
+    def _keep(self, desk: DeskLog) -> None:
+        if self._shelf is not None:
+            self._shelf.save(desk)
+        self._save_at = time.monotonic() + 60 * self._settings.save_every_minutes
 
     def _build(self) -> DeskLog:
         detection = self._settings.detection
@@ -215,7 +221,16 @@ class Owner:
                 f"the store knows {saved} entries and {FINDINGS} only {end}: "
                 "they do not belong together"
             )
-        self._desk = self._keeper.restore(saved, end)
+
+        def check(desk: DeskLog) -> None:
+            if desk.offset > saved or desk.next_offset > end:
+                raise StateError(
+                    f"it stands for {desk.offset} entries: the store or the log lacks some"
+                )
+
+        self._shelf = Shelf(self._settings.data_dir / "router")
+        self._desk = self._shelf.restore(self._build, check)
+        self._save_at = time.monotonic() + 60 * self._settings.save_every_minutes
         self._next, self._told_until = self._desk.next_offset, end
         if saved == 0 and not has_router(self._cluster):
             self._append(Tick())  # from here on, what an empty store lacks may have been told

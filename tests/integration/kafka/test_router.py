@@ -363,9 +363,9 @@ def test_a_router_that_was_stopped_goes_on_from_its_saved_state(
     router.terminate()
     assert router.wait(timeout=30) == 0
     system.running.remove(router)
-    assert "state saved" in system.log("router")
+    assert '"event": "saved"' in system.log("router")
     partition.say(1, 3, hours=30)
     system.start("router")
     system.until(lambda: is_followed(router_config, cluster, store))
-    assert '"begins_at": 0,' not in system.log("router").split("state saved")[1]
+    assert '"begins_at": 0,' not in system.log("router").split('"event": "saved"')[1]
     assert len(stored(store)) == 3
