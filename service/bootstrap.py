@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from obstore.store import ObjectStore
+
 from detectors.calendar import Calendar
 from detectors.fleet import Fleet
 from detectors.idle_gpu import IdleGpuColumns
@@ -21,7 +23,15 @@ from service.adapters.kafka_topics import Topic, topics
 from service.adapters.notifiers import NOTIFIERS
 from service.adapters.prices import PriceListError, load_prices
 from service.adapters.redis_store import RedisStore
-from service.config import CalendarSettings, ConfigError, Settings, StoreSettings, checked
+from service.adapters.sources import Access, Address, BucketError, BucketShelf, open_bucket
+from service.config import (
+    BucketSettings,
+    CalendarSettings,
+    ConfigError,
+    Settings,
+    StoreSettings,
+    checked,
+)
 from service.core.about import About
 from service.core.deliveries import Deliveries
 from service.core.findings import Stretches
@@ -261,13 +271,44 @@ def check(settings: Settings) -> None:
 def check_paths(settings: Settings) -> None:
     """Check that each feed is there and that the data directory can be; ConfigError otherwise."""
     for name, source in settings.sources.items():
-        if not os.access(source.path, os.R_OK):
+        if (address := Address.of(source.path)) is not None:
+            _open_bucket(address, source.bucket)
+        elif not os.access(source.path, os.R_OK):
             raise ConfigError(f"sources.{name}.path: {source.path} is not there")
     place = settings.data_dir.absolute()
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent
     if not os.path.isdir(place) or not os.access(place, os.W_OK | os.X_OK):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
         raise ConfigError(f"data_dir: {place} is not a folder that can be written to")
+
+
+def build_shelf(path: Path, folder: Path, said: BucketSettings) -> BucketShelf | None:
+    """Open the bucket that a path names, None for a path on this disk; nothing is asked yet.
+
+    `folder` is for what is at hand.
+    """
+    address = Address.of(path)
+    if address is None:
+        return None
+    return BucketShelf(address, _open_bucket(address, said), folder, said.largest_mib * 2**20)
+
+
+def bucket_settings(settings: Settings, path: Path) -> BucketSettings:
+    """Return what the config says of the bucket of a path that is given by hand."""
+    address = Address.of(path)
+    for source in settings.sources.values():
+        known = Address.of(source.path)
+        if known is not None and address is not None and known[:2] == address[:2]:
+            return source.bucket
+    return BucketSettings()
+
+
+def _open_bucket(address: Address, said: BucketSettings) -> ObjectStore:
+    access = Access(said.endpoint, said.region, said.profile, said.account)
+    try:
+        return open_bucket(address, access)
+    except BucketError as error:
+        raise ConfigError(str(error)) from None
 
 
 def build_cluster(settings: Settings) -> Cluster:

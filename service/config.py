@@ -70,15 +70,33 @@ class CalendarSettings(_Section, frozen=True):
     subdivision: str | None = None
 
 
+class BucketSettings(_Section, frozen=True):
+    """What the provider's own settings do not say of a bucket, and how it is watched."""
+
+    endpoint: Annotated[str, msgspec.Meta(pattern="^https?://[^/]")] | None = None
+    region: str | None = None
+    profile: str | None = None
+    account: str | None = None
+    every_seconds: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 60
+    largest_mib: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
+
+
 class SourceSettings(_Section, frozen=True):
     """One feed: what it is, where it lies, and when its numbers are final."""
 
     path: Path
-    kind: Literal["focus", "aws_cur", "azure", "gcp", "oci", "events", "gpu_samples"] | None = None
+    kind: (
+        Literal[
+            "focus", "aws_cur", "azure", "gcp", "oci", "events", "gpu_samples",
+            "litellm", "openai", "anthropic", "opencost",
+        ]
+        | None
+    ) = None  # fmt: skip
     metric: Literal["effective", "billed"] | None = None
     settles_after_hours: Annotated[float, msgspec.Meta(ge=0, le=8760)] = 72
     calendar: CalendarSettings | None = None
     shares_accounts: bool = False
+    bucket: BucketSettings = BucketSettings()
 
     def __post_init__(self) -> None:
         """Refuse what no clock can add."""

@@ -26,6 +26,7 @@ FAILED: Final = 1
 MISUSED: Final = 2
 MOSTLY_REJECTED: Final = 3
 SHOWN_REJECTS: Final = 10
+INPUTS: Final = "Files, folders, manifests, or s3://, gs:// and az:// addresses."
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -139,7 +140,7 @@ def _complain_of(notes: list[str], rejected: list[Rejected], more: int, where: P
 
 @app.command(epilog="Example: spendwatch replay exports/ --out out")
 def replay(
-    inputs: Annotated[list[Path], typer.Argument(help="Files, folders or manifests.")],
+    inputs: Annotated[list[Path], typer.Argument(help=INPUTS)],
     out: Annotated[Path, typer.Option("--out", help="Folder for the four files.")],
     config: ConfigOption = None,
     source: Annotated[
@@ -177,7 +178,7 @@ def replay(
 
 @app.command(epilog="Example: spendwatch ingest exports/aws --feed aws --config spendwatch.toml")
 def ingest(
-    inputs: Annotated[list[Path], typer.Argument(help="Files, folders or manifests.")],
+    inputs: Annotated[list[Path], typer.Argument(help=INPUTS)],
     config: ConfigOption = None,
     source: Annotated[
         str | None, typer.Option("--source", help="Read all input as this source.")
@@ -436,6 +437,7 @@ def api(config: ConfigOption = None) -> None:
 @app.command("check-config", epilog="Example: spendwatch check-config deploy/config.toml")
 def check_config(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> None:
     """Say what a config means, or in one line what is wrong with it."""
+    from service.adapters.sources import Address  # noqa: PLC0415
     from service.bootstrap import check  # noqa: PLC0415 - loads the detectors
     from service.core.routing import Route  # noqa: PLC0415
 
@@ -455,7 +457,7 @@ def check_config(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> 
             kind = known.kind or "kind read from the files"
             metric = known.metric or "effective (billed, if the feed has no other)"
             say(
-                f"source {name}: {known.path} ({kind}), {metric} cost, "
+                f"source {name}: {Address.of(known.path) or known.path} ({kind}), {metric} cost, "
                 f"final after {known.settles_after_hours:g} h"
             )
         detection = settings.detection

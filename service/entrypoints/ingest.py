@@ -16,9 +16,9 @@ from service.adapters.kafka_messages import Message, Packer, line_of, stamped, t
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_resume import RUN_HEADER, RunNote, Sent
 from service.adapters.kafka_topics import EVENTS, REFUSED, SAMPLES, ensure
-from service.adapters.sources import SOURCES, Delivery, Reader, SnapshotBook, deliveries
+from service.adapters.sources import SOURCES, Address, Delivery, Reader, SnapshotBook, deliveries
 from service.adapters.spool import Spool
-from service.bootstrap import build_cluster, build_topics
+from service.bootstrap import bucket_settings, build_cluster, build_shelf, build_topics
 from service.config import FEED, ConfigError, Settings
 from service.core.events import Arrival, CostEvent, Rejected, content_hash
 from service.core.partitions import partition_key
@@ -110,9 +110,7 @@ class Ingest:
     def _read(self, order: Order, book: SnapshotBook, spool: Spool) -> Reader:
         found: list[Delivery] = []
         for path in order.inputs:
-            found += deliveries(
-                path, book=book, now=self._clock(), note=self.notes.append, quiet=timedelta()
-            )
+            found += self._new(path, book)
         feed = self._settings.sources.get(order.feed or "")
         shares = feed is not None and feed.shares_accounts
         reader = Reader(
@@ -135,6 +133,14 @@ class Ingest:
         self.notes += reader.notes
         self._report.read, self._report.rejected = reader.read, reader.rejected
         return reader
+
+    def _new(self, path: Path, book: SnapshotBook) -> list[Delivery]:
+        now, note = self._clock(), self.notes.append
+        shelf = build_shelf(path, self._folder / "buckets", bucket_settings(self._settings, path))
+        if shelf is None:
+            return deliveries(path, book=book, now=now, note=note, quiet=timedelta())
+        shelf.show(shelf.look())
+        return shelf.deliveries(book=book, now=now, note=note)
 
     def _messages(self, spool: Spool, sent: Sent) -> Iterator[Message]:
         report = self._report
@@ -190,7 +196,7 @@ def _check(order: Order) -> None:
     if order.feed is not None and not re.match(FEED, order.feed):
         raise ConfigError(f"--feed {order.feed!r}: letters, digits, '.', '_' and '-' only")
     for path in order.inputs:
-        if not path.exists():
+        if Address.of(path) is None and not path.exists():
             raise OSError(f"{path}: no such file or folder")
 
 

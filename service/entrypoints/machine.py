@@ -56,8 +56,8 @@ class Parts(NamedTuple):
 class Machine:
     """Saves what the pipeline decided, and keeps senders and web server running meanwhile.
 
-    `faults` is a live list of what is wrong elsewhere, in sentences for the status. `follow` takes
-    what people do, and `token` is the admin's.
+    `faults` says what is wrong elsewhere now, in sentences for the status. `follow` takes what
+    people do, and `token` is the admin's.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Machine:
         parts: Parts,
         stop: threading.Event,
         clock: Callable[[], datetime] = utc_now,
-        faults: Sequence[str] = (),
+        faults: Callable[[], Sequence[str]] = tuple,
         follow: Follow | None = None,
         token: str | None = None,
     ) -> None:
@@ -125,7 +125,7 @@ class Machine:
             now=self._clock,
             settles_after=settings.settles_after,
             rebuilding=lambda: self.rebuilding,
-            faults=lambda: [*self._faults, *self._elsewhere, *self.sender.faults()],
+            faults=lambda: [*self._faults, *self._elsewhere(), *self.sender.faults()],
             hosts=_hosts(settings),
             follow=self._follow,
             local=local_of(settings, self._token),

@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 import msgspec
 
 from service.adapters.dead_letters import DeadLetters, too_late
 from service.adapters.intents import holds_intents, read_intents
-from service.adapters.sources import SOURCES, Reader, SnapshotBook
+from service.adapters.sources import SOURCES, Address, Delivery, Reader, SnapshotBook
 from service.adapters.spool import Spool
 from service.adapters.whole_files import write_whole
-from service.bootstrap import build_pipeline
+from service.bootstrap import bucket_settings, build_pipeline, build_shelf
 from service.config import ConfigError, Settings
 from service.core import money
 from service.core.deliveries import Notice
@@ -94,7 +95,7 @@ class Replay:
         if source is not None and source not in SOURCES:
             raise ConfigError(f"no source {source!r}; there are {', '.join(SOURCES)}")
         for path in inputs:
-            if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for some names
+            if Address.of(path) is None and not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for some names
                 raise ConfigError(f"{path}: there is no such file or folder")
         began = time.monotonic()
         out.mkdir(parents=True, exist_ok=True)
@@ -110,14 +111,14 @@ class Replay:
         findings: dict[str, Finding] = {}
         incidents: dict[str, Incident] = {}
         notices: list[Notice] = []
-        said = [path for path in inputs if holds_intents(path)]
+        said = [path for path in inputs if Address.of(path) is None and holds_intents(path)]
         intents = [intent for path in said for intent in read_intents(path, reject)]
-        with SnapshotBook.temporary() as book:
+        with SnapshotBook.temporary() as book, TemporaryDirectory() as cache:
             metrics: dict[str, Metric] = {}
             pipeline = build_pipeline(
                 self._settings, metrics, tells_history=True, keeps_history=False
             )
-            events = [path for path in inputs if path not in said]
+            events = self._events([path for path in inputs if path not in said], Path(cache))
             reader = Reader(events, source=source, mode="replay", reject=reject, snapshots=book)
             spool = Spool()
             try:
@@ -145,6 +146,19 @@ class Replay:
         told = msgspec.json.format(msgspec.json.encode(summary)) + b"\n"
         write_whole(out / "summary.json", told)
         return summary
+
+    def _events(self, inputs: Sequence[Path], cache: Path) -> list[Path | Delivery]:
+        """Return what is to be read: of a bucket, the deliveries that are there now."""
+        found: list[Path | Delivery] = []
+        for number, path in enumerate(inputs):
+            said = bucket_settings(self._settings, path)
+            shelf = build_shelf(path, cache / str(number), said)
+            if shelf is None:
+                found.append(path)
+            else:
+                shelf.show(shelf.look())
+                found += shelf.plan(self.notes.append)
+        return found
 
     def _read(self, reader: Reader, spool: Spool) -> dict[str, Metric]:
         """Put every event aside, and find out which cost each source fills."""

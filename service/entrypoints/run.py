@@ -17,8 +17,21 @@ from service.adapters.checkpoints import Checkpoints
 from service.adapters.dead_letters import DeadLetters, too_late
 from service.adapters.history import History
 from service.adapters.log import Batch, Log
-from service.adapters.sources import Reader, SnapshotBook, deliveries
-from service.bootstrap import build_notifiers, build_pipeline, check_paths, open_store
+from service.adapters.sources import (
+    BucketError,
+    Delivery,
+    Lookout,
+    Reader,
+    SnapshotBook,
+    deliveries,
+)
+from service.bootstrap import (
+    build_notifiers,
+    build_pipeline,
+    build_shelf,
+    check_paths,
+    open_store,
+)
 from service.config import ConfigError, Settings
 from service.core.events import Arrival, CostEvent
 from service.core.intents import Intent
@@ -63,6 +76,7 @@ class Service:
         self._saved = 0
         self._notes = Notes()
         self._inbox = Inbox()
+        self._lookouts: dict[str, Lookout] = {}
 
     def run(self) -> None:
         """Serve until told to stop."""
@@ -88,7 +102,7 @@ class Service:
             self._machine = Machine(
                 Parts(settings, store, history, metrics, notifiers),
                 stop,
-                faults=keeper.faults,
+                faults=lambda: [*keeper.faults, *self._out_of_sight()],
                 follow=self._inbox.ask,
                 token=make_token(settings),
             )
@@ -98,6 +112,7 @@ class Service:
             if settings.api.admin_token is None:
                 self._say(f"the admin's token is in {folder / FILE}")
             self._rebuild(log, store, keeper)
+            self._look_out(stack)
             self._say(f"watching {', '.join(settings.sources)}; Ctrl-C stops")
             while not stop.is_set():
                 took = [self._watch(name, books[name], log) for name in settings.sources]
@@ -170,7 +185,7 @@ class Service:
         """Take in what is new and complete of one feed; tell whether there was anything."""
         source = self._settings.sources[name]
         with self._stop.interruptible():
-            new = deliveries(source.path, book=book, now=self._clock(), note=_left_alone)
+            new = self._new(name, book)
         if not new and not book.has_untold:
             return False
         reader = Reader(
@@ -183,8 +198,12 @@ class Service:
             now=self._clock,
             beside=self._beside(name),
         )
-        with self._stop.interruptible():
-            arrivals = sorted(reader, key=_when)
+        try:
+            with self._stop.interruptible():
+                arrivals = sorted(reader, key=_when)
+        except BucketError as error:
+            self._lookouts[name].failed(error)
+            return False
         for rows in _in_order(arrivals):
             self._take(log.append(self._clock(), rows))
         self._dead.flush()
@@ -196,6 +215,27 @@ class Service:
             _log.warning("input", source=name, note=note)
         _log.info("delivery read", source=name, rows=reader.read, rejected=reader.rejected)
         return True
+
+    def _new(self, name: str, book: SnapshotBook) -> list[Delivery]:
+        """Return what is new and complete of one feed; of a bucket, once it was looked at."""
+        now, lookout = self._clock(), self._lookouts.get(name)
+        if lookout is not None:
+            return lookout.deliveries(book=book, now=now, note=_left_alone)
+        path = self._settings.sources[name].path
+        return deliveries(path, book=book, now=now, note=_left_alone)
+
+    def _look_out(self, stack: ExitStack) -> None:
+        """Begin to look at the feeds that lie in buckets."""
+        for name, source in self._settings.sources.items():
+            folder = self._settings.data_dir / "buckets" / name
+            shelf = build_shelf(source.path, folder, source.bucket)
+            if shelf is not None:
+                lookout = self._lookouts[name] = Lookout(shelf, source.bucket.every_seconds)
+                stack.callback(lookout.close)
+
+    def _out_of_sight(self) -> list[str]:
+        faults = {name: lookout.fault for name, lookout in self._lookouts.items()}
+        return [f"Source {name}: {fault}." for name, fault in faults.items() if fault]
 
     def _beside(self, name: str) -> list[SnapshotBook] | None:
         """Return the books of the feeds that might bill the same accounts."""

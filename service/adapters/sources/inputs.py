@@ -2,13 +2,14 @@
 
 import os.path
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from service.adapters.sources.base import label
 from service.adapters.sources.manifests import Manifest, is_manifest, read_manifest
+from service.adapters.sources.shelves import DISK, Shelf
 
 EXTENSIONS: Final = (
     ".csv", ".parquet", ".ndjson", ".jsonl", ".json",
@@ -25,7 +26,8 @@ class Delivery(NamedTuple):
 
     `missing` names what a manifest promised and is not there. `at` is when the manifest was made.
     A `stray` one was found in a folder, not asked for by name: it may turn out to be of no use.
-    `delivery_id` hashes the content, where that was asked for.
+    `delivery_id` hashes the content, where that was asked for; `manifest` names the files, where
+    there is one.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Delivery(NamedTuple):
     at: datetime | None = None
     stray: bool = False
     delivery_id: str = ""
+    shelf: Shelf = DISK
+    manifest: Path | None = None
 
 
 def plan(inputs: Iterable[Path], note: Callable[[str], None]) -> list[Delivery]:
@@ -42,46 +46,49 @@ def plan(inputs: Iterable[Path], note: Callable[[str], None]) -> list[Delivery]:
     files: list[Path] = []
     for path in inputs:
         if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
-            found += _of_folder(path, note)
+            found += of_folder(path, list(_walk(path, note)), DISK, note)
             continue
         manifest = read_manifest(path, None) if is_manifest(path) else None
         if manifest is None:
             files.append(path)
         else:
-            found.append(_of_manifest(label(path), manifest))
+            found.append(_of_manifest(path, label(path), manifest, DISK))
     return found + [Delivery(name, members) for name, members in _grouped(files, None)]
 
 
-def _of_folder(folder: Path, note: Callable[[str], None]) -> Iterator[Delivery]:
-    files = list(_walk(folder, note))
-    manifests = {file: read_manifest(file, folder) for file in files if is_manifest(file)}
+def of_folder(
+    folder: Path, files: Sequence[Path], shelf: Shelf, note: Callable[[str], None]
+) -> Iterator[Delivery]:
+    """Yield the deliveries of a folder on a shelf that holds these files; manifests are at hand."""
+    manifests = {file: read_manifest(file, folder, shelf) for file in files if is_manifest(file)}
     named: set[Path] = set()
     done: set[tuple[Path, ...]] = set()
     for file, manifest in manifests.items():
         if manifest is None:
-            note(f"{label(file)}: not a manifest that names data files: skipped")
+            note(f"{shelf.name(file)}: not a manifest that names data files: skipped")
         elif manifest.missing or manifest.files not in done:
             done.add(manifest.files)
             named.update(manifest.files)
-            yield _of_manifest(label(file.relative_to(folder)), manifest)
+            yield _of_manifest(file, label(file.relative_to(folder)), manifest, shelf)
     data = []
     for file in files:
         if file in manifests or file.absolute() in named:
             continue
         if done:
-            note(f"{label(file)}: no manifest in {label(folder)} names it: left alone")
+            note(f"{shelf.name(file)}: no manifest in {shelf.name(folder)} names it: left alone")
         elif not file.name.lower().endswith(EXTENSIONS):
             note(
-                f"{label(file)}: not {', '.join(EXTENSIONS[:5])}, nor one of these gzipped: skipped"
+                f"{shelf.name(file)}: not {', '.join(EXTENSIONS[:5])}, nor one of these gzipped: "
+                "skipped"
             )
         else:
             data.append(file)
     for name, members in _grouped(data, folder):
-        yield Delivery(name, members, stray=True)
+        yield Delivery(name, members, stray=True, shelf=shelf)
 
 
-def _of_manifest(name: str, manifest: Manifest) -> Delivery:
-    return Delivery(name, manifest.files, manifest.missing, manifest.at)
+def _of_manifest(path: Path, name: str, manifest: Manifest, shelf: Shelf) -> Delivery:
+    return Delivery(name, manifest.files, manifest.missing, manifest.at, shelf=shelf, manifest=path)
 
 
 def _walk(folder: Path, note: Callable[[str], None]) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from service.adapters.sources.base import BrokenFileError, Completion, Flaw, Row, label
+from service.adapters.sources.base import BrokenFileError, Completion, Flaw, Row
 from service.adapters.sources.book import SnapshotBook
 from service.adapters.sources.files import look
 from service.adapters.sources.inputs import Delivery
@@ -62,14 +62,15 @@ class Intake:
         for path in self._delivery.files:
             self._tally.files += 1
             try:
-                yield from self._file(path)
+                with self._delivery.shelf.at_hand(path):
+                    yield from self._file(path)
             except BrokenFileError as error:
                 self._is_whole = False
                 self._tally.broken += 1
                 flaw = error.flaw
                 if self._implied or self._named:
                     flaw = flaw._replace(reason=f"{flaw.reason}: {CHANGES_NOTHING}")
-                self._tally.refuse(label(path), flaw)
+                self._tally.refuse(self._name(path), flaw)
 
     def complete(self) -> Iterator[Snapshot]:
         """Yield the snapshots that are whole, once all is read."""
@@ -91,9 +92,9 @@ class Intake:
     def _file(self, path: Path) -> Iterator[Arrival]:
         name = self._source_of(path)
         if name is None:
-            self._notes.append(f"{label(path)}: of no known format: skipped")
+            self._notes.append(f"{self._name(path)}: of no known format: skipped")
             return
-        source, feed, file = SOURCES[name], self._feed or name, label(path)
+        source, feed, file = SOURCES[name], self._feed or name, self._name(path)
         count, at = self._tally.count, self._arrives
         for item in source.read(path):
             if isinstance(item, Row):
@@ -110,6 +111,9 @@ class Intake:
                 self._tally.refuse(file, item)
             else:
                 self._ends[feed, item.snapshot_id] = (file, item)
+
+    def _name(self, path: Path) -> str:
+        return self._delivery.shelf.name(path)
 
     def _source_of(self, path: Path) -> str | None:
         head = look(path)

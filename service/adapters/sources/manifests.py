@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from service.adapters.sources.shelves import DISK, Shelf
+
 MAX_BYTES: Final = 16 * 1024 * 1024
 # How far above a manifest given by itself its files may lie (AWS: <export>/metadata/<period>/).
 LEVELS_UP: Final = 4
@@ -30,10 +32,10 @@ def is_manifest(path: Path) -> bool:
     return path.name.lower().endswith("manifest.json")
 
 
-def read_manifest(path: Path, root: Path | None) -> Manifest | None:
+def read_manifest(path: Path, root: Path | None, shelf: Shelf = DISK) -> Manifest | None:
     """Read a manifest; None when it is not one that names data files, or cannot be read.
 
-    Its files are looked for at and below `root`, never elsewhere.
+    Its files are looked for on the shelf at and below `root`, never elsewhere.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -45,7 +47,7 @@ def read_manifest(path: Path, root: Path | None) -> Manifest | None:
     if not names:
         return None
     places = _places(path, root)
-    files = [(name, _find(name, places)) for name in names]
+    files = [(name, _find(name, places, shelf)) for name in names]
     return Manifest(
         tuple(sorted({file for _, file in files if file is not None})),
         tuple(name for name, file in files if file is None),
@@ -94,7 +96,7 @@ def _places(path: Path, root: Path | None) -> list[Path]:
     return [folder for folder in above if folder.is_relative_to(root.absolute())]
 
 
-def _find(name: str, places: list[Path]) -> Path | None:
+def _find(name: str, places: list[Path], shelf: Shelf) -> Path | None:
     """Find an object by the longest end of its key that is a file beneath one of the places."""
     parts = PurePosixPath(name.split("://", 1)[-1]).parts
     parts = tuple(part for part in parts if part != "/")
@@ -104,7 +106,7 @@ def _find(name: str, places: list[Path]) -> Path | None:
         for place in places:
             file = place.joinpath(*parts[skip:])
             try:
-                if file.is_file():
+                if shelf.has(file):
                     return file
             except (OSError, ValueError):
                 return None

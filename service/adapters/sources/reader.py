@@ -35,6 +35,7 @@ class Reader(Tally):
         beside: the books of other feeds, whose bills are not counted again; None when this feed has
             other rows of accounts that another one bills too.
 
+    Iterating raises OSError only when a bucket is away: a new reader begins again.
     Arrivals come in no particular order. In `live`, call `acknowledge` when all that was yielded is
     safe; until then a new reader over the same book yields it again, under the same identities.
     That is all that a reader without inputs yields.
@@ -113,17 +114,10 @@ class Reader(Tally):
             return None
         at = delivery.at
         if at is None:
-            changed = max(map(_changed, delivery.files), default=0.0)
+            changed = max(map(delivery.shelf.changed, delivery.files), default=0.0)
             at = datetime.fromtimestamp(changed, UTC)
         return at if self._now is None else min(at, self._now())
 
 
 def _label(item: Path | Delivery) -> str:
     return label(item) if isinstance(item, Path) else item.name
-
-
-def _changed(file: Path) -> float:
-    try:
-        return file.stat().st_mtime
-    except OSError:
-        return 0.0
