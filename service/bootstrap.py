@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from obstore.store import ObjectStore
 
 from detectors.calendar import Calendar
@@ -15,7 +16,7 @@ from detectors.fleet import Fleet
 from detectors.idle_gpu import IdleGpuColumns
 from service.adapters.calendars import CalendarError, calendar_name, load_calendar
 from service.adapters.embedded_store import STORE, EmbeddedStore, remove_killed
-from service.adapters.gpu.base import Probe
+from service.adapters.gpu.base import Hosts, Probe
 from service.adapters.gpu.exporter import Exporter
 from service.adapters.gpu.nvml import Nvml
 from service.adapters.kafka_client import Cluster
@@ -335,6 +336,14 @@ def build_cluster(settings: Settings) -> Cluster:
 def build_topics(settings: Settings) -> dict[str, Topic]:
     """Say what each topic must be like."""
     return topics(settings.kafka.partitions, timedelta(days=settings.remember_days))
+
+
+def build_hosts(settings: Settings) -> Hosts:
+    """Say what hosts with GPUs are on the bill, for telemetry that does not."""
+    return {
+        host: {name: value for name, value in msgspec.structs.asdict(said).items() if value}
+        for host, said in settings.gpu_agent.hosts.items()
+    }
 
 
 def build_probes(settings: Settings) -> list[Probe]:

@@ -88,7 +88,7 @@ class SourceSettings(_Section, frozen=True):
     kind: (
         Literal[
             "focus", "aws_cur", "azure", "gcp", "oci", "events", "gpu_samples",
-            "litellm", "openai", "anthropic", "opencost",
+            "nvidia_smi", "dcgm", "litellm", "openai", "anthropic", "opencost",
         ]
         | None
     ) = None  # fmt: skip

@@ -7,16 +7,15 @@ from contextlib import closing
 from datetime import datetime
 from typing import Final
 
-import msgspec
 import structlog
 
-from service.adapters.gpu.base import Probe, ProbeError
+from service.adapters.gpu.base import Hosts, Probe, ProbeError, completed
 from service.adapters.gpu.buffer import Buffer
 from service.adapters.kafka_messages import Packer, line_of
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import SAMPLES, ensure
-from service.bootstrap import build_cluster, build_probes, build_topics
-from service.config import GpuHostSettings, Settings
+from service.bootstrap import build_cluster, build_hosts, build_probes, build_topics
+from service.config import Settings
 from service.core.events import GpuSample
 from service.core.partitions import partition_key
 from service.core.ports import LogUnavailableError
@@ -43,6 +42,7 @@ class GpuAgent:
         self._agent = settings.gpu_agent
         self._clock = clock
         self._probes = build_probes(settings)
+        self._hosts = build_hosts(settings)
         self._cluster = build_cluster(settings)
         self._lock = threading.Lock()
         self._told_dropped = 0
@@ -96,7 +96,7 @@ class GpuAgent:
         with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
             samples = [sample for found in pool.map(asked, self._probes) for sample in found]
         with self._lock:
-            buffer.put(_lines(samples, self._agent.hosts))
+            buffer.put(_lines(samples, self._hosts))
             dropped, waiting = buffer.dropped, buffer.lines
         if dropped > self._told_dropped:
             _log.error("buffer full", dropped=dropped - self._told_dropped, dropped_in_all=dropped)
@@ -137,15 +137,7 @@ class GpuAgent:
         return len(rows)
 
 
-def _lines(
-    samples: Iterable[GpuSample], hosts: dict[str, GpuHostSettings]
-) -> Sequence[tuple[str, bytes]]:
+def _lines(samples: Iterable[GpuSample], hosts: Hosts) -> Sequence[tuple[str, bytes]]:
     """Write samples down, with what the config says of their hosts."""
-    rows = []
-    for sample in samples:
-        known = hosts.get(sample.hostname)
-        if known is not None:
-            said = {name: value for name, value in msgspec.structs.asdict(known).items() if value}
-            sample = msgspec.structs.replace(sample, **said)  # noqa: PLW2901 - the same, completed
-        rows.append((partition_key(sample), line_of(sample)))
-    return rows
+    known = (completed(sample, hosts) for sample in samples)
+    return [(partition_key(sample), line_of(sample)) for sample in known]

@@ -17,7 +17,7 @@ from service.adapters.intents import holds_intents, read_intents
 from service.adapters.sources import SOURCES, Address, Delivery, Reader, SnapshotBook
 from service.adapters.spool import Spool
 from service.adapters.whole_files import write_whole
-from service.bootstrap import bucket_settings, build_pipeline, build_shelf
+from service.bootstrap import bucket_settings, build_hosts, build_pipeline, build_shelf
 from service.config import ConfigError, Settings
 from service.core import money
 from service.core.deliveries import Notice
@@ -119,7 +119,14 @@ class Replay:
                 self._settings, metrics, tells_history=True, keeps_history=False
             )
             events = self._events([path for path in inputs if path not in said], Path(cache))
-            reader = Reader(events, source=source, mode="replay", reject=reject, snapshots=book)
+            reader = Reader(
+                events,
+                source=source,
+                mode="replay",
+                reject=reject,
+                snapshots=book,
+                hosts=build_hosts(self._settings),
+            )
             spool = Spool()
             try:
                 metrics |= self._read(reader, spool)

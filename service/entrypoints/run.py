@@ -26,6 +26,7 @@ from service.adapters.sources import (
     deliveries,
 )
 from service.bootstrap import (
+    build_hosts,
     build_notifiers,
     build_pipeline,
     build_shelf,
@@ -76,6 +77,7 @@ class Service:
         self._saved = 0
         self._notes = Notes()
         self._inbox = Inbox()
+        self._hosts = build_hosts(settings)
         self._lookouts: dict[str, Lookout] = {}
 
     def run(self) -> None:
@@ -197,6 +199,7 @@ class Service:
             mode="live",
             now=self._clock,
             beside=self._beside(name),
+            hosts=self._hosts,
         )
         try:
             with self._stop.interruptible():

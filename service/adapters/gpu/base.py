@@ -1,8 +1,10 @@
 """What every way of asking GPUs shares."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from service.core.events import GpuSample
 
@@ -11,6 +13,8 @@ BLANKS_FROM: Final = 1e12
 INT32_BLANKS: Final = frozenset(range(0x7FFFFFF0, 0x7FFFFFF4))
 
 Probe = Callable[[datetime], Sequence[GpuSample]]
+# What telemetry does not say of a host, by hostname: fields of a sample.
+Hosts = Mapping[str, Mapping[str, Any]]
 
 
 class ProbeError(Exception):
@@ -19,6 +23,12 @@ class ProbeError(Exception):
     def __init__(self, reason: str, samples: Sequence[GpuSample] = ()) -> None:
         super().__init__(reason)
         self.samples = samples
+
+
+def completed(sample: GpuSample, hosts: Hosts) -> GpuSample:
+    """Return a sample with what is known of its host: what it is on the bill."""
+    known = hosts.get(sample.hostname)
+    return msgspec.structs.replace(sample, **known) if known else sample
 
 
 def value_of(value: float) -> float | None:

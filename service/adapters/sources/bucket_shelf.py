@@ -1,5 +1,6 @@
 """The shelf of a bucket: what is there, and one object at a time on this disk while it is read."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -184,6 +185,8 @@ class BucketShelf:
                     target.write(piece)
             if part.stat().st_size != item.size:
                 raise BucketError(f"{self.name(file)}: came cut")
+            written = item.changed.timestamp()
+            os.utime(part, (written, written))
             part.replace(file)
         except (FileNotFoundError, PreconditionError):
             raise BucketError(f"{self.name(file)}: was replaced while it was read") from None

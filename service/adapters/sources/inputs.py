@@ -12,8 +12,8 @@ from service.adapters.sources.manifests import Manifest, is_manifest, read_manif
 from service.adapters.sources.shelves import DISK, Shelf
 
 EXTENSIONS: Final = (
-    ".csv", ".parquet", ".ndjson", ".jsonl", ".json",
-    ".csv.gz", ".ndjson.gz", ".jsonl.gz", ".json.gz",
+    ".csv", ".parquet", ".ndjson", ".jsonl", ".json", ".prom",
+    ".csv.gz", ".ndjson.gz", ".jsonl.gz", ".json.gz", ".prom.gz",
 )  # fmt: skip
 # part-0001, part_0_0001 (Azure); name-00001 (AWS); 000000000000 (BigQuery).
 _PART: Final = re.compile(
@@ -78,7 +78,7 @@ def of_folder(
             note(f"{shelf.name(file)}: no manifest in {shelf.name(folder)} names it: left alone")
         elif not file.name.lower().endswith(EXTENSIONS):
             note(
-                f"{shelf.name(file)}: not {', '.join(EXTENSIONS[:5])}, nor one of these gzipped: "
+                f"{shelf.name(file)}: not {', '.join(EXTENSIONS[:6])}, nor one of these gzipped: "
                 "skipped"
             )
         else:

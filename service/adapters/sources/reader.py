@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal
 
+from service.adapters.gpu.base import Hosts, completed
 from service.adapters.sources.base import Flaw, label
 from service.adapters.sources.book import SnapshotBook
 from service.adapters.sources.claims import keep_apart
@@ -14,9 +16,10 @@ from service.adapters.sources.registry import SOURCES
 from service.adapters.sources.restatements import settle
 from service.adapters.sources.snapshots import Snapshot
 from service.adapters.sources.tally import Tally
-from service.core.events import Arrival, Rejected
+from service.core.events import Arrival, CostEvent, Rejected
 
 Mode = Literal["replay", "live"]
+NO_HOSTS: Final[Hosts] = MappingProxyType({})
 NOTHING: Final = Flaw(0, "file", "holds nothing to read")
 
 
@@ -34,6 +37,7 @@ class Reader(Tally):
         now: the clock of `live`; nothing arrives later than now.
         beside: the books of other feeds, whose bills are not counted again; None when this feed has
             other rows of accounts that another one bills too.
+        hosts: what GPU samples do not say of their host.
 
     Iterating raises OSError only when a bucket is away: a new reader begins again.
     Arrivals come in no particular order. In `live`, call `acknowledge` when all that was yielded is
@@ -52,6 +56,7 @@ class Reader(Tally):
         mode: Mode = "replay",
         now: Callable[[], datetime] | None = None,
         beside: Sequence[SnapshotBook] | None = (),
+        hosts: Hosts = NO_HOSTS,
     ) -> None:
         if source is not None and source not in SOURCES:
             raise ValueError(f"no source {source!r}; there are {', '.join(SOURCES)}")
@@ -64,6 +69,7 @@ class Reader(Tally):
         self._mode = mode
         self._now = now
         self._beside = beside
+        self._hosts = hosts
         self._done: list[tuple[Path, str]] = []
 
     def __iter__(self) -> Iterator[Arrival]:
@@ -83,7 +89,7 @@ class Reader(Tally):
                 feed=self._feed,
                 arrives=self._arrives(delivery),
             )
-            yield from intake.read()
+            yield from map(self._completed, intake.read()) if self._hosts else intake.read()
             complete += intake.complete()
             if delivery.delivery_id:
                 self._done.append((delivery.files[0], delivery.delivery_id))
@@ -100,6 +106,11 @@ class Reader(Tally):
         else:
             yield from news
             book.commit()
+
+    def _completed(self, arrival: Arrival) -> Arrival:
+        if isinstance(arrival.event, CostEvent):
+            return arrival
+        return arrival._replace(event=completed(arrival.event, self._hosts))
 
     def acknowledge(self) -> None:
         """Say that everything that was yielded is safe and need not be told again."""

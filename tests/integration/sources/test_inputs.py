@@ -26,7 +26,7 @@ def test_a_folder_is_walked_in_order_and_what_is_not_a_bill_is_skipped_with_a_li
     assert hours(result) == [1, 2]
     assert result.rejected == []
     assert [note.split(": ", 1)[1] for note in result.notes] == [
-        "not .csv, .parquet, .ndjson, .jsonl, .json, nor one of these gzipped: skipped",
+        "not .csv, .parquet, .ndjson, .jsonl, .json, .prom, nor one of these gzipped: skipped",
         "of no known format: skipped",
     ]
 
