@@ -98,7 +98,10 @@ class About:
         scorings = self._scorings if group is None else self._group_scorings
         sentence = scorings[stretch.step_hours].reason(stretch)
         if group is None:
-            return sentence if split is None else f"{sentence} {sentence_of(split)}"
+            scoring = scorings[stretch.step_hours]
+            moved = self._effects.tokens(stretch, remembers=scoring.remembers(stretch))
+            moved = moved or (split and sentence_of(split))
+            return f"{sentence} {moved}" if moved else sentence
         members = self.members(stretch.series)
         week = WEEK_HOURS // stretch.step_hours
         mine = self._of_owner(stretch, members)

@@ -5,16 +5,17 @@ beyond what they would have at the old prices (the numerator and denominator of 
 index); the rest of the change is the quantity's, new SKUs included.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from statistics import median
 from typing import Final, NamedTuple
 
 from service.core import money
-from service.core.events import SeriesKey
 from service.core.findings import Stretch, Stretches
 from service.core.ledger import Ledger
 from service.core.state import Chunk, Saved, Streams
+from service.core.token_use import TokenUse, Usage, use_of
+from service.core.token_use import sentence_of as tokens_sentence
 
 # The old price is the usual one of four weeks before the onset, if it was one price at all.
 BEFORE_DAYS: Final = 28
@@ -53,6 +54,7 @@ class _Before(NamedTuple):
 
     prices: dict[str, float]
     cost: float
+    tokens: TokenUse = TokenUse()
 
 
 class Effects:
@@ -68,10 +70,7 @@ class Effects:
         A detector that `remembers` judges the newest day against the days before, any other the odd
         periods against what was expected of them.
         """
-        hours, last = stretch.step_hours, stretch.last_step
-        first = last - NOW_STEPS[hours] + 1
-        if not remembers:
-            first = max(first, stretch.since_step)
+        first, last = _present(stretch, remembers=remembers)
         before = self._usual_before(stretch)
         old = before.prices
         cost = at_old = unknown = 0.0
@@ -98,6 +97,13 @@ class Effects:
         part = money.cents(share * float(whole))
         return Split(part, money.subtract(whole, part), cost / at_old - 1.0)
 
+    def tokens(self, stretch: Stretch, *, remembers: bool) -> str | None:
+        """Say what of the usage of models moved; None for what is no such usage."""
+        first, last = _present(stretch, remembers=remembers)
+        now = use_of(self._ledger.usage(stretch.series, step) for step in range(first, last + 1))
+        before = self._usual_before(stretch).tokens if now.tokens else TokenUse()
+        return tokens_sentence(before, now, stretch.step_hours, stretch.series.billing_currency)
+
     def forget(self, stretches: Stretches) -> None:
         """Let go of what was before findings that may not change any more."""
         self._before = {
@@ -119,25 +125,34 @@ class Effects:
             steps = range(first, stretch.since_step)
             found = (self._ledger.point(stretch.series, step) for step in steps)
             costs = [float(cost) for cost in found if cost is not None]
-            prices = self._prices(stretch.series, steps, LEAST_STEPS[stretch.step_hours])
-            known = _Before(prices, sum(costs) / max(len(costs), 1))
+            usages = [self._ledger.usage(stretch.series, step) for step in steps]
+            prices = _prices(usages, LEAST_STEPS[stretch.step_hours])
+            known = _Before(prices, sum(costs) / max(len(costs), 1), use_of(usages))
             self._before[stretch.finding_id] = known
         return known
 
-    def _prices(self, series: SeriesKey, steps: range, least: int) -> dict[str, float]:
-        """Return the price of each SKU that had one price most of the time."""
-        prices: dict[str, list[float]] = {}
-        for step in steps:
-            for sku, (cost, quantity) in self._ledger.usage(series, step).items():
-                if cost > 0 and quantity > 0:
-                    prices.setdefault(sku, []).append(float(cost) / float(quantity))
-        found = {}
-        for sku, known in prices.items():
-            usual = median(known)
-            near = sum(abs(price - usual) <= NEAR * usual for price in known)
-            if len(known) >= least and near >= STEADY * len(known):
-                found[sku] = usual
-        return found
+
+def _prices(usages: Iterable[Usage], least: int) -> dict[str, float]:
+    """Return the price of each SKU that had one price most of the time."""
+    prices: dict[str, list[float]] = {}
+    for usage in usages:
+        for sku, (cost, quantity) in usage.items():
+            if cost > 0 and quantity > 0:
+                prices.setdefault(sku, []).append(float(cost) / float(quantity))
+    found = {}
+    for sku, known in prices.items():
+        usual = median(known)
+        near = sum(abs(price - usual) <= NEAR * usual for price in known)
+        if len(known) >= least and near >= STEADY * len(known):
+            found[sku] = usual
+    return found
+
+
+def _present(stretch: Stretch, *, remembers: bool) -> tuple[int, int]:
+    """Return the first and the last step that a finding is judged by."""
+    last = stretch.last_step
+    first = last - NOW_STEPS[stretch.step_hours] + 1
+    return (first if remembers else max(first, stretch.since_step)), last
 
 
 def sentence_of(split: Split) -> str:

@@ -28,6 +28,15 @@ from service.adapters.sources.rows import (
     has,
     read_rows,
 )
+from service.adapters.sources.token_meters import (
+    BEDROCK,
+    MODEL,
+    SERVICE_CATEGORY,
+    TOKENS,
+    bedrock_meter,
+    per_token,
+    tokens_per,
+)
 from service.adapters.sources.values import moment, tags
 from service.core import money
 
@@ -63,7 +72,7 @@ _COLUMNS: Final = frozenset({
     "reservationnetunusedamortizedupfrontfeeforbillingperiod", "reservationnetunusedrecurringfee",
     "savingsplansavingsplaneffectivecost", "savingsplannetsavingsplaneffectivecost",
     "savingsplantotalcommitmenttodate", "savingsplanusedcommitment",
-    "splitlineitemparentresourceid",
+    "splitlineitemparentresourceid", "lineitemusagetype", "lineitemiamprincipal",
 })  # fmt: skip
 
 # What a line item type is in FOCUS's words: category, frequency. Discounts and negations are parts
@@ -137,6 +146,8 @@ def _mapper(columns: frozenset[str]) -> Mapper:
             discounted = has_net and kind.endswith("Discount")
             billed = "0" if discounted else row.get("lineitemunblendedcost", "0")
         _price(row, kind, billed, values)
+        if "oken" in row.get("lineitemusagetype", ""):
+            _meter_tokens(row, values)
         return values
 
     return focus_of
@@ -178,6 +189,38 @@ def _price(row: Texts, kind: str, billed: str, values: Values) -> None:
         "EffectiveCost": effective,
         "CommitmentDiscountId": commitment,
     }
+
+
+def _meter_tokens(row: Texts, values: Values) -> None:
+    """Say of a line of Amazon Bedrock which model, which kind of token, and how many."""
+    meter = bedrock_meter(row["lineitemusagetype"], str(values["ServiceName"] or ""))
+    if meter is None:
+        return
+    per = tokens_per(row.get("pricingunit", ""))
+    if per is not None:
+        for name in ("PricingQuantity", "ConsumedQuantity"):
+            if isinstance(text := values.get(name), str):
+                values[name] = money.EXACT.multiply(decimal(name, text), Decimal(per))
+        if isinstance(text := values.get("ListUnitPrice"), str):
+            values["ListUnitPrice"] = per_token(decimal("ListUnitPrice", text), per)
+        values["PricingUnit"] = values["ConsumedUnit"] = TOKENS
+    principal = row.get("lineitemiamprincipal")
+    values.setdefault("ResourceId", principal or f"model/{meter.model}")
+    values |= {
+        "ServiceCategory": SERVICE_CATEGORY,
+        "ServiceName": BEDROCK,
+        "SkuId": meter.sku,
+        "ResourceType": _bedrock_type(str(values["ResourceId"]), principal),
+    }
+    tagged = values["Tags"]
+    if tagged is None or isinstance(tagged, dict):
+        values["Tags"] = {MODEL: meter.model} | (tagged or {})
+
+
+def _bedrock_type(resource: str, principal: str | None) -> str:
+    if "inference-profile/" in resource:
+        return "Inference profile"
+    return "Principal" if resource == principal else "Model"
 
 
 def _frequency_of_fee(values: Values) -> str:

@@ -27,6 +27,13 @@ from service.adapters.sources.rows import (
     read_rows,
     read_texts,
 )
+from service.adapters.sources.token_meters import (
+    SERVICE_CATEGORY,
+    TOKENS,
+    azure_meter,
+    per_token,
+    tokens_per,
+)
 from service.adapters.sources.values import NO_CURRENCY, moment
 from service.core import money
 
@@ -126,7 +133,17 @@ def _actual(row: Texts, _: dict[str, str]) -> Values:
         count, unit = _block(row.get("unitofmeasure", ""))
         values["ConsumedQuantity"] = money.EXACT.multiply(decimal("Quantity", quantity), count)
         values["ConsumedUnit"] = unit
+        if values["PricingUnit"] == TOKENS:
+            _count_tokens(price, row.get("unitofmeasure", ""), values)
     return values
+
+
+def _count_tokens(price: str | None, unit: str, values: Values) -> None:
+    """Count tokens, not blocks of them, so that prices of all kinds of token compare."""
+    per = tokens_per(f"{unit} tokens")
+    values |= {"PricingQuantity": values["ConsumedQuantity"], "ConsumedUnit": TOKENS}
+    if values["ListUnitPrice"] is not None and price is not None:
+        values["ListUnitPrice"] = per and per_token(decimal("PayGPrice", price), per)
 
 
 def _amortized(row: Texts, _: dict[str, str]) -> Values:
@@ -140,6 +157,8 @@ def _shared(row: Texts) -> Values:
     covered = _plain(row.get("pricingmodel")) in _COVERED
     account, subscription = row.get("billingaccountid"), _first(row, _SUBSCRIPTION)
     resource = _first(row, _RESOURCE)
+    name = row.get("metername", "")
+    meter = azure_meter(name) if "oken" in name else None
     return {
         **_periods(_first(row, _DATE), _first(row, _PERIOD[0]), _first(row, _PERIOD[1])),
         "ChargeCategory": _KINDS.get(kind, "Adjustment"),
@@ -158,8 +177,10 @@ def _shared(row: Texts) -> Values:
         "ResourceName": row.get("resourcename"),
         "RegionId": _region(row.get("resourcelocation")),
         "ServiceName": row.get("metercategory"),
-        "SkuId": row.get("meterid"),
-        "PricingUnit": row.get("unitofmeasure"),
+        # The same model has a meter of its own in every region.
+        "SkuId": meter.sku if meter else row.get("meterid"),
+        "PricingUnit": TOKENS if meter else row.get("unitofmeasure"),
+        "ServiceCategory": SERVICE_CATEGORY if meter else None,
         "CommitmentDiscountId": _first(row, _COMMITMENT),
         "CommitmentDiscountStatus": "Unused"
         if unused
