@@ -35,6 +35,7 @@ from service.config import (
 )
 from service.core.about import About
 from service.core.deliveries import Deliveries
+from service.core.experiments import Experiments
 from service.core.findings import Stretches
 from service.core.gpu_findings import GpuFindings
 from service.core.group_scoring import GROUP_SHARE, MEMBERS_ONLY, GroupScoring
@@ -175,6 +176,7 @@ def build_pipeline(
             detection.purchases_from.get, stretches, Ledger({}, otherwise="billed"), contacts.get
         ),
         gpus=GpuFindings(IdleGpus(IdleGpuColumns(), _prices(settings))),
+        experiments=Experiments(ledger),
         owners=owners,
         desk=build_desk_parts(settings),
     )

@@ -89,6 +89,7 @@ class SourceSettings(_Section, frozen=True):
         Literal[
             "focus", "aws_cur", "azure", "gcp", "oci", "events", "gpu_samples",
             "nvidia_smi", "dcgm", "litellm", "openai", "anthropic", "opencost",
+            "mlflow", "wandb",
         ]
         | None
     ) = None  # fmt: skip

@@ -11,7 +11,8 @@ from service.core.about import About, kind_of
 from service.core.books import Taken
 from service.core.deliveries import IDLE, Chart
 from service.core.drivers import Member
-from service.core.events import EARLIEST, Arrival, CostEvent, SeriesKey
+from service.core.events import EARLIEST, Arrival, CostEvent, Run, SeriesKey
+from service.core.experiments import Experiments, RunBill
 from service.core.feedback import Feedbacks
 from service.core.findings import Finding, OddPoint, Stretch, Stretches
 from service.core.gone import Gone
@@ -67,6 +68,7 @@ class Parts(NamedTuple):
     about: About
     purchases: Purchases
     gpus: GpuFindings
+    experiments: Experiments
     owners: Owners
     desk: DeskParts
 
@@ -159,6 +161,9 @@ class Pipeline:
             if isinstance(arrival.event, CostEvent):
                 if self._take(arrival, arrival.event, points, before, changed) == "too_late":
                     too_late.append(arrival)
+            elif isinstance(arrival.event, Run):
+                parts.experiments.observe(arrival.event, (self._contacts or {}).get(arrival.source))
+                self._status(arrival.source, arrival.arrived_at, arrival.event.timestamp)
             else:
                 parts.gpus.observe(arrival.arrived_at, arrival.event)
                 self._status(arrival.source, arrival.arrived_at, arrival.event.timestamp)
@@ -171,6 +176,8 @@ class Pipeline:
         parts.groups.apply(changes)
         self._score_groups(now)
         self._price_gpus(points.values())
+        for series, _ in points:
+            parts.experiments.observe_cost(series, parts.ledger.about(series))
         parts.purchases.judge()
         kept = sorted(changed) if self._keeps_history else ()
         rows = [row for key in kept for row in parts.ledger.rows(*key, offset)]
@@ -203,6 +210,10 @@ class Pipeline:
             self._feedback.apply(order)
         return self._members(now)
 
+    def runs(self, now: datetime) -> list[RunBill]:
+        """Return what the runs of experiments cost until `now`."""
+        return self._parts.experiments.bills(now, self._parts.owners)
+
     def note_rejected(self, source: str, count: int, last_reason: str | None) -> None:
         """Count input that was refused before it became an event."""
         status = self._statuses.setdefault(source, SourceStatus(source=source))
@@ -231,6 +242,7 @@ class Pipeline:
         yield from parts.about.save(streams, "about")
         yield from parts.purchases.save(streams, "purchases")
         yield from parts.gpus.save(streams, "gpus")
+        yield from parts.experiments.save(streams, "experiments")
         yield from self._feedback.save(streams, "feedback")
         yield from self._desk.save(streams, self._periods)
         yield from streams.values("sources", self._statuses.items())
@@ -262,6 +274,7 @@ class Pipeline:
             flaws |= self._restore_sums(saved, keep)
             parts.purchases.restore(saved, "purchases", keeps)
             parts.gpus.restore(saved, "gpus", keeps)
+            parts.experiments.restore(saved, "experiments", keeps)
             self._feedback.restore(saved, "feedback")
             self._desk.restore(saved, self._periods, keeps)
             self._statuses = saved.values("sources", SourceStatus)
@@ -371,6 +384,7 @@ class Pipeline:
         edge = today - self._remembers
         self._gone.forget(edge, today)
         self._parts.gpus.forget(edge)
+        self._parts.experiments.forget(edge)
         self._feedback.forget()
         self._desk.forget(edge)
 
@@ -396,7 +410,8 @@ class Pipeline:
         parts = self._parts
         parts.stretches.advance(now)
         members = [self._member(stretch, now) for stretch in parts.stretches.drain()]
-        return [*members, *parts.gpus.advance(now, parts.owners)]
+        members += parts.gpus.advance(now, parts.owners)
+        return members + parts.experiments.advance(now, parts.owners)
 
     def _tell(
         self, members: Sequence[Member], now: datetime, offset: int, ends_backfill: str | None

@@ -13,7 +13,7 @@ import msgspec
 
 from service.adapters.kafka_client import MAX_MESSAGE_BYTES
 from service.adapters.kafka_topics import EVENTS, SAMPLES
-from service.core.events import Arrival, CostEvent, GpuSample
+from service.core.events import Arrival, Event, GpuSample
 from service.core.partitions import partition_of
 
 # Large enough that what a message costs does not show, small enough to be scored at once.
@@ -82,17 +82,17 @@ class Packer:
         return Message(topic, partition, source, b"".join(lines), len(lines))
 
 
-def topic_of(event: CostEvent | GpuSample) -> str:
+def topic_of(event: Event) -> str:
     """Name the topic for a kind of event."""
     return SAMPLES if isinstance(event, GpuSample) else EVENTS
 
 
-def stamped(arrival: Arrival) -> CostEvent | GpuSample:
+def stamped(arrival: Arrival) -> Event:
     """Return the event, saying itself when it arrived."""
     at = arrival.arrived_at.astimezone(UTC)
     return msgspec.structs.replace(arrival.event, x_arrived_at=at)
 
 
-def line_of(event: CostEvent | GpuSample) -> bytes:
+def line_of(event: Event) -> bytes:
     """Write an event as one line."""
     return msgspec.json.encode(event) + b"\n"

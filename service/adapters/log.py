@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from service.core.events import Arrival, CostEvent, GpuSample
+from service.core.events import Arrival, CostEvent, GpuSample, Run
 from service.core.intents import Intent
 
 
@@ -33,6 +33,7 @@ class _Stored(msgspec.Struct, array_like=True):
     costs: list[tuple[datetime, str, CostEvent]]
     samples: list[tuple[datetime, str, GpuSample]]
     intent: Intent | None = None
+    runs: list[tuple[datetime, str, Run]] = []
 
 
 class Log:
@@ -85,6 +86,7 @@ class Log:
             samples=[(a.arrived_at, a.source, a.event) for a in arrivals
                      if isinstance(a.event, GpuSample)],
             intent=intent,
+            runs=[(a.arrived_at, a.source, a.event) for a in arrivals if isinstance(a.event, Run)],
         )  # fmt: skip
         self._db.execute(
             "INSERT INTO log VALUES (?, ?, ?, ?)",
@@ -103,6 +105,7 @@ class Log:
                 arrivals=[
                     *(Arrival(*row) for row in stored.costs),
                     *(Arrival(*row) for row in stored.samples),
+                    *(Arrival(*row) for row in stored.runs),
                 ],
                 ends_backfill=ends_backfill,
                 intent=stored.intent,

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.core.events import Arrival, CostEvent, GpuSample
+from service.core.events import Arrival, CostEvent, Event, GpuSample, Run
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -36,7 +36,7 @@ class Spool:
         self._hash = array("Q")
         self._end = array("q", [0])
         self._source = array("H")
-        self._is_sample = array("B")
+        self._kind = array("B")
 
     def __len__(self) -> int:
         return len(self._arrived)
@@ -53,7 +53,7 @@ class Spool:
         self._hash.append(int.from_bytes(digest, "big"))
         self._end.append(self._end[-1] + len(data))
         self._source.append(self._sources.index(arrival.source))
-        self._is_sample.append(isinstance(arrival.event, GpuSample))
+        self._kind.append(_KINDS.index(type(arrival.event)))
 
     def __iter__(self) -> Iterator[Arrival]:
         """Yield the events one by one, in order."""
@@ -90,10 +90,12 @@ class Spool:
 
     def _read(self, data: mmap.mmap, index: int) -> Arrival:
         row = data[self._end[index] : self._end[index + 1]]
-        event = _SAMPLE.decode(row) if self._is_sample[index] else _EVENT.decode(row)
+        event = _DECODERS[self._kind[index]].decode(row)
         at = _EPOCH + timedelta(microseconds=self._arrived[index])
         return Arrival(at, self._sources[self._source[index]], event)
 
 
-_EVENT: Final = msgspec.msgpack.Decoder(CostEvent)
-_SAMPLE: Final = msgspec.msgpack.Decoder(GpuSample)
+_KINDS: Final = (CostEvent, GpuSample, Run)
+_DECODERS: Final[list[msgspec.msgpack.Decoder[Event]]] = [
+    msgspec.msgpack.Decoder(kind) for kind in _KINDS
+]

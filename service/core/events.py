@@ -175,12 +175,38 @@ class GpuSample(msgspec.Struct, kw_only=True, frozen=True, gc=False, omit_defaul
     x_arrived_at: Aware | None = msgspec.field(default=None, name="x_ArrivedAt")
 
 
+class Run(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """What a tracker of experiments says of one run, as of `timestamp`.
+
+    `best_at` is when its `metric` last improved. It ran on `resource_id`, as the bill names it, or
+    on a host that the config says more of.
+    """
+
+    timestamp: Aware
+    run_id: Text
+    experiment: Text
+    started_at: Aware
+    ended_at: Aware | None = None
+    name: Text | None = None
+    owner: Text | None = None
+    metric: Text | None = None
+    best: float | None = None
+    best_at: Aware | None = None
+    hostname: Text | None = None
+    resource_id: Text | None = None
+    tags: dict[Text, TagValue] | None = None
+    x_arrived_at: Aware | None = msgspec.field(default=None, name="x_ArrivedAt")
+
+
+Event = CostEvent | GpuSample | Run
+
+
 class Arrival(NamedTuple):
     """An accepted event with where it came from and when it arrived."""
 
     arrived_at: datetime
     source: str
-    event: CostEvent | GpuSample
+    event: Event
 
 
 class Rejected(NamedTuple):
@@ -192,7 +218,7 @@ class Rejected(NamedTuple):
     raw: bytes
 
 
-def flaw_of(event: CostEvent | GpuSample) -> str | None:
+def flaw_of(event: Event) -> str | None:
     """Say what is wrong with an event that has the right types, or None.
 
     Checks what a schema cannot: finite money in range, a period that ends after it begins, times
@@ -206,6 +232,10 @@ def flaw_of(event: CostEvent | GpuSample) -> str | None:
     if isinstance(event, GpuSample):
         inside = EARLIEST <= event.timestamp <= LATEST
         return None if inside else "timestamp is outside 2000 to 2199"
+    return _flaw_of_run(event) if isinstance(event, Run) else _flaw_of_cost(event)
+
+
+def _flaw_of_cost(event: CostEvent) -> str | None:
     start, end = event.charge_period_start, event.charge_period_end
     if end <= start:
         return "ChargePeriodEnd is not after ChargePeriodStart"
@@ -217,6 +247,15 @@ def flaw_of(event: CostEvent | GpuSample) -> str | None:
         if at is not None and not EARLIEST <= at <= LATEST:
             return "the billing period is outside 2000 to 2199"
     return _flaw_of_amounts(event)
+
+
+def _flaw_of_run(run: Run) -> str | None:
+    for at in (run.timestamp, run.started_at, run.ended_at, run.best_at):
+        if at is not None and not EARLIEST <= at <= LATEST:
+            return "a time is outside 2000 to 2199"
+    if run.ended_at is not None and run.ended_at < run.started_at:
+        return "the run ended before it started"
+    return None if run.run_id else "the run has no id"
 
 
 def _flaw_of_amounts(event: CostEvent) -> str | None:

@@ -32,6 +32,7 @@ CAUSES: Final[Mapping[str, str]] = {
 ONCE: Final = "purchase"
 FIRST: Final = "new_spend"
 PRICE_CHANGE: Final = "price_change"
+RUNAWAY: Final = "runaway_run"
 SAVES: Final = ("drop", PRICE_CHANGE)
 # What sums up the past of a source.
 HISTORY: Final = "backfill"
@@ -404,7 +405,7 @@ def _title(lead: Finding, drivers: int) -> str:
 
 def _confidence(members: list[Member]) -> str:
     """Say how sure it is, in words with the count behind them."""
-    if lead_of(members).kind == ONCE:
+    if lead_of(members).kind in (ONCE, RUNAWAY):
         return ""
     if all(not m.points for m in members):
         longest = max(m.finding.charge_period_end - m.finding.charge_period_start for m in members)

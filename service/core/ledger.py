@@ -78,6 +78,9 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._books)
 
+    def __contains__(self, series: object) -> bool:
+        return series in self._books
+
     def take(
         self,
         source: str,
@@ -153,6 +156,10 @@ class Ledger:
                         money.add(quantity, row.quantity),
                     )
         return found
+
+    def of_resource(self, resource: str) -> list[SeriesKey]:
+        """Return the series of a resource: all are looked at."""
+        return [series for series in self._books if series.resource == resource]
 
     def steps(self, series: SeriesKey) -> list[int]:
         """Return the steps in which a series has rows, in order."""

@@ -9,16 +9,18 @@ partitioner does with such a key.
 
 from zlib import crc32
 
-from service.core.events import CostEvent, GpuSample
+from service.core.events import Event, GpuSample, Run
 
 
-def partition_key(event: CostEvent | GpuSample) -> str:
+def partition_key(event: Event) -> str:
     """Return the text whose hash chooses the partition.
 
     Neither feed nor currency nor the length of the charge period is part of it.
     """
     if isinstance(event, GpuSample):
         return event.resource_id or event.hostname
+    if isinstance(event, Run):
+        return event.resource_id or event.hostname or event.run_id
     return event.resource_id or "~".join(
         (
             event.sub_account_id or "",

@@ -59,6 +59,7 @@ _ENDINGS: Final[Mapping[str, str]] = {
     "pod": "given to a new pod",
     "used": "in use again",
     "silent": "no longer seen, so that nobody knows whether it idles on",
+    "run": "the run is over",
 }
 _SAID: Final[Mapping[Verdict, str]] = {
     "expected": "Marked as expected by {who} ({why}): no more is said of it.",

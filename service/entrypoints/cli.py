@@ -425,6 +425,16 @@ def feedback(
         say(say_feedback(load(config), incident, verdict, why, who))
 
 
+@app.command(epilog="Example: spendwatch experiments --config spendwatch.toml")
+def experiments(config: ConfigOption = None) -> None:
+    """Show what experiments and their runs cost, as the service that runs here knows it."""
+    from service.entrypoints.say import ask_experiments  # noqa: PLC0415
+
+    with _one_line_errors():
+        for line in ask_experiments(load(config)):
+            say(line)
+
+
 @app.command(epilog="Example: spendwatch api --config spendwatch.toml")
 def api(config: ConfigOption = None) -> None:
     """Serve the status API and the page from a store that others write."""

@@ -20,7 +20,7 @@ from service.adapters.sources import SOURCES, Address, Delivery, Reader, Snapsho
 from service.adapters.spool import Spool
 from service.bootstrap import bucket_settings, build_cluster, build_hosts, build_shelf, build_topics
 from service.config import FEED, ConfigError, Settings
-from service.core.events import Arrival, CostEvent, Rejected, content_hash
+from service.core.events import Arrival, CostEvent, Rejected, Run, content_hash
 from service.core.partitions import partition_key
 from service.entrypoints.machine import utc_now
 
@@ -148,10 +148,12 @@ class Ingest:
         packer = Packer(self._settings.kafka.partitions)
         for done, (_, source, event) in enumerate(spool, 1):
             line = line_of(event)
-            if sent.has(source, line):
+            if isinstance(event, Run):
+                self._refuse(source, line, "runs of experiments are taken by run and replay alone")
+            elif sent.has(source, line):
                 report.known += 1
             elif len(line) > MAX_MESSAGE_BYTES:
-                self._refuse(source, line)
+                self._refuse(source, line, f"longer than {MAX_MESSAGE_BYTES} bytes as a message")
             else:
                 full = packer.put(topic_of(event), source, partition_key(event), line)
                 if full is not None:
@@ -163,8 +165,7 @@ class Ingest:
             report.count(message)
             yield message
 
-    def _refuse(self, source: str, line: bytes) -> None:
-        reason = f"longer than {MAX_MESSAGE_BYTES} bytes as a message"
+    def _refuse(self, source: str, line: bytes, reason: str) -> None:
         self.rejected.append(Rejected(source, 0, reason, line[:200]))
         self._report.rejected += 1
 

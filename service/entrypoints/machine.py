@@ -14,6 +14,7 @@ import structlog
 
 from service.adapters.history import History
 from service.config import Settings
+from service.core.experiments import RunBill
 from service.core.ports import (
     Changes,
     Notifier,
@@ -57,7 +58,7 @@ class Machine:
     """Saves what the pipeline decided, and keeps senders and web server running meanwhile.
 
     `faults` says what is wrong elsewhere now, in sentences for the status. `follow` takes what
-    people do, and `token` is the admin's.
+    people do, `token` is the admin's, and `runs` says what experiments cost.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Machine:
         faults: Callable[[], Sequence[str]] = tuple,
         follow: Follow | None = None,
         token: str | None = None,
+        runs: Callable[[], Sequence[RunBill]] = tuple,
     ) -> None:
         self._parts = parts
         self.stop = stop
@@ -76,6 +78,7 @@ class Machine:
         self._elsewhere = faults
         self._follow = follow
         self._token = token
+        self._runs = runs
         self._faults: list[str] = []
         self._counting = Counting(parts.metrics)
         self.sender = Sender(
@@ -130,6 +133,7 @@ class Machine:
             follow=self._follow,
             local=local_of(settings, self._token),
             rates=Rates(settings.api.requests_per_second, settings.api.burst),
+            runs=self._runs,
         )
         with ExitStack() as stack:
             address = stack.enter_context(

@@ -22,7 +22,8 @@ from service.config import ConfigError, Settings
 from service.core import money
 from service.core.deliveries import Notice
 from service.core.drivers import Driver
-from service.core.events import CostEvent, Rejected
+from service.core.events import EARLIEST, CostEvent, Rejected
+from service.core.experiments import RunBill
 from service.core.findings import Finding
 from service.core.incidents import Incident
 from service.core.intents import Intent, named
@@ -85,6 +86,7 @@ class Replay:
         self.files = 0
         self.broken = 0
         self.notes: list[str] = []
+        self._ended = EARLIEST
 
     def run(self, inputs: Sequence[Path], out: Path, source: str | None) -> Summary:
         """Replay the inputs into `out`, which is made.
@@ -147,6 +149,7 @@ class Replay:
         _write_lines(out / "findings.ndjson", _ordered(findings), FINDING_FIELDS)
         _write_lines(out / "incidents.ndjson", _ordered(incidents), INCIDENT_FIELDS)
         _write_lines(out / "notices.ndjson", notices, NOTICE_FIELDS)
+        _put_runs(out / "experiments.ndjson", pipeline.runs(self._ended))
         self.letters = letters.count
         letters.flush()
         _put_letters(part, out / "dead_letters.ndjson", letters.count)
@@ -193,6 +196,7 @@ class Replay:
         done = 0
         waiting = deque(sorted(intents, key=lambda intent: (intent.at, intent.intent_id)))
         for now, batch in spool.batches():
+            self._ended = now
             while waiting and waiting[0].at < now.replace(microsecond=0):
                 yield self._follow(pipeline, waiting.popleft(), done)
             done += len(batch)
@@ -261,6 +265,13 @@ def _write_lines(path: Path, rows: Iterable[object], fields: Sequence[str]) -> N
         msgspec.json.encode({name: _plain(getattr(row, name)) for name in fields}) for row in rows
     ]
     write_whole(path, b"".join(line + b"\n" for line in lines))
+
+
+def _put_runs(path: Path, runs: Sequence[RunBill]) -> None:
+    if runs:
+        _write_lines(path, runs, RunBill.__struct_fields__)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _put_letters(part: Path, path: Path, count: int) -> None:

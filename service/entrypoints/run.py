@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 from importlib.metadata import version
@@ -35,6 +35,7 @@ from service.bootstrap import (
 )
 from service.config import ConfigError, Settings
 from service.core.events import Arrival, CostEvent
+from service.core.experiments import RunBill
 from service.core.intents import Intent
 from service.core.ledger import Metric, metric_of
 from service.core.ports import IncidentFilter, SourceStatus, Store
@@ -77,6 +78,7 @@ class Service:
         self._saved = 0
         self._notes = Notes()
         self._inbox = Inbox()
+        self._runs: Sequence[RunBill] = ()
         self._hosts = build_hosts(settings)
         self._lookouts: dict[str, Lookout] = {}
 
@@ -107,6 +109,7 @@ class Service:
                 faults=lambda: [*keeper.faults, *self._out_of_sight()],
                 follow=self._inbox.ask,
                 token=make_token(settings),
+                runs=lambda: self._runs,
             )
             self._machine.rebuilding = True
             address = stack.enter_context(self._machine.serving())
@@ -114,11 +117,14 @@ class Service:
             if settings.api.admin_token is None:
                 self._say(f"the admin's token is in {folder / FILE}")
             self._rebuild(log, store, keeper)
+            self._runs = self._pipeline.runs(self._clock())
             self._look_out(stack)
             self._say(f"watching {', '.join(settings.sources)}; Ctrl-C stops")
             while not stop.is_set():
                 took = [self._watch(name, books[name], log) for name in settings.sources]
                 self._tick(log)
+                if any(took):
+                    self._runs = self._pipeline.runs(self._clock())
                 self._inbox.drain(lambda intent: self._follow(intent, log))
                 history.flush()
                 if keeper.is_due(self._pipeline, self._clock()):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from service.adapters.sources import SOURCES, Reader, SnapshotBook
 from service.adapters.sources.base import Source
 from service.adapters.sources.files import look
-from service.core.events import CostEvent, GpuSample, flaw_of
+from service.core.events import CostEvent, GpuSample, Run, flaw_of
 from tests.reading import read
 
 SAMPLES = Path(__file__).parent.parent / "data" / "sources"
@@ -55,7 +55,7 @@ def test_events_have_identities_and_times_in_utc(name):
         if isinstance(arrival.event, CostEvent):
             assert arrival.event.x_event_id
         else:
-            assert isinstance(arrival.event, GpuSample)
+            assert isinstance(arrival.event, (GpuSample, Run))
     identities = [event.x_event_id for event in result.events if isinstance(event, CostEvent)]
     assert len(set(identities)) == len(identities)
 

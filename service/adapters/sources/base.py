@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from service.core.events import CostEvent, GpuSample
+from service.core.events import Event
 
 Form = Literal["csv", "parquet", "ndjson", "json", "empty", "unknown"]
 FlawKind = Literal["file", "format", "encoding", "size", "type", "range"]
@@ -32,7 +32,7 @@ class Row(NamedTuple):
     """
 
     number: int
-    event: CostEvent | GpuSample
+    event: Event
     dataset: str = ""
 
 

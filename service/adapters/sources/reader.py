@@ -6,6 +6,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
+import msgspec
+
 from service.adapters.gpu.base import Hosts, completed
 from service.adapters.sources.base import Flaw, label
 from service.adapters.sources.book import SnapshotBook
@@ -16,7 +18,7 @@ from service.adapters.sources.registry import SOURCES
 from service.adapters.sources.restatements import settle
 from service.adapters.sources.snapshots import Snapshot
 from service.adapters.sources.tally import Tally
-from service.core.events import Arrival, CostEvent, Rejected
+from service.core.events import Arrival, GpuSample, Rejected, Run
 
 Mode = Literal["replay", "live"]
 NO_HOSTS: Final[Hosts] = MappingProxyType({})
@@ -108,9 +110,14 @@ class Reader(Tally):
             book.commit()
 
     def _completed(self, arrival: Arrival) -> Arrival:
-        if isinstance(arrival.event, CostEvent):
+        event = arrival.event
+        if isinstance(event, GpuSample):
+            return arrival._replace(event=completed(event, self._hosts))
+        known = self._hosts.get(event.hostname or "") if isinstance(event, Run) else None
+        if known is None or "resource_id" not in known:
             return arrival
-        return arrival._replace(event=completed(arrival.event, self._hosts))
+        named = msgspec.structs.replace(event, resource_id=known["resource_id"])
+        return arrival._replace(event=named)
 
     def acknowledge(self) -> None:
         """Say that everything that was yielded is safe and need not be told again."""

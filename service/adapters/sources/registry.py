@@ -12,10 +12,12 @@ from service.adapters.sources import (
     gcp,
     gpu_samples,
     litellm,
+    mlflow,
     nvidia_smi,
     oci,
     openai,
     opencost,
+    wandb,
 )
 from service.adapters.sources.base import Source
 
@@ -33,4 +35,6 @@ SOURCES: Final[dict[str, Source]] = {
     "openai": openai.SOURCE,
     "anthropic": anthropic.SOURCE,
     "opencost": opencost.SOURCE,
+    "mlflow": mlflow.SOURCE,
+    "wandb": wandb.SOURCE,
 }

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Final
 
 from service.adapters.sources.base import Flaw, FlawKind
-from service.core.events import CostEvent, GpuSample, Rejected
+from service.core.events import CostEvent, Event, Rejected
 from service.core.money import ZERO, add
 
 LONGEST_REASON: Final = 500
@@ -49,7 +49,7 @@ class Tally:
             reason = "".join(c if c.isprintable() else "?" for c in reason)
         self._reject(Rejected(file, flaw.number, reason[:LONGEST_REASON], flaw.raw))
 
-    def count(self, feed: str, event: CostEvent | GpuSample) -> None:
+    def count(self, feed: str, event: Event) -> None:
         """Count an accepted row, and add up what it costs."""
         self.read += 1
         if isinstance(event, CostEvent):

@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.staticfiles import StaticFiles
 
 from service.adapters.history import History
+from service.core.experiments import RunBill
 from service.core.findings import Finding
 from service.core.incidents import Incident
 from service.core.ports import Store
@@ -36,6 +37,7 @@ _SHAPES: Final = (
     views.Listing[Finding],
     views.Listing[views.DeliveryView],
     views.Series,
+    views.Experiments,
     *KINDS,
     views.TokenView,
     views.Listing[views.TokenView],
@@ -54,6 +56,7 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     settles_after: Callable[[str], timedelta] = lambda _source: SETTLES_AFTER,
     rebuilding: Callable[[], bool] = lambda: False,
     faults: Callable[[], Sequence[str]] = tuple,
+    runs: Callable[[], Sequence[RunBill]] = tuple,
     hosts: Collection[str] = (),
     follow: Follow | None = None,
     local: Local = NO_LOCAL,
@@ -63,14 +66,26 @@ def build_app(  # noqa: PLR0913  one place where everything meets
 
     `now` is what ages are told against: the clock, or the end of what a demo replays.
     `settles_after` says of a source how long its periods may change. `rebuilding` tells while the
-    store is filled again from the log, `faults` what is wrong with this process. `hosts` are the
+    store is filled again from the log, `faults` what is wrong with this process, `runs` what
+    experiments cost. `hosts` are the
     names it may be asked under, none meaning any: a page of a stranger could point a name of its
     own at an address that only you can reach. `local` says whether requests from this machine need
     a token, `rates` how much one caller may ask.
     """
     release = version("spendwatch")
     routes = Routes(
-        Parts(store, history, metrics, started_at, now, release, settles_after, rebuilding, faults)
+        Parts(
+            store,
+            history,
+            metrics,
+            started_at,
+            now,
+            release,
+            settles_after,
+            rebuilding,
+            faults,
+            runs,
+        )
     )
     app = FastAPI(
         title="Spendwatch",
@@ -143,6 +158,7 @@ def _add_reading(add: _Adder, routes: Routes) -> None:
         ("/v1/findings", routes.findings, "viewer", views.Listing[Finding], {422}),
         ("/v1/findings/{finding_id}", routes.finding, "viewer", Finding, {404, 422}),
         (SERIES_PATH + "{key:path}", routes.series, "viewer", views.Series, {404, 422}),
+        ("/v1/experiments", routes.experiments, "viewer", views.Experiments, set()),
         ("/v1/deliveries", routes.deliveries, "viewer", views.Listing[views.DeliveryView], {422}),
         ("/livez", routes.live, "open", "text/plain", set()),
         ("/readyz", routes.ready, "open", "text/plain", {503}),

@@ -9,6 +9,7 @@ from fastapi import HTTPException, Query, Request, Response
 
 from service.adapters.history import History
 from service.core.events import SeriesKey
+from service.core.experiments import RunBill
 from service.core.health import UNAVAILABLE, Health, health_of
 from service.core.incidents import Incident
 from service.core.ports import FindingFilter, IncidentFilter, Store, StoreUnavailableError
@@ -37,6 +38,7 @@ class Parts(NamedTuple):
     settles_after: Callable[[str], timedelta]
     rebuilding: Callable[[], bool]
     faults: Callable[[], Sequence[str]]
+    runs: Callable[[], Sequence[RunBill]]
 
 
 class Routes:
@@ -144,6 +146,12 @@ class Routes:
         owners = owners_of(access_of(request), asked.pop("owner"))
         found = self._parts.store.findings(FindingFilter(**asked, owners=owners))
         return views.answer(views.Listing(items=found, as_of=self._parts.now()))
+
+    def experiments(self, request: Request) -> Response:
+        """Say what experiments and their runs cost, the dearest first."""
+        parts, access = self._parts, access_of(request)
+        seen = [run for run in parts.runs() if access.sees(run.team)]
+        return views.answer(views.Experiments.of(seen, parts.now()))
 
     def finding(self, finding_id: views.Id, request: Request) -> Response:
         """Return one finding."""

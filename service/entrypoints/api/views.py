@@ -1,5 +1,6 @@
 """What the API answers: the shapes beside findings and incidents, and how they become JSON."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Final, Generic, TypeVar
@@ -9,6 +10,7 @@ from fastapi import Path, Response
 
 from service.core import money
 from service.core.deliveries import Action, Delivery, DeliveryState, Reason
+from service.core.experiments import RunBill, by_experiment
 from service.core.findings import Finding
 from service.core.health import State, is_stale
 from service.core.ledger import LedgerRow
@@ -48,6 +50,36 @@ class Status(msgspec.Struct, kw_only=True):
     sources: list[Source]
     deliveries: dict[str, int]
     incidents_firing: int
+
+
+class ExperimentCost(msgspec.Struct, kw_only=True):
+    """What the runs of one experiment cost in all."""
+
+    experiment: str
+    runs: int
+    cost: Decimal
+    billing_currency: str
+
+
+class Experiments(msgspec.Struct, kw_only=True):
+    """What experiments cost, the dearest first, and each of their runs."""
+
+    as_of: datetime
+    experiments: list[ExperimentCost]
+    runs: list[RunBill]
+
+    @classmethod
+    def of(cls, bills: Sequence[RunBill], now: datetime) -> "Experiments":
+        """Add up runs."""
+        sums = [
+            ExperimentCost(experiment=name, runs=count, cost=cost, billing_currency=currency)
+            for (name, currency), (count, cost) in by_experiment(bills).items()
+        ]
+        return cls(
+            as_of=now,
+            experiments=sorted(sums, key=lambda one: (-one.cost, one.experiment)),
+            runs=sorted(bills, key=lambda one: (-one.cost, one.run_id)),
+        )
 
 
 class DeliveryView(msgspec.Struct, kw_only=True):
