@@ -35,6 +35,7 @@ from service.config import (
 )
 from service.core.about import About
 from service.core.deliveries import Deliveries
+from service.core.estimates import Ahead, Estimates
 from service.core.experiments import Experiments
 from service.core.findings import Stretches
 from service.core.gpu_findings import GpuFindings
@@ -162,6 +163,7 @@ def build_pipeline(
         )
         for hours in (1, 24)
     }
+    idle = IdleGpus(IdleGpuColumns(), _prices(settings))
     parts = Parts(
         ledger=ledger,
         scorings=scorings,
@@ -175,7 +177,8 @@ def build_pipeline(
         purchases=Purchases(
             detection.purchases_from.get, stretches, Ledger({}, otherwise="billed"), contacts.get
         ),
-        gpus=GpuFindings(IdleGpus(IdleGpuColumns(), _prices(settings))),
+        gpus=GpuFindings(idle),
+        estimates=Estimates(ledger, idle.rates.book, _ahead(settings)),
         experiments=Experiments(ledger),
         owners=owners,
         desk=build_desk_parts(settings),
@@ -220,6 +223,14 @@ def _groups(settings: Settings, owners: Owners, ledger: Ledger, rollups: Rollups
         return Groups(settings.detection.group_by, owners, ledger, rollups)
     except ValueError as error:
         raise ConfigError(f"detection: {error}") from None
+
+
+def _ahead(settings: Settings) -> dict[str, Ahead]:
+    return {
+        name: Ahead(source.ahead_of, source.discount_percent / 100)
+        for name, source in settings.sources.items()
+        if source.ahead_of is not None
+    }
 
 
 def _prices(settings: Settings) -> PriceBook:

@@ -98,12 +98,17 @@ class SourceSettings(_Section, frozen=True):
     calendar: CalendarSettings | None = None
     shares_accounts: bool = False
     bucket: BucketSettings = BucketSettings()
+    ahead_of: str | None = None
+    discount_percent: Decimal = Decimal(0)
 
     def __post_init__(self) -> None:
         """Refuse what no clock can add."""
         _check_path("path", self.path)
         if math.isnan(self.settles_after_hours):
             raise ValueError("settles_after_hours is not a number")
+        money.check("discount_percent", self.discount_percent)
+        if self.discount_percent > 100:
+            raise ValueError("discount_percent is above 100")
 
 
 class DetectionSettings(_Section, frozen=True):
@@ -303,6 +308,10 @@ class Settings(_Section, frozen=True):
         for name in self.sources:
             if _NAME.fullmatch(name) is None or name in (".", ".."):
                 message = f"sources: {name[:80]!r} is not a name of letters, digits, '.', '-', '_'"
+                raise ValueError(message)
+        for name, source in self.sources.items():
+            if source.ahead_of is not None and source.ahead_of not in self.sources:
+                message = f"sources.{name}.ahead_of: there is no feed {source.ahead_of!r}"
                 raise ValueError(message)
         for name, destinations in self.receivers.items():
             if not destinations:

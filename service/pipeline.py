@@ -11,7 +11,16 @@ from service.core.about import About, kind_of
 from service.core.books import Taken
 from service.core.deliveries import IDLE, Chart
 from service.core.drivers import Member
-from service.core.events import EARLIEST, Arrival, CostEvent, Run, SeriesKey
+from service.core.estimates import REASON, Estimates, Gap
+from service.core.events import (
+    EARLIEST,
+    GROUP_MARK,
+    NEW_MARK,
+    Arrival,
+    CostEvent,
+    Run,
+    SeriesKey,
+)
 from service.core.experiments import Experiments, RunBill
 from service.core.feedback import Feedbacks
 from service.core.findings import Finding, OddPoint, Stretch, Stretches
@@ -69,6 +78,7 @@ class Parts(NamedTuple):
     purchases: Purchases
     gpus: GpuFindings
     experiments: Experiments
+    estimates: Estimates
     owners: Owners
     desk: DeskParts
 
@@ -96,6 +106,7 @@ class Pipeline:
         self._desk = Desk(parts.desk, self._chart)
         self._remembers = remembers
         self._forgot_at: datetime | None = None
+        self._estimated: set[str] = set()
         self._feedback = Feedbacks(
             parts.stretches,
             parts.scorings,
@@ -166,7 +177,9 @@ class Pipeline:
                 self._status(arrival.source, arrival.arrived_at, arrival.event.timestamp)
             else:
                 parts.gpus.observe(arrival.arrived_at, arrival.event)
+                parts.estimates.observe(arrival.source, arrival.event)
                 self._status(arrival.source, arrival.arrived_at, arrival.event.timestamp)
+        self._estimate(points, before, changed, now)
         changes = {
             key: Change(before[key], parts.ledger.point(*key), point.arrived_at)
             for key, point in points.items()
@@ -210,6 +223,10 @@ class Pipeline:
             self._feedback.apply(order)
         return self._members(now)
 
+    def gaps(self) -> list[Gap]:
+        """Return what was estimated beside what was billed then, by service."""
+        return self._parts.estimates.gaps()
+
     def runs(self, now: datetime) -> list[RunBill]:
         """Return what the runs of experiments cost until `now`."""
         return self._parts.experiments.bills(now, self._parts.owners)
@@ -243,10 +260,11 @@ class Pipeline:
         yield from parts.purchases.save(streams, "purchases")
         yield from parts.gpus.save(streams, "gpus")
         yield from parts.experiments.save(streams, "experiments")
+        yield from parts.estimates.save(streams, "estimates")
         yield from self._feedback.save(streams, "feedback")
         yield from self._desk.save(streams, self._periods)
         yield from streams.values("sources", self._statuses.items())
-        rest = _Rest(VERSION, self._contacts, self._forgot_at)
+        rest = _Rest(VERSION, self._contacts, self._forgot_at, sorted(self._estimated))
         yield from streams.values("pipeline", [("", rest)])
 
     def restore(self, saved: Saved, keep: Callable[[SeriesKey], bool] | None = None) -> list[str]:
@@ -261,7 +279,7 @@ class Pipeline:
             (rest,) = saved.values("pipeline", _Rest).values()
             if rest.version != VERSION:
                 raise StateError(f"it is of version {rest.version}, not {VERSION}")
-            self._forgot_at = rest.forgot_at
+            self._forgot_at, self._estimated = rest.forgot_at, set(rest.estimated)
             if self._contacts is not None and rest.contacts is not None:
                 self._contacts.update(rest.contacts)
             parts.ledger.restore(saved, "ledger", keeps)
@@ -275,6 +293,7 @@ class Pipeline:
             parts.purchases.restore(saved, "purchases", keeps)
             parts.gpus.restore(saved, "gpus", keeps)
             parts.experiments.restore(saved, "experiments", keeps)
+            parts.estimates.restore(saved, "estimates", keeps)
             self._feedback.restore(saved, "feedback")
             self._desk.restore(saved, self._periods, keeps)
             self._statuses = saved.values("sources", SourceStatus)
@@ -349,6 +368,8 @@ class Pipeline:
         parts, at = self._parts, arrival.arrived_at
         status = self._status(arrival.source, at, event.charge_period_end)
         change = parts.ledger.take(arrival.source, event, before)
+        if change.taken != "too_late":
+            parts.estimates.observe_bill(change.series, event)
         if change.taken == "duplicate":
             status.duplicates += 1
         if change.taken == "too_late" or self._is_late(change.series, change.step, at):
@@ -368,6 +389,37 @@ class Pipeline:
         parts.purchases.take(arrival.source, event, at)
         return change.taken
 
+    def _estimate(
+        self,
+        points: dict[tuple[SeriesKey, int], Point],
+        before: dict[tuple[SeriesKey, int], Decimal | None],
+        changed: set[tuple[SeriesKey, int]],
+        now: datetime,
+    ) -> None:
+        """Take in what hours cost of which there is no bill yet, and take back what was billed."""
+        parts = self._parts
+        for source, event in parts.estimates.advance():
+            change = parts.ledger.take(source, event, before)
+            if change.taken == "new":
+                parts.new_spend.take(change.series, change.step, event)
+                parts.groups.take(change.series, change.step, event)
+                changed.add((change.series, change.step))
+                points[change.series, change.step] = Point(change.series, change.step, now)
+
+    def _is_estimated(self, stretch: Stretch) -> bool:
+        """Tell whether a finding says what no bill says yet, of its series or of a sum's member."""
+        parts, steps = self._parts, stretch.points
+        if not stretch.series.resource.startswith((GROUP_MARK, NEW_MARK)):
+            tags = parts.ledger.about(stretch.series).tags or {}
+            if tags.get("estimated") is True:
+                return True
+        hours = stretch.step_hours
+        return any(
+            step // hours in steps
+            and (series == stretch.series or str(stretch.series) in parts.about.groups(series))
+            for series, step in parts.estimates.covered()
+        )
+
     def _is_late(self, series: SeriesKey, step: int, arrived_at: datetime) -> bool:
         """Tell whether a row came after its period had settled; history met first is not late."""
         settles_at = self._parts.stretches.settles_at(series, step, STEP_HOURS[series.grain])
@@ -385,13 +437,14 @@ class Pipeline:
         self._gone.forget(edge, today)
         self._parts.gpus.forget(edge)
         self._parts.experiments.forget(edge)
+        self._parts.estimates.forget(today)
         self._feedback.forget()
         self._desk.forget(edge)
 
     def _price_gpus(self, points: Iterable[Point]) -> None:
         parts = self._parts
         for series, step, _ in sorted(points):
-            if series.grain == "hour":
+            if series.grain == "hour" and not parts.estimates.covers(series, step):
                 about, cost = parts.ledger.about(series), parts.ledger.point(series, step)
                 if cost is not None and parts.gpus.wants_cost(series, about):
                     kept = parts.ledger.kept(series, step)
@@ -409,7 +462,15 @@ class Pipeline:
     def _members(self, now: datetime) -> list[Member]:
         parts = self._parts
         parts.stretches.advance(now)
-        members = [self._member(stretch, now) for stretch in parts.stretches.drain()]
+        told = {stretch.finding_id: stretch for stretch in parts.stretches.drain()}
+        # A bill that says what was estimated changes no figure, but that it was an estimate.
+        for finding_id in sorted(self._estimated - told.keys()):
+            stretch = parts.stretches.get(finding_id)
+            if stretch is None:
+                self._estimated.discard(finding_id)
+            elif not self._is_estimated(stretch):
+                told[finding_id] = stretch
+        members = [self._member(stretch, now) for stretch in told.values()]
         members += parts.gpus.advance(now, parts.owners)
         return members + parts.experiments.advance(now, parts.owners)
 
@@ -428,6 +489,8 @@ class Pipeline:
             stretch.kind = kind_of(stretch, split)
         owner = Owner(*stretch.owner)
         start, end = stretch.period()
+        estimated, reason = self._is_estimated(stretch), about.reason(stretch, split)
+        (self._estimated.add if estimated else self._estimated.discard)(stretch.finding_id)
         finding = Finding(
             finding_id=stretch.finding_id,
             detector=stretch.detector,
@@ -449,7 +512,7 @@ class Pipeline:
             expected_high=sums.high,
             impact=sums.excess,
             billing_currency=stretch.series.billing_currency,
-            reason=about.reason(stretch, split),
+            reason=f"{reason} {REASON}" if estimated else reason,
             owner_source=owner.source,
             run_rate_per_day=stretch.run_rate_per_day,
             settled_until=self._parts.stretches.settled_until(stretch, now),
@@ -459,6 +522,7 @@ class Pipeline:
             is_new_level=stretch.is_new_level,
             price_effect=None if split is None else split.price,
             quantity_effect=None if split is None else split.quantity,
+            estimated=estimated,
         )
         dirty, stretch.dirty = stretch.dirty, set()
         return Member(
@@ -506,6 +570,7 @@ class _Rest(msgspec.Struct, array_like=True):
     version: int
     contacts: dict[str, datetime] | None
     forgot_at: datetime | None
+    estimated: list[str] = []
 
 
 def _everything(_: SeriesKey) -> bool:

@@ -67,6 +67,7 @@ class Finding(msgspec.Struct, kw_only=True):
     avoidable_per_day: Decimal | None = None
     price_effect: Decimal | None = None
     quantity_effect: Decimal | None = None
+    estimated: bool = False
 
 
 def finding_id_of(series: str, detector: str, first_period: datetime) -> str:

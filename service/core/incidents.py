@@ -83,6 +83,7 @@ class Incident(msgspec.Struct, kw_only=True):
     settled_until: datetime | None = None
     backfill: bool = False
     is_new_level: bool = False
+    estimated: bool = False
     is_inhibited: bool = False
     feedback: list[Feedback] = []
     ending: str = ""
@@ -296,6 +297,7 @@ class Incidents:
             ending=_ending(standing) if over else "",
             avoidable_per_day=_avoidable(standing),
             is_new_level=over and any(m.finding.is_new_level for m in standing),
+            estimated=any(m.finding.estimated for m in standing),
             feedback=feedback,
         )
         if known is not None:

@@ -38,6 +38,7 @@ _STATES: Final[Mapping[str, str]] = {
 }
 _STATUSES: Final[Mapping[str, str]] = {
     "provisional": "Provisional: the provider may still change these figures.",
+    "estimated": "Estimated: in part from telemetry and prices, until the bill comes.",
     "confirmed": "Confirmed: the provider's figures have settled.",
     "retracted": "Withdrawn: the provider restated these figures.",
 }
@@ -315,6 +316,8 @@ def status(incident: Incident) -> str:
 
 
 def _settled(incident: Incident) -> str:
+    if incident.estimated:
+        return _STATUSES["estimated"]
     until = incident.settled_until
     if incident.status != "provisional" or until is None or until <= incident.starts_at:
         return _STATUSES[incident.status]

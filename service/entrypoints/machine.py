@@ -14,6 +14,7 @@ import structlog
 
 from service.adapters.history import History
 from service.config import Settings
+from service.core.estimates import Gap
 from service.core.experiments import RunBill
 from service.core.ports import (
     Changes,
@@ -54,11 +55,21 @@ class Parts(NamedTuple):
     notifiers: Mapping[str, Notifier]
 
 
+class Memory(NamedTuple):
+    """What the API tells from memory: what runs of experiments cost, how far estimates were off."""
+
+    runs: Callable[[], Sequence[RunBill]] = tuple
+    gaps: Callable[[], Sequence[Gap]] = tuple
+
+
+NO_MEMORY: Final = Memory()
+
+
 class Machine:
     """Saves what the pipeline decided, and keeps senders and web server running meanwhile.
 
     `faults` says what is wrong elsewhere now, in sentences for the status. `follow` takes what
-    people do, `token` is the admin's, and `runs` says what experiments cost.
+    people do, `token` is the admin's, and `memory` is what no store holds.
     """
 
     def __init__(
@@ -69,7 +80,7 @@ class Machine:
         faults: Callable[[], Sequence[str]] = tuple,
         follow: Follow | None = None,
         token: str | None = None,
-        runs: Callable[[], Sequence[RunBill]] = tuple,
+        memory: Memory = NO_MEMORY,
     ) -> None:
         self._parts = parts
         self.stop = stop
@@ -78,7 +89,7 @@ class Machine:
         self._elsewhere = faults
         self._follow = follow
         self._token = token
-        self._runs = runs
+        self._memory = memory
         self._faults: list[str] = []
         self._counting = Counting(parts.metrics)
         self.sender = Sender(
@@ -133,7 +144,8 @@ class Machine:
             follow=self._follow,
             local=local_of(settings, self._token),
             rates=Rates(settings.api.requests_per_second, settings.api.burst),
-            runs=self._runs,
+            runs=self._memory.runs,
+            gaps=self._memory.gaps,
         )
         with ExitStack() as stack:
             address = stack.enter_context(

@@ -34,6 +34,7 @@ from service.bootstrap import (
     open_store,
 )
 from service.config import ConfigError, Settings
+from service.core.estimates import Gap
 from service.core.events import Arrival, CostEvent
 from service.core.experiments import RunBill
 from service.core.intents import Intent
@@ -42,7 +43,7 @@ from service.core.ports import IncidentFilter, SourceStatus, Store
 from service.entrypoints.admin_token import FILE, make_token
 from service.entrypoints.inbox import Inbox
 from service.entrypoints.keeper import Keeper, Notes
-from service.entrypoints.machine import Machine, Parts, utc_now
+from service.entrypoints.machine import Machine, Memory, Parts, utc_now
 from service.entrypoints.stopping import Interrupted, Stop
 from service.pipeline import Outcome, Pipeline
 from service.telemetry import Metrics, configure_logging
@@ -79,6 +80,7 @@ class Service:
         self._notes = Notes()
         self._inbox = Inbox()
         self._runs: Sequence[RunBill] = ()
+        self._gaps: Sequence[Gap] = ()
         self._hosts = build_hosts(settings)
         self._lookouts: dict[str, Lookout] = {}
 
@@ -109,7 +111,7 @@ class Service:
                 faults=lambda: [*keeper.faults, *self._out_of_sight()],
                 follow=self._inbox.ask,
                 token=make_token(settings),
-                runs=lambda: self._runs,
+                memory=Memory(lambda: self._runs, lambda: self._gaps),
             )
             self._machine.rebuilding = True
             address = stack.enter_context(self._machine.serving())
@@ -117,14 +119,14 @@ class Service:
             if settings.api.admin_token is None:
                 self._say(f"the admin's token is in {folder / FILE}")
             self._rebuild(log, store, keeper)
-            self._runs = self._pipeline.runs(self._clock())
+            self._look_up()
             self._look_out(stack)
             self._say(f"watching {', '.join(settings.sources)}; Ctrl-C stops")
             while not stop.is_set():
                 took = [self._watch(name, books[name], log) for name in settings.sources]
                 self._tick(log)
                 if any(took):
-                    self._runs = self._pipeline.runs(self._clock())
+                    self._look_up()
                 self._inbox.drain(lambda intent: self._follow(intent, log))
                 history.flush()
                 if keeper.is_due(self._pipeline, self._clock()):
@@ -133,6 +135,11 @@ class Service:
                     self._rest(stop)
             history.flush()
             keeper.save(self._pipeline, self._notes, self._clock())
+
+    def _look_up(self) -> None:
+        """Take from the pipeline what the API tells from memory: it may not touch it itself."""
+        self._runs = self._pipeline.runs(self._clock())
+        self._gaps = self._pipeline.gaps()
 
     def _rest(self, stop: Stop) -> None:
         """Wait until the feeds are to be looked at again, or someone says something."""

@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.staticfiles import StaticFiles
 
 from service.adapters.history import History
+from service.core.estimates import Gap
 from service.core.experiments import RunBill
 from service.core.findings import Finding
 from service.core.incidents import Incident
@@ -57,6 +58,7 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     rebuilding: Callable[[], bool] = lambda: False,
     faults: Callable[[], Sequence[str]] = tuple,
     runs: Callable[[], Sequence[RunBill]] = tuple,
+    gaps: Callable[[], Sequence[Gap]] = tuple,
     hosts: Collection[str] = (),
     follow: Follow | None = None,
     local: Local = NO_LOCAL,
@@ -67,7 +69,7 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     `now` is what ages are told against: the clock, or the end of what a demo replays.
     `settles_after` says of a source how long its periods may change. `rebuilding` tells while the
     store is filled again from the log, `faults` what is wrong with this process, `runs` what
-    experiments cost. `hosts` are the
+    experiments cost, `gaps` how far estimates were from the bill. `hosts` are the
     names it may be asked under, none meaning any: a page of a stranger could point a name of its
     own at an address that only you can reach. `local` says whether requests from this machine need
     a token, `rates` how much one caller may ask.
@@ -85,6 +87,7 @@ def build_app(  # noqa: PLR0913  one place where everything meets
             rebuilding,
             faults,
             runs,
+            gaps,
         )
     )
     app = FastAPI(

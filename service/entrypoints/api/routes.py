@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from fastapi import HTTPException, Query, Request, Response
 
 from service.adapters.history import History
+from service.core.estimates import Gap
 from service.core.events import SeriesKey
 from service.core.experiments import RunBill
 from service.core.health import UNAVAILABLE, Health, health_of
@@ -39,6 +40,7 @@ class Parts(NamedTuple):
     rebuilding: Callable[[], bool]
     faults: Callable[[], Sequence[str]]
     runs: Callable[[], Sequence[RunBill]]
+    gaps: Callable[[], Sequence[Gap]]
 
 
 class Routes:
@@ -78,7 +80,7 @@ class Routes:
 
     def status(self, request: Request) -> Response:
         """Say how the service is: one word, the reasons, and the facts behind them."""
-        parts = self._parts
+        parts, access = self._parts, access_of(request)
         now = parts.now()
         try:
             health = self._health(now)
@@ -91,7 +93,8 @@ class Routes:
                 offset=parts.store.offset(),
                 sources=[views.Source.of(source, now) for source in parts.store.sources()],
                 deliveries=parts.store.delivery_counts(),
-                incidents_firing=len(self._firing(access_of(request).teams)),
+                incidents_firing=len(self._firing(access.teams)),
+                estimates=[] if access.teams is not None else list(parts.gaps()),
             )
         except StoreUnavailableError:
             reasons = list(UNAVAILABLE.reasons)

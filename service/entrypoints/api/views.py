@@ -10,6 +10,7 @@ from fastapi import Path, Response
 
 from service.core import money
 from service.core.deliveries import Action, Delivery, DeliveryState, Reason
+from service.core.estimates import Gap
 from service.core.experiments import RunBill, by_experiment
 from service.core.findings import Finding
 from service.core.health import State, is_stale
@@ -39,7 +40,10 @@ class Source(SourceStatus, kw_only=True):
 
 
 class Status(msgspec.Struct, kw_only=True):
-    """The service in one answer. `offset` is how far into the log what is shown reaches."""
+    """The service in one answer. `offset` is how far into the log what is shown reaches.
+
+    `estimates` compares what was estimated before the bill came with what it said then.
+    """
 
     state: State
     reasons: list[str]
@@ -50,6 +54,7 @@ class Status(msgspec.Struct, kw_only=True):
     sources: list[Source]
     deliveries: dict[str, int]
     incidents_firing: int
+    estimates: list[Gap] = []
 
 
 class ExperimentCost(msgspec.Struct, kw_only=True):
