@@ -6,6 +6,7 @@ from decimal import Decimal
 from service.core.deliveries import Chart, Notice, delivery_id_of
 from service.core.drivers import Driver
 from service.core.events import CostEvent
+from service.core.experiments import RunBill
 from service.core.findings import Finding
 from service.core.incidents import Incident
 from service.core.wording import text_of
@@ -170,3 +171,11 @@ def make_event(**overrides) -> CostEvent:
         "x_event_id": "e1",
     }
     return CostEvent(**(values | overrides))
+
+
+def make_run_bill(name, experiment="resnet", cost=1, team="unowned"):
+    return RunBill(
+        run_id=name, experiment=experiment, name=None, owner=None, team=team, started_at=NOW,
+        ended_at=None, cost=Decimal(cost), billing_currency="USD", usual_cost=None, metric=None,
+        best=None, best_at=None, cost_since_best=None, resource_id="i-1",
+    )  # fmt: skip

@@ -2,10 +2,12 @@
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 
 import httpx
 import pytest
 
+from service.core.estimates import Gap
 from service.core.intents import Put
 from service.core.ports import Changes
 from service.core.tokens import Token
@@ -14,9 +16,18 @@ from service.entrypoints.api.access import COOKIE, Local, digest
 from service.entrypoints.api.app import build_app
 from service.entrypoints.api.limits import LARGEST_BODY, Rates
 from service.telemetry import Metrics
-from tests.factories import NOW, SERIES, make_chart, make_finding, make_incident, make_notice
+from tests.factories import (
+    NOW,
+    SERIES,
+    make_chart,
+    make_finding,
+    make_incident,
+    make_notice,
+    make_run_bill,
+)
 
 ADMIN = new_token()
+ONE = Decimal(1)
 INCIDENT, FINDING = make_incident(owner="ml"), make_finding(owner="ml")
 SECRETS = {
     name: new_token()
@@ -130,6 +141,18 @@ async def test_a_list_holds_what_its_reader_may_see(filled, path):
     async with client(app, "other") as http:
         assert (await http.get("/v1/incidents?owner=ml")).json()["items"] == []
         assert (await http.get("/v1/status")).json()["incidents_firing"] == 0
+
+
+async def test_of_experiments_and_estimates_a_team_is_told_its_own(filled):
+    gap = Gap(service_name="EC2", billing_currency="USD", hours=1, estimated=ONE, billed=ONE)
+    bills = [make_run_bill("a", team="ml"), make_run_bill("b", team="web")]
+    app = an_app(filled, runs=lambda: bills, gaps=lambda: [gap])
+    for who, seen in {"own": ["a"], "other": ["b"], "chief": ["a", "b"]}.items():
+        told = (await ask(app, who, "GET", "/v1/experiments")).json()
+        assert [run["run_id"] for run in told["runs"]] == seen
+        assert [one["runs"] for one in told["experiments"]] == [len(seen)]
+        estimates = (await ask(app, who, "GET", "/v1/status")).json()["estimates"]
+        assert len(estimates) == (who == "chief")
 
 
 async def test_the_page_shows_what_its_reader_may_see(filled):

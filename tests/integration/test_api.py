@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from service.adapters.embedded_store import EmbeddedStore
 from service.adapters.history import History
 from service.adapters.redis_store import RedisStore
-from service.core.experiments import RunBill
 from service.core.findings import Finding
 from service.core.incidents import Incident
 from service.core.ledger import LedgerRow
@@ -23,7 +22,7 @@ from service.core.ports import Changes, SourceStatus
 from service.entrypoints.api import build_app, serve, views
 from service.entrypoints.api.access import Local
 from service.telemetry import Metrics
-from tests.factories import NOW, SERIES, make_finding, make_incident, make_notice
+from tests.factories import NOW, SERIES, make_finding, make_incident, make_notice, make_run_bill
 
 HERE = Local("admin")
 STARTED = NOW - timedelta(days=1)
@@ -515,22 +514,15 @@ def test_metrics_show_the_store_and_count_requests_by_route_never_by_path(api, s
 
 
 def test_experiments_are_told_with_their_runs_the_dearest_first(store, metrics):
-    def bill(name, experiment, cost):
-        return RunBill(
-            run_id=name, experiment=experiment, name=None, owner=None, team="x", started_at=NOW,
-            ended_at=None, cost=Decimal(cost), billing_currency="USD", usual_cost=None,
-            metric=None, best=None, best_at=None, cost_since_best=None, resource_id="i-1",
-        )  # fmt: skip
-
-    bills = [bill("a", "small", 3), bill("b", "big", 20), bill("c", "big", 30)]
+    bills = [make_run_bill("a", "s", 3), make_run_bill("b", "t", 20), make_run_bill("c", "t", 30)]
     app = build_app(
         store=store, history=None, metrics=metrics, started_at=NOW, now=lambda: NOW,
-        runs=lambda: bills,
+        runs=lambda: bills, local=HERE,
     )  # fmt: skip
     with serve(app) as url:
         told = httpx.get(f"{url}/v1/experiments").json()
     assert [(one["experiment"], one["runs"], one["cost"]) for one in told["experiments"]] == [
-        ("big", 2, "50"), ("small", 1, "3"),
+        ("t", 2, "50"), ("s", 1, "3"),
     ]  # fmt: skip
     assert [run["run_id"] for run in told["runs"]] == ["c", "b", "a"]
 
