@@ -48,6 +48,7 @@ bucket = {{ endpoint = "{server.url}", region = "us-east-1", every_seconds = 1 }
 path = "{folder / "beside"}"
 [api]
 port = {more.get("port", 8321)}
+local = "viewer"
 """)
     return path
 
