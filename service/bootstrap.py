@@ -34,6 +34,8 @@ from service.config import (
     checked,
 )
 from service.core.about import About
+from service.core.budget_findings import Budgets
+from service.core.budgets import Budget
 from service.core.deliveries import Deliveries
 from service.core.estimates import Ahead, Estimates
 from service.core.experiments import Experiments
@@ -52,6 +54,7 @@ from service.core.purchases import Purchases
 from service.core.rollups import Rollups
 from service.core.routing import Router
 from service.core.scoring import Around, Scoring
+from service.core.spend import Spend
 from service.core.standing import Things
 from service.core.told import Told
 from service.desk import Parts as DeskParts
@@ -171,6 +174,7 @@ def build_pipeline(
         new_spend=new_spend,
         groups=groups,
         rollups=rollups,
+        spend=Spend(ledger, owners, _budgets(settings)),
         told=told,
         group_scorings=group_scorings,
         about=About(ledger, owners, groups, new_spend, scorings, group_scorings),
@@ -194,11 +198,19 @@ def build_pipeline(
 def build_desk_parts(settings: Settings) -> DeskParts:
     """Build what turns findings into incidents and notices."""
     limits = settings.incidents
+    budgets = Budgets(_budgets(settings), build_owners(settings))
     return DeskParts(
-        incidents=Incidents(SeverityLimits(limits.medium_per_day, limits.high_per_day)),
+        incidents=Incidents(
+            SeverityLimits(limits.medium_per_day, limits.high_per_day), budgets.exhausts
+        ),
         deliveries=Deliveries(build_router(settings)),
         things=Things(),
+        budgets=budgets,
     )
+
+
+def _budgets(settings: Settings) -> list[Budget]:
+    return [Budget.of(name, terms) for name, terms in settings.budgets.items()]
 
 
 def _fleet(settings: Settings, step_hours: int, calendars: list[Calendar]) -> Fleet:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 
 from service.core import money
+from service.core.budgets import Name, Terms
 from service.core.phrases import is_host, is_web_address
 from service.core.routing import Route
 from service.core.secret import Secret
@@ -290,6 +291,7 @@ class Settings(_Section, frozen=True):
     calendar: CalendarSettings = CalendarSettings()
     owners: OwnerSettings = OwnerSettings()
     incidents: IncidentSettings = IncidentSettings()
+    budgets: dict[Name, Terms] = {}
     route: Route = Route(receiver="everyone", min_impact=Decimal(10))
     receivers: dict[str, list[str]] = msgspec.field(
         default_factory=lambda: {"everyone": ["console:"]}

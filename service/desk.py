@@ -11,6 +11,9 @@ from typing import NamedTuple
 import msgspec
 
 from service.core.backfill import summary_of
+from service.core.budget_findings import Budgets
+from service.core.budgets import KIND as BUDGET
+from service.core.budgets import Budget
 from service.core.deliveries import Chart, Decision, Deliveries, Notice, delivery_id_of
 from service.core.drivers import Member
 from service.core.events import SeriesKey
@@ -19,6 +22,7 @@ from service.core.incidents import Incident, Incidents
 from service.core.intents import Drop, Feedback, Intent, Order, Put, in_effect
 from service.core.phrases import duration
 from service.core.ports import Changes, SourceStatus
+from service.core.spend import Spent
 from service.core.standing import Things, etag_of, key_of
 from service.core.state import Chunk, Saved, Streams
 from service.core.wording import text_of
@@ -32,6 +36,7 @@ class Parts(NamedTuple):
     incidents: Incidents
     deliveries: Deliveries
     things: Things
+    budgets: Budgets
 
 
 class Desk:
@@ -58,6 +63,8 @@ class Desk:
             return self._refusal_of_feedback(intent)
         kind, name = _about(intent)
         known = self._parts.things.get(kind, name)
+        if kind == BUDGET and name in self._parts.budgets.fixed:
+            return f"budget {name!r} is set in the config, and changed there"
         if known is None and isinstance(intent, Drop):
             return f"there is no {kind} {name!r}"
         etag = "" if known is None else etag_of(known)
@@ -78,12 +85,25 @@ class Desk:
     def follow(self, intent: Intent) -> None:
         """Put an intent into effect that is not refused; the next `tell` returns what changed."""
         self._followed.append(intent)
+        parts = self._parts
         if isinstance(intent, Feedback):
-            self._parts.incidents.say(intent)
+            parts.incidents.say(intent)
         elif isinstance(intent, Put):
-            self._parts.things.put(intent.thing)
+            parts.things.put(intent.thing)
+            if isinstance(intent.thing, Budget):
+                parts.budgets.put(intent.thing, intent.at)
         else:
-            self._parts.things.drop(intent.kind, intent.name)
+            parts.things.drop(intent.kind, intent.name)
+            if intent.kind == BUDGET:
+                parts.budgets.drop(intent.name)
+
+    def budgets(self) -> list[Budget]:
+        """Return the budgets that people set."""
+        return [one for one in self._parts.things.all(BUDGET) if isinstance(one, Budget)]
+
+    def note_spent(self, spent: Sequence[Spent], part: str = "") -> None:
+        """Take in what a part knows of budgets; the next `tell` judges them."""
+        self._parts.budgets.take(spent, part)
 
     def tell(
         self,
@@ -99,6 +119,7 @@ class Desk:
         been read: it is summed up in one notice.
         """
         parts = self._parts
+        members = [*members, *parts.budgets.judge(now)]
         incidents = parts.incidents.update(members, now)
         notices = [
             notice
@@ -125,6 +146,7 @@ class Desk:
             notices=notices,
             sources=list(sources),
             things=parts.things.drain(),
+            budgets=parts.budgets.changed(),
             intents=followed,
         )
 
@@ -134,6 +156,7 @@ class Desk:
         for incident in gone:
             self._parts.deliveries.forget(incident.incident_id)
             self._past.pop(incident.incident_id, None)
+        self._parts.budgets.forget(edge)
         return gone
 
     def knows(self, incident_id: str) -> bool:
@@ -159,6 +182,7 @@ class Desk:
             ],
             sources=list(sources),
             things=parts.things.everything(),
+            budgets=parts.budgets.everything(),
         )
 
     def save(self, streams: Streams, knows: Knows) -> Iterator[Chunk]:
@@ -166,6 +190,7 @@ class Desk:
         yield from self._parts.incidents.save(streams, "incidents", knows)
         yield from self._parts.deliveries.save(streams, "deliveries")
         yield from self._parts.things.save(streams, "things")
+        yield from self._parts.budgets.save(streams, "budgets")
         yield from streams.values("past", self._past.items())
         yield from streams.values("desk", [("", _Rest(self._offset))])
 
@@ -174,6 +199,7 @@ class Desk:
         self._parts.incidents.restore(saved, "incidents", knows, keep)
         self._parts.deliveries.restore(saved, "deliveries")
         self._parts.things.restore(saved, "things")
+        self._parts.budgets.restore(saved, "budgets", self.budgets())
         self._past = saved.values("past", Incident)
         (rest,) = saved.values("desk", _Rest).values()
         self._offset = rest.offset
@@ -232,4 +258,7 @@ def _about(intent: Put | Drop) -> tuple[str, str]:
 
 def _delay(incident: Incident, told_at: datetime) -> str:
     """Say how long after the first odd period began the destination first heard of it."""
+    crossed = incident.budget.crossed if incident.budget is not None else ()
+    if crossed:
+        return f"{duration(told_at - min(one.at for one in crossed))} after it was crossed"
     return f"{duration(told_at - incident.starts_at)} after it began"

@@ -9,6 +9,8 @@ import msgspec
 
 from service.core.about import About, kind_of
 from service.core.books import Taken
+from service.core.budgets import KIND as BUDGET
+from service.core.budgets import Budget
 from service.core.deliveries import IDLE, Chart
 from service.core.drivers import Member
 from service.core.estimates import REASON, Estimates, Gap
@@ -29,7 +31,7 @@ from service.core.gpu_findings import GpuFindings
 from service.core.group_scoring import GroupScoring
 from service.core.groups import Change, Groups
 from service.core.incidents import Incident
-from service.core.intents import Feedback, Intent, Order
+from service.core.intents import Drop, Feedback, Intent, Order, Put
 from service.core.ledger import STEP_HOURS, Ledger, LedgerRow
 from service.core.new_spend import NewSpend
 from service.core.owners import Owner, Owners
@@ -37,6 +39,7 @@ from service.core.ports import Changes, SourceStatus
 from service.core.purchases import Purchases
 from service.core.rollups import Rollups
 from service.core.scoring import Point, Scoring, is_closed
+from service.core.spend import Spend, Spent
 from service.core.state import VERSION, Chunk, Saved, Sign, StateError, Streams
 from service.core.told import Told
 from service.desk import Desk
@@ -45,14 +48,20 @@ from service.desk import Parts as DeskParts
 GRAIN_HOURS: Final[Mapping[str, int]] = {
     grain: hours for grain, hours in STEP_HOURS.items() if grain != "other"
 }
+# Minutes; the least time between two reports of what was spent.
+REPORTS_EVERY: Final = 5
 
 
 class Found(NamedTuple):
-    """What one batch changed before anybody is told: findings as an incident needs them."""
+    """What one batch changed before anybody is told: findings as an incident needs them.
+
+    `spent` is what budgets are judged by.
+    """
 
     members: list[Member]
     ledger_rows: list[LedgerRow]
     too_late: list[Arrival]
+    spent: list[Spent]
 
 
 class Outcome(NamedTuple):
@@ -72,6 +81,7 @@ class Parts(NamedTuple):
     new_spend: NewSpend
     groups: Groups
     rollups: Rollups
+    spend: Spend
     told: Told
     group_scorings: Mapping[int, GroupScoring]
     about: About
@@ -107,6 +117,7 @@ class Pipeline:
         self._remembers = remembers
         self._forgot_at: datetime | None = None
         self._estimated: set[str] = set()
+        self._reported_at: datetime | None = None
         self._feedback = Feedbacks(
             parts.stretches,
             parts.scorings,
@@ -124,6 +135,7 @@ class Pipeline:
             told=parts.told,
             about=parts.about,
             purchases=parts.purchases,
+            spend=parts.spend,
         )
 
     @property
@@ -149,7 +161,7 @@ class Pipeline:
         has now been read: it is summed up in one notice.
         """
         found = self.find(batch, now, offset)
-        changes = self._tell(found.members, now, offset, ends_backfill)
+        changes = self._tell(found.members, now, offset, found.spent, ends_backfill)
         return Outcome(changes, found.ledger_rows, found.too_late)
 
     def find(self, batch: Sequence[Arrival], now: datetime, offset: int) -> Found:
@@ -163,6 +175,7 @@ class Pipeline:
         before: dict[tuple[SeriesKey, int], Decimal | None] = {}
         changed: set[tuple[SeriesKey, int]] = set()
         self._forget(now)
+        spent = self._report(now)
         moved = parts.groups.settle(lambda series, step: is_closed(series, step, now), now)
         parts.told.note_moved(moved)
         if self._contacts is not None:
@@ -192,9 +205,10 @@ class Pipeline:
         for series, _ in points:
             parts.experiments.observe_cost(series, parts.ledger.about(series))
         parts.purchases.judge()
+        parts.spend.apply(now)
         kept = sorted(changed) if self._keeps_history else ()
         rows = [row for key in kept for row in parts.ledger.rows(*key, offset)]
-        return Found(self._members(now), rows, too_late)
+        return Found(self._members(now), rows, too_late, spent)
 
     def refusal(self, intent: Intent) -> str | None:
         """Say in one line why an intent cannot be followed, or None."""
@@ -208,11 +222,17 @@ class Pipeline:
 
         It stands in the log like a batch, so that whoever runs the log again follows it too.
         """
+        spent: list[Spent] = []
         if self.refusal(intent) is None:
             if isinstance(intent, Feedback):
                 self._feedback.apply(self._desk.order(intent))
             self._desk.follow(intent)
-        return Outcome(self._tell(self._members(now), now, offset, None), [], [])
+            if isinstance(intent, Put) and isinstance(intent.thing, Budget):
+                self._parts.spend.put(intent.thing, now)
+                spent = self._parts.spend.report(now)
+            elif isinstance(intent, Drop) and intent.kind == BUDGET:
+                self._parts.spend.drop(intent.name)
+        return Outcome(self._tell(self._members(now), now, offset, spent), [], [])
 
     def obey(self, order: Order, now: datetime) -> list[Member]:
         """Do what a desk elsewhere asks of the detectors, as far as it can be done.
@@ -252,6 +272,7 @@ class Pipeline:
         yield from parts.stretches.save(streams, "stretches")
         yield from parts.groups.save(streams, "groups", self._sign)
         yield from parts.rollups.save(streams, "rollups")
+        yield from parts.spend.save(streams, "spend", self._sign)
         for hours, sums in parts.group_scorings.items():
             yield from sums.save(streams, f"group_steps{hours}")
         yield from parts.new_spend.save(streams, "new_spend")
@@ -264,7 +285,9 @@ class Pipeline:
         yield from self._feedback.save(streams, "feedback")
         yield from self._desk.save(streams, self._periods)
         yield from streams.values("sources", self._statuses.items())
-        rest = _Rest(VERSION, self._contacts, self._forgot_at, sorted(self._estimated))
+        rest = _Rest(
+            VERSION, self._contacts, self._forgot_at, self._reported_at, sorted(self._estimated)
+        )
         yield from streams.values("pipeline", [("", rest)])
 
     def restore(self, saved: Saved, keep: Callable[[SeriesKey], bool] | None = None) -> list[str]:
@@ -279,7 +302,8 @@ class Pipeline:
             (rest,) = saved.values("pipeline", _Rest).values()
             if rest.version != VERSION:
                 raise StateError(f"it is of version {rest.version}, not {VERSION}")
-            self._forgot_at, self._estimated = rest.forgot_at, set(rest.estimated)
+            self._forgot_at, self._reported_at = rest.forgot_at, rest.reported_at
+            self._estimated = set(rest.estimated)
             if self._contacts is not None and rest.contacts is not None:
                 self._contacts.update(rest.contacts)
             parts.ledger.restore(saved, "ledger", keeps)
@@ -296,6 +320,8 @@ class Pipeline:
             parts.estimates.restore(saved, "estimates", keeps)
             self._feedback.restore(saved, "feedback")
             self._desk.restore(saved, self._periods, keeps)
+            budgets = self._desk.budgets()
+            parts.spend.restore(saved, "spend", self._sign, budgets, is_part=keep is not None)
             self._statuses = saved.values("sources", SourceStatus)
         except (ValueError, KeyError, msgspec.MsgspecError) as error:
             raise StateError(f"saved state does not fit: {error}") from error
@@ -367,7 +393,7 @@ class Pipeline:
     ) -> Taken:
         parts, at = self._parts, arrival.arrived_at
         status = self._status(arrival.source, at, event.charge_period_end)
-        change = parts.ledger.take(arrival.source, event, before)
+        change = parts.ledger.take(arrival.source, event, before, parts.spend.charged)
         if change.taken != "too_late":
             parts.estimates.observe_bill(change.series, event)
         if change.taken == "duplicate":
@@ -438,6 +464,7 @@ class Pipeline:
         self._parts.gpus.forget(edge)
         self._parts.experiments.forget(edge)
         self._parts.estimates.forget(today)
+        self._parts.spend.forget(today)
         self._feedback.forget()
         self._desk.forget(edge)
 
@@ -475,9 +502,26 @@ class Pipeline:
         return members + parts.experiments.advance(now, parts.owners)
 
     def _tell(
-        self, members: Sequence[Member], now: datetime, offset: int, ends_backfill: str | None
+        self,
+        members: Sequence[Member],
+        now: datetime,
+        offset: int,
+        spent: Sequence[Spent],
+        ends_backfill: str | None = None,
     ) -> Changes:
-        return self._desk.tell(members, now, offset, self._statuses.values(), ends_backfill)
+        sources = self._statuses.values()
+        self._desk.note_spent(spent)
+        return self._desk.tell(members, now, offset, sources, ends_backfill)
+
+    def _report(self, now: datetime) -> list[Spent]:
+        """Report what was spent by now, at moments that do not hang on how arrivals are cut."""
+        mark = now.replace(
+            minute=now.minute // REPORTS_EVERY * REPORTS_EVERY, second=0, microsecond=0
+        )
+        if self._reported_at is not None and mark <= self._reported_at:
+            return []
+        self._reported_at = mark
+        return self._parts.spend.report(now)
 
     def _member(self, stretch: Stretch, now: datetime) -> Member:
         sums = stretch.sums
@@ -570,6 +614,7 @@ class _Rest(msgspec.Struct, array_like=True):
     version: int
     contacts: dict[str, datetime] | None
     forgot_at: datetime | None
+    reported_at: datetime | None
     estimated: list[str] = []
 
 

@@ -19,6 +19,7 @@ from service.core.drivers import Member
 from service.core.findings import Finding, OddPoint
 from service.core.intents import Intent
 from service.core.ports import SourceStatus
+from service.core.spend import Spent
 
 Place = tuple[str, int]
 
@@ -51,6 +52,7 @@ class Record(msgspec.Struct, kw_only=True, frozen=True, tag_field="x_Record", ta
     now: datetime
     told: list[Told]
     sources: list[SourceStatus]
+    spent: list[Spent] = []
     part: int = 0
     parts: int = 1
 
@@ -115,7 +117,11 @@ def encode(entry: Entry) -> list[bytes]:
         rows[-1].append(row)
         size += length
     return [
-        _ENCODE(msgspec.structs.replace(record, told=some, part=part, parts=len(rows)))
+        _ENCODE(
+            msgspec.structs.replace(
+                record, told=some, spent=[] if part else record.spent, part=part, parts=len(rows)
+            )
+        )
         for part, some in enumerate(rows)
     ]
 

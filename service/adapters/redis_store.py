@@ -15,6 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry as RedisRetry
 
+from service.core.budget_figures import BudgetStatus
 from service.core.deliveries import Delivery, Notice
 from service.core.findings import Finding
 from service.core.incidents import Incident
@@ -38,6 +39,8 @@ from service.core.ports import (
 from service.core.standing import Standing
 
 PREFIX: Final = "spendwatch:"
+# What budgets come to lies beside the things that people set up, under a kind that is none.
+BUDGETS: Final = "budget-status"
 SCAN: Final = 500
 STATES: Final = ("ready", "sending", "unknown", "sent", "dead", "superseded")
 _UNREADABLE: Final = (msgspec.DecodeError, KeyError, ValueError, OverflowError)
@@ -113,7 +116,7 @@ class RedisStore:
             len(incidents),
             len(sources),
             len(notices),
-            len(changes.things),
+            len(changes.things) + len(changes.budgets),
             len(changes.intents),
             len(changes.refused),
         ]
@@ -134,6 +137,8 @@ class RedisStore:
             args += [begun.state, _score(begun.due or now), begun.error or "", ref]
         for (kind, name), thing in changes.things.items():
             args += [kind, name, b"" if thing is None else _json(thing)]
+        for name, budget in changes.budgets.items():
+            args += [BUDGETS, name, b"" if budget is None else _json(budget)]
         for intent in changes.intents:
             args += [intent.intent_id, _score(intent.at), _json(intent)]
         for intent_id, reason in changes.refused.items():
@@ -226,7 +231,13 @@ class RedisStore:
     @_guarded
     def thing(self, kind: str, name: str) -> Standing | None:
         """Return one standing thing."""
-        return self._one(f"things:{kind}", name, Standing)
+        return self._one(f"things:{kind}", name, Standing)  # type: ignore[arg-type]  # a union is no class
+
+    @_guarded
+    def budgets(self) -> list[BudgetStatus]:
+        """Return every budget as it stands, by name."""
+        rows = self._redis.hgetall(f"{PREFIX}things:{BUDGETS}")
+        return [msgspec.json.decode(rows[name], type=BudgetStatus) for name in sorted(rows)]
 
     @_guarded
     def intents(self, limit: int = 100) -> list[Intent]:

@@ -7,6 +7,8 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from service.core.budget_figures import Figures
+from service.core.budgets import KIND as BUDGET
 from service.core.drivers import Driver
 from service.core.events import SeriesKey, content_hash
 from service.core.incidents import CAUSES, ONCE, SEVERITIES, Incident
@@ -21,12 +23,13 @@ NEW_DRIVER_SHARE: Final = Decimal("0.2")
 GROWTH: Final = Decimal("1.5")
 IDLE: Final = "idle_gpu"
 EDIT_SHARE: Final = Decimal("0.05")
+BUDGET_EDIT_SHARE: Final = Decimal("0.1")
 
 Action = Literal["post", "edit", "thread"]
 DeliveryState = Literal["ready", "sending", "unknown", "sent", "dead", "superseded"]
 Reason = Literal[
     "first", "new_driver", "growth", "severity_up", "confirmed", "retracted", "resolved",
-    "reopened", "update", "backfill", "feedback",
+    "reopened", "update", "backfill", "feedback", "threshold",
 ]  # fmt: skip
 
 
@@ -83,7 +86,7 @@ class Delivery(msgspec.Struct, kw_only=True):
 
 
 class _Told(msgspec.Struct):
-    """What a destination was last told of an incident."""
+    """What a destination was last told of an incident, and which series and thresholds ever."""
 
     seq: int
     why: str
@@ -92,6 +95,7 @@ class _Told(msgspec.Struct):
     drivers: set[str]
     run_rate: Decimal
     thread_at: datetime
+    thresholds: list[str] = []
 
 
 class _Saved(msgspec.Struct, kw_only=True):
@@ -135,6 +139,7 @@ class Deliveries:
                     drivers={d.series for d in incident.drivers},
                     run_rate=incident.run_rate_per_day or ZERO,
                     thread_at=now,
+                    thresholds=_thresholds(incident),
                 )
                 decisions.append(Decision(destination, "post", "first", 0, target.why, now))
         for destination, last in told.items():
@@ -214,6 +219,7 @@ class Deliveries:
         last.incident = incident
         if reason is not None:
             last.drivers |= {d.series for d in incident.drivers}
+            last.thresholds += _untold(last, incident)
             last.run_rate = max(last.run_rate, incident.run_rate_per_day or ZERO, key=abs)
             last.thread_at = now
         return found
@@ -251,6 +257,16 @@ def _resources(incident: Incident) -> set[str]:
     return {SeriesKey.parse(driver.series).resource for driver in incident.drivers}
 
 
+def _thresholds(incident: Incident) -> list[str]:
+    """Name the thresholds that are crossed, each with when: at another amount it is another one."""
+    crossed = incident.budget.crossed if incident.budget is not None else ()
+    return [f"{one.what} {one.at.isoformat()}" for one in crossed]
+
+
+def _untold(last: _Told, incident: Incident) -> list[str]:
+    return [one for one in _thresholds(incident) if one not in last.thresholds]
+
+
 def _is_worth(incident: Incident, min_impact: Decimal) -> bool:
     if incident.state != "firing" or incident.backfill:
         return False
@@ -264,12 +280,19 @@ def _material(last: _Told, incident: Incident, now: datetime) -> Reason | None:
         return "retracted"
     if incident.feedback != before.feedback:
         return "feedback"
+    if _untold(last, incident):
+        return "threshold"
     if incident.state == "resolved":
-        is_news = before.state == "firing" and incident.kind != ONCE
+        is_news = before.state == "firing" and incident.kind != ONCE and not _kept(incident)
         return "resolved" if is_news else None
     if before.state == "resolved":
         return "reopened"
-    if SEVERITIES.index(incident.severity) > SEVERITIES.index(before.severity):
+    return None if incident.kind == BUDGET else _worse(last, incident, now)
+
+
+def _worse(last: _Told, incident: Incident, now: datetime) -> Reason | None:
+    """Name the first reason why it is worse than it was said to be, or None."""
+    if SEVERITIES.index(incident.severity) > SEVERITIES.index(last.incident.severity):
         return "severity_up"
     if now - last.thread_at < QUIET_IN_THREAD:
         return None
@@ -297,11 +320,32 @@ def _moved(before: Incident, after: Incident) -> bool:
         len(after.finding_ids),
     ):
         return True
+    if (before.exhausts is None) != (after.exhausts is None):
+        return True
+    if before.budget is not None and after.budget is not None:
+        return _moved_budget(before.budget, after.budget)
     figures = (
         (before.impact, after.impact),
         (before.run_rate_per_day, after.run_rate_per_day),
     )
     return any(_differ(old or ZERO, new or ZERO) for old, new in figures)
+
+
+def _kept(incident: Incident) -> bool:
+    """Tell whether a budget's period has ended within its amount."""
+    figures = incident.budget
+    return figures is not None and figures.is_over and figures.spent < figures.amount
+
+
+def _moved_budget(before: Figures, after: Figures) -> bool:
+    """Tell whether a budget's figures moved by a good part of its amount, or what is crossed."""
+    if (before.amount, before.crossed) != (after.amount, after.crossed):
+        return True
+    if not after.crossed:
+        return False
+    figures = ((before.spent, after.spent), (before.forecast, after.forecast))
+    least = BUDGET_EDIT_SHARE * after.amount
+    return any(abs((new or ZERO) - (old or ZERO)) >= least for old, new in figures)
 
 
 def _differ(old: Decimal, new: Decimal) -> bool:

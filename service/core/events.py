@@ -32,6 +32,7 @@ UNSCORED: Final[Grain] = "other"
 # What the resource of a sum begins with: no row may name a series like that.
 GROUP_MARK: Final = "~group~"
 NEW_MARK: Final = "~new~"
+BUDGET_MARK: Final = "~budget~"
 
 
 def _focus_name(name: str) -> str:
@@ -141,7 +142,7 @@ def series_of(source: str, event: CostEvent) -> SeriesKey:
     resource = event.resource_id or "~".join(
         ("", event.service_name or "", event.region_id or "", event.sku_id or "")
     )
-    if resource.startswith((GROUP_MARK, NEW_MARK)):
+    if resource.startswith((GROUP_MARK, NEW_MARK, BUDGET_MARK)):
         resource = f"~{resource}"
     return SeriesKey(
         source, event.sub_account_id or "", resource, event.billing_currency, event.grain

@@ -13,6 +13,7 @@ import msgspec
 
 from detectors.base import Evidence, Score, start_of, step_of
 from service.core import money
+from service.core.budget_figures import Figures
 from service.core.events import SeriesKey, content_hash
 from service.core.state import Chunk, Saved, Streams
 
@@ -68,6 +69,7 @@ class Finding(msgspec.Struct, kw_only=True):
     price_effect: Decimal | None = None
     quantity_effect: Decimal | None = None
     estimated: bool = False
+    budget: Figures | None = None
 
 
 def finding_id_of(series: str, detector: str, first_period: datetime) -> str:

@@ -18,6 +18,7 @@ from service.core.new_spend import NewSpend
 from service.core.purchases import Purchases
 from service.core.rollups import Rollups
 from service.core.scoring import Scoring
+from service.core.spend import Spend
 from service.core.told import Told
 
 
@@ -34,6 +35,7 @@ class Gone(NamedTuple):
     told: Told
     about: About
     purchases: Purchases
+    spend: Spend
 
     def forget(self, before: datetime, now: datetime) -> None:
         """Let go of periods that began before a time, and of what is gone with them."""
@@ -46,6 +48,7 @@ class Gone(NamedTuple):
             scoring.drop(gone)
         self.groups.drop(gone)
         self.new_spend.drop(gone)
+        self.spend.let_go(gone)
         self.ledger.drop(gone)
         over = [group for group in empty if not self._is_group_held(group)]
         for scoring in self.group_scorings.values():

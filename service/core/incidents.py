@@ -8,6 +8,8 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from service.core import money
+from service.core.budget_figures import Exhausts, Figures
+from service.core.budgets import KIND as BUDGET
 from service.core.drivers import Driver, Member, Pool, SavedPool, lead_of, rank
 from service.core.events import SeriesKey, content_hash
 from service.core.findings import Finding, OddPoint, Sums
@@ -18,6 +20,7 @@ from service.core.state import Chunk, Saved, Streams
 State = Literal["firing", "acknowledged", "snoozed", "expected", "resolved"]
 Severity = Literal["low", "medium", "high"]
 IncidentStatus = Literal["provisional", "confirmed", "retracted"]
+_Exhausts = Callable[[Finding, Decimal | None, timedelta, datetime], Exhausts | None]
 _GroupKey = tuple[str, str, str, bool]  # group, owner, cause, and whether about the group itself
 
 # Detectors that see one cause from different sides tell one incident.
@@ -49,7 +52,8 @@ class Incident(msgspec.Struct, kw_only=True):
 
     `odd_until` is the end of the newest odd period; up to `settled_until` the figures are final.
     `ending` says how it ended, where more is known than that it did, `avoidable_per_day` what can
-    be saved of the run rate, where that is another figure.
+    be saved of the run rate, where that is another figure. `budget` is what an incident about a
+    budget says of it, `exhausts` the budget that another would use up alone.
     """
 
     incident_id: str
@@ -88,6 +92,8 @@ class Incident(msgspec.Struct, kw_only=True):
     feedback: list[Feedback] = []
     ending: str = ""
     avoidable_per_day: Decimal | None = None
+    budget: Figures | None = None
+    exhausts: Exhausts | None = None
 
 
 class SeverityLimits(NamedTuple):
@@ -102,6 +108,8 @@ class SeverityLimits(NamedTuple):
         What was bought once is judged by its whole amount. Spending less is low: it costs nothing
         to wait. That nothing is spent at all is not, as data may have been lost.
         """
+        if lead.budget is not None:
+            return lead.budget.severity
         if lead.kind == ONCE:
             run_rate = impact
         elif lead.kind in SAVES:
@@ -112,10 +120,19 @@ class SeverityLimits(NamedTuple):
 
 
 class Incidents:
-    """All incidents that may still change. `update` is a pure step: findings in, incidents out."""
+    """All incidents that may still change. `update` is a pure step: findings in, incidents out.
 
-    def __init__(self, severity: SeverityLimits) -> None:
+    `exhausts` returns the budget that a lead's rate a day, which lasted so long, would use up: that
+    is high severity.
+    """
+
+    def __init__(
+        self,
+        severity: SeverityLimits,
+        exhausts: _Exhausts = lambda *_: None,
+    ) -> None:
         self._severity = severity
+        self._exhausts = exhausts
         self._pools: dict[str, dict[str, Pool]] = {}
         self._incident_of: dict[str, str] = {}
         self._newest: dict[str, str] = {}
@@ -264,14 +281,19 @@ class Incidents:
         retracted = all(m.finding.status == "retracted" for m in members)
         lead = lead_of(standing)
         feedback = self._said.pop(incident_id, None) or (known.feedback if known else [])
+        goes_on = not over and not retracted and not lead.backfill
+        starts_at = min(m.finding.charge_period_start for m in standing)
+        odd_until = max(m.finding.charge_period_end for m in standing)
+        lasted = odd_until - starts_at
+        exhausts = self._exhausts(lead, run_rate, lasted, now) if goes_on else None
         incident = Incident(
             incident_id=incident_id,
             fingerprint=fingerprint_of(members[0].finding),
             owner=lead.owner,
             owner_source=lead.owner_source,
             state=_state(feedback, over=over or retracted),
-            severity=self._severity.of(lead, run_rate, impact),
-            starts_at=min(m.finding.charge_period_start for m in standing),
+            severity="high" if exhausts else self._severity.of(lead, run_rate, impact),
+            starts_at=starts_at,
             ends_at=max(end for end in ends if end is not None) if over else None,
             impact=money.ZERO if retracted else impact,
             run_rate_per_day=money.ZERO if over or retracted else run_rate,
@@ -291,7 +313,7 @@ class Incidents:
             expected_low=sums.low,
             expected_high=sums.high,
             confidence=_confidence(standing),
-            odd_until=max(m.finding.charge_period_end for m in standing),
+            odd_until=odd_until,
             settled_until=_settled_until(standing),
             backfill=all(m.finding.backfill for m in members),
             ending=_ending(standing) if over else "",
@@ -299,6 +321,8 @@ class Incidents:
             is_new_level=over and any(m.finding.is_new_level for m in standing),
             estimated=any(m.finding.estimated for m in standing),
             feedback=feedback,
+            budget=lead.budget,
+            exhausts=exhausts,
         )
         if known is not None:
             # What it was at its worst: an incident that fades has not become less important.
@@ -315,7 +339,12 @@ class _Saved(msgspec.Struct, kw_only=True):
 
 
 def fingerprint_of(finding: Finding) -> str:
-    """Name what an incident is about: owner, account, service, currency and cause."""
+    """Name what an incident is about: owner, account, service, currency and cause.
+
+    Each period of a budget is an incident of its own.
+    """
+    if finding.kind == BUDGET:
+        return content_hash({"budget": finding.finding_id})
     return content_hash(
         {
             "owner": finding.owner,
@@ -394,6 +423,8 @@ def _settled_until(members: list[Member]) -> datetime | None:
 
 def _title(lead: Finding, drivers: int) -> str:
     name = lead.resource_name or lead.resource_id
+    if lead.kind == BUDGET:
+        return f"budget {name}"
     if name is not None and lead.resource_id is None and lead.service_name is None:
         return name
     what = lead.service_name or lead.series.split("/", 1)[0]
@@ -407,7 +438,7 @@ def _title(lead: Finding, drivers: int) -> str:
 
 def _confidence(members: list[Member]) -> str:
     """Say how sure it is, in words with the count behind them."""
-    if lead_of(members).kind in (ONCE, RUNAWAY):
+    if lead_of(members).kind in (ONCE, RUNAWAY, BUDGET):
         return ""
     if all(not m.points for m in members):
         longest = max(m.finding.charge_period_end - m.finding.charge_period_start for m in members)

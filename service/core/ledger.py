@@ -41,6 +41,9 @@ Metric = Literal["effective", "billed"]
 
 STEP_HOURS: Final[Mapping[Grain, int]] = {"hour": 1, "day": 24, "other": 24}
 
+# Plain usage; what comes beside it, such as a month's fee or a purchase; and what FOCUS names so.
+Charge = Literal["usage", "fee", "adjustment", "tax", "credit"]
+
 
 class LedgerRow(NamedTuple):
     """What one kind of charge of one period of one series costs, as of `version` (a log offset)."""
@@ -86,11 +89,12 @@ class Ledger:
         source: str,
         event: CostEvent,
         before: dict[tuple[SeriesKey, int], Decimal | None] | None = None,
+        charged: dict[tuple[SeriesKey, int], dict[Charge, Decimal]] | None = None,
     ) -> Change:
         """Take in one row.
 
-        In `before` is noted, once for each step, what plain usage cost until then; None when there
-        was none.
+        In `before` is noted, once for each step, what plain usage cost until then, None when there
+        was none; in `charged` what all of it did, by kind of charge.
         """
         key = series_of(source, event)
         start, end = event.charge_period_start, event.charge_period_end
@@ -117,6 +121,8 @@ class Ledger:
         scored = row.scored or any(known.scored for known in cell.rows.values())
         if before is not None and (key, step) not in before:
             before[key, step] = cost_of_cells(cells)
+        if charged is not None and (key, step) not in charged:
+            charged[key, step] = self.charges(key, step)
         taken = cell.take(event, row)
         book.describe(event)
         if "month" in (event.pricing_unit or event.consumed_unit or "").lower():
@@ -160,6 +166,20 @@ class Ledger:
     def of_resource(self, resource: str) -> list[SeriesKey]:
         """Return the series of a resource: all are looked at."""
         return [series for series in self._books if series.resource == resource]
+
+    def charges(self, series: SeriesKey, step: int) -> dict[Charge, Decimal]:
+        """Return what a step costs by kind of charge, corrections with what they correct."""
+        found: dict[Charge, Decimal] = {}
+        book = self._books.get(series)
+        for key, cell in (book.cells(step) if book else NO_CELLS).items():
+            otherwise = _CHARGES.get(key[3], "adjustment")
+            for row in cell.rows.values():
+                charge = "usage" if row.scored else otherwise
+                found[charge] = money.add(found.get(charge, money.ZERO), row.cost)
+            for row in (cell.corrections or {}).values():
+                charge = "usage" if key[3] == "Usage" and series.grain != UNSCORED else otherwise
+                found[charge] = money.add(found.get(charge, money.ZERO), row.cost)
+        return found
 
     def steps(self, series: SeriesKey) -> list[int]:
         """Return the steps in which a series has rows, in order."""
@@ -296,3 +316,11 @@ def period_of(series: SeriesKey, step: int) -> tuple[datetime, datetime]:
     """Return a step's charge period, start and end."""
     hours = STEP_HOURS[series.grain]
     return start_of(step, hours), start_of(step + 1, hours)
+
+
+_CHARGES: Final[Mapping[str, Charge]] = {
+    "Usage": "fee",
+    "Purchase": "fee",
+    "Tax": "tax",
+    "Credit": "credit",
+}

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import F64, I64, Detector, Scores
+from service.core.budget_figures import BudgetStatus
 from service.core.deliveries import Delivery, DeliveryState, Notice
 from service.core.findings import Finding
 from service.core.incidents import Incident
@@ -174,6 +175,8 @@ class Changes(msgspec.Struct, kw_only=True):
     intents: Sequence[Intent] = ()
     # Why intents were not followed, by their ids.
     refused: Mapping[str, str] = {}
+    # By name; None for one that is no more.
+    budgets: Mapping[str, BudgetStatus | None] = {}
 
 
 class Begun(NamedTuple):
@@ -302,6 +305,10 @@ class Store(Protocol):
 
     def intents(self, limit: int = 100) -> list[Intent]:
         """Return what people did and what took effect, the newest first: the audit."""
+        ...
+
+    def budgets(self) -> list[BudgetStatus]:
+        """Return every budget as it stands, by name."""
         ...
 
     def deliveries(

@@ -10,12 +10,13 @@ from typing import Final, get_args
 
 import msgspec
 
+from service.core.budgets import Budget
 from service.core.events import content_hash
 from service.core.state import Chunk, Saved, Streams
 from service.core.tokens import Token
 
 # One line for each kind.
-Standing = Token
+Standing = Token | Budget
 KINDS: Final[tuple[type[Standing], ...]] = get_args(Standing) or (Standing,)
 Key = tuple[str, str]
 
@@ -74,4 +75,5 @@ class Things:
 
     def restore(self, saved: Saved, name: str) -> None:
         """Take over what was saved."""
-        self._things = {key_of(thing): thing for thing in saved.values(name, Standing).values()}
+        things: dict[str, Standing] = saved.values(name, Standing)  # type: ignore[arg-type]  # a union is no class
+        self._things = {key_of(thing): thing for thing in things.values()}

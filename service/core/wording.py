@@ -9,6 +9,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from service.core import budget_words
+from service.core.budget_figures import Figures
+from service.core.budgets import KIND as BUDGET
 from service.core.deliveries import IDLE, Action, Notice, Reason
 from service.core.drivers import Driver
 from service.core.incidents import FIRST, HISTORY, ONCE, Incident
@@ -54,6 +57,7 @@ _LINES: Final[Mapping[Reason, str]] = {
     "resolved": "{lead}",
     "backfill": "Found in the history: {lead}",
     "feedback": "{said} {lead}",
+    "threshold": "{crossed}: {lead}",
 }
 _ENDINGS: Final[Mapping[str, str]] = {
     "worked": "at work again",
@@ -69,7 +73,7 @@ _SAID: Final[Mapping[Verdict, str]] = {
     "undo": "{who} took that back ({why}).",
 }
 # What a charge that was not used, or was bought once, ought to have cost is no figure to show.
-_WITHOUT_EXPECTATION: Final = (IDLE, ONCE, FIRST)
+_WITHOUT_EXPECTATION: Final = (IDLE, ONCE, FIRST, BUDGET)
 # From here on it is not worth saying how many times normal it is.
 _TIMES_SHOWN: Final = 1000
 # A rate per day, and what a month of it would cost, are said of a day of data, not of an hour.
@@ -109,6 +113,8 @@ class Words(NamedTuple):
 
 def words(incident: Incident) -> Words:
     """Say everything there is to say of an incident as it stands."""
+    if incident.budget is not None:
+        return _words_of_budget(incident, incident.budget)
     shown = [] if incident.status == "retracted" else incident.drivers[:DRIVERS_SHOWN]
     explained = min(sum(driver.share for driver in shown), 1)
     says_more = len(incident.drivers) > 1 and explained
@@ -119,6 +125,27 @@ def words(incident: Incident) -> Words:
         fields=fields(incident),
         drivers_title=title.replace("%", " %"),
         drivers=tuple(_driver(driver, incident) for driver in shown),
+        status=status(incident),
+    )
+
+
+def _words_of_budget(incident: Incident, figures: Figures) -> Words:
+    movers = [] if incident.status == "retracted" else figures.movers[:DRIVERS_SHOWN]
+    is_more = any(mover.more > 0 for mover in movers)
+    since = "in the same days before" if figures.burn is None else "on the same two days last week"
+    return Words(
+        headline=headline(incident),
+        lead=lead(incident),
+        fields=fields(incident),
+        drivers_title=f"More than {since}" if is_more else "Most of it",
+        drivers=tuple(
+            DriverWords(
+                signed(m.more, figures.currency) if is_more else money(m.cost, figures.currency),
+                clean(m.name, 120),
+                f"{money(m.cost, figures.currency)} so far",
+            )
+            for m in movers
+        ),
         status=status(incident),
     )
 
@@ -140,14 +167,21 @@ def headline(incident: Incident) -> str:
 
 
 def _amount_first(incident: Incident) -> str:
-    rate, impact = incident.run_rate_per_day, incident.impact
-    currency = incident.billing_currency
+    impact, currency = incident.impact, incident.billing_currency
     if incident.status == "retracted":
         return "Withdrawn"
+    if incident.budget is not None:
+        return budget_words.share(incident.budget)
     if incident.kind == ONCE and impact is not None:
         return f"{money(impact, currency)} once"
     if incident.kind == HISTORY:
         return f"{signed(impact or ZERO, currency)} in all"
+    return _rate_first(incident)
+
+
+def _rate_first(incident: Incident) -> str:
+    rate, impact = incident.run_rate_per_day, incident.impact
+    currency = incident.billing_currency
     idle = " for idle GPUs" if incident.kind == IDLE else ""
     if incident.state == "resolved":
         span = duration(_length(incident))
@@ -183,6 +217,24 @@ def _now(incident: Incident) -> str:
 
 def lead(incident: Incident, *, with_mean: bool = True) -> str:
     """Say what it cost so far and what it will cost; what it cost in all once it is over."""
+    if incident.budget is not None:
+        return _lead_of_budget(incident, incident.budget)
+    said = _lead(incident, with_mean=with_mean)
+    if incident.exhausts is None or incident.state == "resolved":
+        return said
+    return f"{said} {budget_words.exhausts(incident.exhausts, incident.billing_currency)}"
+
+
+def _lead_of_budget(incident: Incident, figures: Figures) -> str:
+    said = budget_words.sentence(figures)
+    if incident.status == "retracted":
+        return f"It was not so: {said}"
+    if incident.state == "resolved" and not figures.is_over:
+        return f"Within the budget again: {said}"
+    return said
+
+
+def _lead(incident: Incident, *, with_mean: bool) -> str:
     if incident.status == "retracted":
         what = "It was taken back" if incident.kind == ONCE else "These hours are normal now"
         return f"{what}: there is nothing to do."
@@ -255,7 +307,7 @@ def fields(incident: Incident) -> tuple[Field, ...]:
     """Name the figures and the people. Figures that were withdrawn are not shown again."""
     currency = incident.billing_currency
     stands = incident.status != "retracted"
-    found = []
+    found = [] if incident.budget is None else _fields_of_budget(incident.budget)
     if stands and incident.kind not in _WITHOUT_EXPECTATION:
         low, high = money(incident.expected_low, currency), money(incident.expected_high, currency)
         spread = f" ({low} to {high})" if low != high else ""
@@ -264,8 +316,10 @@ def fields(incident: Incident) -> tuple[Field, ...]:
             Field("Expected", money(incident.expected, currency) + spread),
         ]
     begin = "Bought" if incident.kind == ONCE else "Began"
-    found.append(_moment(begin, incident.starts_at))
-    if incident.state == "resolved" and incident.ends_at is not None and incident.kind != ONCE:
+    if incident.budget is None:
+        found.append(_moment(begin, incident.starts_at))
+    has_end = incident.kind != ONCE and incident.budget is None
+    if incident.state == "resolved" and incident.ends_at is not None and has_end:
         found.append(_moment("Ended", incident.ends_at))
     if incident.kind == HISTORY:
         return tuple(found)
@@ -276,6 +330,26 @@ def fields(incident: Incident) -> tuple[Field, ...]:
     if incident.sub_account_id:
         found.append(Field("Account", clean(incident.sub_account_id, 100), foreign=True))
     return tuple(found)
+
+
+def _fields_of_budget(figures: Figures) -> list[Field]:
+    """Name what belongs to a budget: its period, its thresholds, and what is beside what counts."""
+    period = f"{figures.period_start:%d %b %Y} to {figures.period_end - _DAY:%d %b %Y}"
+    found = [Field("Period", period)]
+    if figures.crossed:
+        found.append(Field("Crossed", budget_words.crossings(figures.crossed)))
+    if end := budget_words.forecast(figures):
+        found.append(Field("Forecast", end))
+    for label, cost in (
+        ("Credits, not counted", figures.credit),
+        ("Tax, not counted", figures.tax),
+    ):
+        if cost:
+            found.append(Field(label, money(cost, figures.currency)))
+    if figures.not_counted:
+        also = ", ".join(clean(currency, 12) for currency in figures.not_counted)
+        found.append(Field("Not counted", f"what is billed in {also}", foreign=True))
+    return found
 
 
 def _moment(label: str, at: datetime) -> Field:
@@ -346,6 +420,7 @@ def thread_line(incident: Incident, reason: Reason) -> str:
         severity=incident.severity,
         drivers=_named_drivers(incident),
         said=_said(incident),
+        crossed=budget_words.newest(incident.budget) if incident.budget else "",
     )
 
 

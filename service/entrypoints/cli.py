@@ -27,6 +27,7 @@ MISUSED: Final = 2
 MOSTLY_REJECTED: Final = 3
 SHOWN_REJECTS: Final = 10
 INPUTS: Final = "Files, folders, manifests, or s3://, gs:// and az:// addresses."
+PIPED_WIDTH: Final = 200
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -435,6 +436,29 @@ def experiments(config: ConfigOption = None) -> None:
             say(line)
 
 
+@app.command(epilog="Example: spendwatch budgets --config spendwatch.toml")
+def budgets(
+    config: ConfigOption = None,
+    json: Annotated[bool, typer.Option("--json", help="As the API has them.")] = False,
+) -> None:
+    """Show what of each budget is spent, and what will be, by the service that runs here."""
+    from service.entrypoints.budget_table import (  # noqa: PLC0415
+        as_json,
+        as_table,
+        read_budgets,
+    )
+
+    with _one_line_errors():
+        found = read_budgets(load(config))
+        if json:
+            _out.print(as_json(found), markup=False)
+        elif found:
+            wide = Console(width=PIPED_WIDTH, highlight=False)
+            (_out if _out.is_terminal else wide).print(as_table(found))
+        else:
+            say("there are no budgets: see [budgets] in deploy/config.toml")
+
+
 @app.command(epilog="Example: spendwatch api --config spendwatch.toml")
 def api(config: ConfigOption = None) -> None:
     """Serve the status API and the page from a store that others write."""
@@ -449,6 +473,7 @@ def check_config(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> 
     """Say what a config means, or in one line what is wrong with it."""
     from service.adapters.sources import Address  # noqa: PLC0415
     from service.bootstrap import check  # noqa: PLC0415 - loads the detectors
+    from service.core.budgets import Budget  # noqa: PLC0415
     from service.core.routing import Route  # noqa: PLC0415
 
     def show(route: Route, depth: int) -> None:
@@ -476,6 +501,8 @@ def check_config(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> 
             f"{detection.false_findings_per_1000_resource_months:g} false findings "
             "per 1,000 resource-months"
         )
+        for name, terms in settings.budgets.items():
+            say(f"budget {name}: {Budget.of(name, terms).in_words}")
         say("routes:")
         show(settings.route, 1)
         for name, destinations in settings.receivers.items():

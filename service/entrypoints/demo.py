@@ -17,6 +17,7 @@ from service.adapters.sources import Reader, SnapshotBook
 from service.adapters.spool import Spool
 from service.bootstrap import build_notifiers, build_pipeline, open_store, remove_orphans
 from service.config import ApiSettings, OwnerSettings, Settings, StoreSettings
+from service.core.budgets import Terms
 from service.core.events import Rejected
 from service.core.routing import Route
 from service.core.secret import Secret
@@ -35,6 +36,9 @@ ACCOUNT_OWNERS: Final = {
     "111122223333": "team-ml-platform",
     "005566667777": "team-data-eng",
     "000411112222": "platform-oncall",
+}
+BUDGETS: Final = {
+    "ml-platform": Terms(amount=Decimal(34_500), owner="team-ml-platform", thresholds=[80, 100]),
 }
 DRAINS_WITHIN_SECONDS: Final = 60.0
 
@@ -102,6 +106,7 @@ class Demo:
             store=StoreSettings(),
             api=ApiSettings(public_url=f"http://127.0.0.1:{port}", local="viewer"),
             owners=OwnerSettings(sub_accounts=ACCOUNT_OWNERS),
+            budgets=BUDGETS,
             route=Route(receiver="everyone", min_impact=Decimal(25)),
             receivers={"everyone": [f"slack:{CHANNEL}", "console:"]},
             notifiers={

@@ -163,6 +163,8 @@ class DeskLog:
         place = (link[0].topic, link[0].partition)
         self._sources[place] = link[0].sources
         members = [self._member(told, place) for record in link for told in record.told]
+        for record in link:
+            self._desk.note_spent(record.spent, "/".join(map(str, place)))
         return self._changes(members, offset)
 
     def _changes(self, members: Sequence[Member], offset: int) -> Changes:

@@ -538,6 +538,8 @@ def test_the_document_describes_every_route_and_every_shape(api):
             "/readyz",
             "/sign-in",
             "/sign-out",
+            "/v1/budgets",
+            "/v1/budgets/{name}",
             "/v1/deliveries",
             "/v1/experiments",
             "/v1/findings",

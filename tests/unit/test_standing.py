@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from service.core.budget_findings import Budgets
 from service.core.deliveries import Deliveries
 from service.core.incidents import Incidents, SeverityLimits
 from service.core.intents import Drop, Intent, Put
 from service.core.money import ZERO
+from service.core.owners import Owners
 from service.core.routing import Route, Router
 from service.core.standing import Things, etag_of
 from service.core.state import Saved, Streams
@@ -27,13 +29,13 @@ def desk(things=None):
         Incidents(SeverityLimits(ZERO, ZERO)),
         Deliveries(router),
         Things() if things is None else things,
+        Budgets([], Owners([], {})),
     )
     return Desk(parts, lambda _: None)
 
 
 def follow(at, intent, offset=1):
     assert at.refusal(intent) is None
-    at.note(intent)
     at.follow(intent)
     return at.tell([], AT, offset, [])
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from service.bootstrap import build_pipeline
 from service.config import Settings
+from service.core.budgets import Terms
 from service.core.events import Arrival, GpuSample, series_of
 from service.core.state import StateError, Streams
 from tests.arriving import Disk
@@ -25,6 +26,14 @@ DAYS = 24
 SPIKE, STEP, STOP = 15 * 24 + 10, 18 * 24, 20 * 24
 HANDED, NEW, DEARER, JOINED = 12 * 24, 16 * 24 + 5, 17 * 24 + 7, 18 * 24 + 3
 MACHINES, SWARM = 8, 12
+BUDGETS = {
+    "all": Terms(amount=Decimal(30_000)),
+    "search": Terms(
+        amount=Decimal(5_000), owner="search", period="days", starts=T0.date(), days=10
+    ),
+    "ads": Terms(amount=Decimal(1_500), owner="ads"),
+    "tokens": Terms(amount=Decimal(6_000), service="Tokens", belongs_to="search"),
+}
 
 
 def hourly(name, hour, cost, **more):
@@ -127,7 +136,7 @@ def batches():
 
 
 def build():
-    return build_pipeline(Settings(), {"events": "effective"}, tells_history=True)
+    return build_pipeline(Settings(budgets=BUDGETS), {"events": "effective"}, tells_history=True)
 
 
 def step(pipeline, offset):
@@ -148,6 +157,9 @@ def test_the_run_holds_what_it_is_meant_to_hold():
     assert b"resources of search together" in said
     assert b"The unit price rose 50 %" in said
     assert b'"retracted"' in said
+    for name in BUDGETS:
+        assert f"~budget~{name}".encode() in said
+    assert b"expected" in said
     assert b"/day" in said
 
 
@@ -213,7 +225,7 @@ def test_a_restored_part_of_the_series_goes_on_as_in_the_whole():
         for finding in msgspec.json.decode(data)["findings"]:
             if finding["resource_id"] in mine and finding["kind"] not in ("gone", "drop"):
                 whole[finding["finding_id"]] = finding
-    told = {id_: f for id_, f in told.items() if f.kind not in ("gone", "drop")}
+    told = {id_: f for id_, f in told.items() if f.kind not in ("gone", "drop", "budget")}
     assert whole
     assert msgspec.json.encode(told) == msgspec.json.encode(whole)
 

@@ -141,7 +141,8 @@ class Gate:
 
     def _known(self, now: datetime) -> Mapping[str, Token]:
         if self._read_at is None or not timedelta(0) <= now - self._read_at < KNOWN_FOR:
-            self._tokens = {one.sha256: one for one in self._store.things("token")}
+            known = self._store.things("token")
+            self._tokens = {one.sha256: one for one in known if isinstance(one, Token)}
             self._read_at = now
         return self._tokens
 

@@ -11,6 +11,8 @@ from fastapi.openapi.utils import get_openapi
 from starlette.staticfiles import StaticFiles
 
 from service.adapters.history import History
+from service.core.budget_figures import BudgetStatus
+from service.core.budgets import Budget
 from service.core.estimates import Gap
 from service.core.experiments import RunBill
 from service.core.findings import Finding
@@ -36,13 +38,14 @@ _SHAPES: Final = (
     views.Status,
     views.Listing[Incident],
     views.Listing[Finding],
+    views.Listing[BudgetStatus],
     views.Listing[views.DeliveryView],
     views.Series,
     views.Experiments,
     *KINDS,
     views.TokenView,
     views.Listing[views.TokenView],
-    *(views.Listing[kind] for kind in KINDS if kind is not Token),  # type: ignore[valid-type]
+    *(views.Listing[kind] for kind in KINDS if kind not in (Token, Budget)),  # type: ignore[valid-type]
     Problem,
 )
 
@@ -162,6 +165,7 @@ def _add_reading(add: _Adder, routes: Routes) -> None:
         ("/v1/findings/{finding_id}", routes.finding, "viewer", Finding, {404, 422}),
         (SERIES_PATH + "{key:path}", routes.series, "viewer", views.Series, {404, 422}),
         ("/v1/experiments", routes.experiments, "viewer", views.Experiments, set()),
+        ("/v1/budgets", routes.budgets, "viewer", views.Listing[BudgetStatus], {422}),
         ("/v1/deliveries", routes.deliveries, "viewer", views.Listing[views.DeliveryView], {422}),
         ("/livez", routes.live, "open", "text/plain", set()),
         ("/readyz", routes.ready, "open", "text/plain", {503}),
@@ -185,7 +189,8 @@ def _add_things(
     every = f"/v1/{kind.__struct_config__.tag}s"
     one = every + "/{name}"
     refused = {404, 409, 412, 415, 422, 501}
-    add("GET", every, routes.list, sees, views.Listing[shown])
+    if kind is not Budget:  # they are listed with what they come to
+        add("GET", every, routes.list, sees, views.Listing[shown])
     add("GET", one, routes.get, sees, shown, {404, 422})
     add("PUT", one, routes.put, sets, shown, refused, asks=kind)
     add("DELETE", one, routes.drop, sets, "text/plain", refused, 204)

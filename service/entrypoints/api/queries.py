@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from service.core.budget_figures import State as BudgetState
 from service.core.deliveries import DeliveryState
 from service.core.events import EARLIEST, LATEST
 from service.core.findings import Status
@@ -48,6 +49,13 @@ class FindingQuery(_Listed):
     status: Status | None = None
     owner: Name | None = None
     series: Annotated[str, Field(max_length=16_384)] | None = None
+
+
+class BudgetQuery(_Listed):
+    """Which budgets."""
+
+    owner: Name | None = None
+    state: BudgetState | None = None
 
 
 class DeliveryQuery(_Listed):

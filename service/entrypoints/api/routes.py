@@ -194,6 +194,18 @@ class Routes:
             )
         )
 
+    def budgets(self, query: Annotated[queries.BudgetQuery, Query()], request: Request) -> Response:
+        """List budgets by name: what was spent, the forecast with its range, what was crossed."""
+        teams = access_of(request).teams
+        found = [
+            budget
+            for budget in self._parts.store.budgets()
+            if (teams is None or budget.owner in teams)
+            and query.owner in (None, budget.owner)
+            and query.state in (None, budget.state)
+        ]
+        return views.answer(views.Listing(items=found[: query.limit], as_of=self._parts.now()))
+
     def deliveries(
         self, query: Annotated[queries.DeliveryQuery, Query()], request: Request
     ) -> Response:
