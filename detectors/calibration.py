@@ -1,18 +1,21 @@
-"""At which surprise a detector's findings are as rare as asked for.
+"""What a detector's surprise is worth, so that those of all detectors mean the same.
 
-A surprise is -log10 of a probability under a model of the tail; what it is worth was measured once
-over 3,600 invented series, so that one that is asked for a rate keeps it. The figures are what
+A kernel says -log10 of a probability under a model of the tail. How often normal series reach it
+was measured once over 3,600 invented series, and turns it into the -log10 of the share of steps
+that are so odd: one number tells all detectors how rare is rare enough. The figures are what
 `python -m tests.benchmarks.detection.calibrate 600 201,202,203` prints.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
 import numpy as np
 
-from detectors.base import DAY, DAYS_PER_MONTH
+from detectors.base import DAY, DAYS_PER_MONTH, F64
 
 RATES: Final = 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0  # false findings per resource-month
+# What the kernels say at these rates, at 24 steps a day.
 SURPRISES: Final[Mapping[str, tuple[float, ...]]] = {
     "spike": (7.82, 7.22, 6.05, 5.09, 4.15, 3.45, 2.84),
     "shift": (5.37, 4.99, 4.35, 3.84, 3.38, 3.01, 2.49),
@@ -20,19 +23,35 @@ SURPRISES: Final[Mapping[str, tuple[float, ...]]] = {
     "drop": (6.68, 6.45, 5.96, 4.98, 4.13, 3.70, 3.02),
     "gone": (6.52, 5.77, 5.09, 4.39, 3.62, 2.00, 2.00),
 }
+FAR: Final = 100.0  # powers of ten for which the line through the rarest two goes on
 JOINT: Final = 1.1  # what the rates of all add up to, findings of one day counted once: 1
 
 
-def threshold(name: str, rate: float, day: int) -> float:
-    """Return the surprise that a detector's normal series reach so many times a resource-month.
+def calibrated(name: str, said: F64, day: int) -> F64:
+    """Return the -log10 of the share of normal steps for which a detector's kernel says so much.
 
-    `day` is the steps in a day. A detector that was not measured is taken at its word.
+    `day` is the steps in a day. Nothing to say stays 0, and a detector that was not measured is
+    taken at its word.
     """
     if name not in SURPRISES:
-        return float(-np.log10(rate / (DAYS_PER_MONTH * day)))
-    known, said = np.log10(RATES), np.array(SURPRISES[name])
-    wanted = np.log10(rate)
-    surprise = np.interp(wanted, known, said)
-    surprise += min(wanted - known[0], 0.0) * (said[1] - said[0]) / (known[1] - known[0])
-    surprise += max(wanted - known[-1], 0.0) * (said[-1] - said[-2]) / (known[-1] - known[-2])
-    return float(surprise - np.log10(DAY / day))
+        return said
+    odd = np.flatnonzero(said)
+    some = said.copy()
+    finer = np.log10(DAY / day)
+    some[odd] = np.maximum(np.interp(said[odd] + finer, *_line(name)) - finer, 0.0)
+    return some
+
+
+def threshold(rate: float, day: int) -> float:
+    """Return the surprise that so many findings a resource-month stand for."""
+    return float(-np.log10(rate / (DAYS_PER_MONTH * day)))
+
+
+@cache
+def _line(name: str) -> tuple[F64, F64]:
+    """Return what a kernel says, in rising order, and what it is worth, at 24 steps a day."""
+    known = np.array([threshold(rate, DAY) for rate in RATES])
+    said = np.array(SURPRISES[name])
+    slope = (said[0] - said[1]) / (known[0] - known[1])
+    worth = np.concatenate([[known[0] + FAR], known, [0.0]])
+    return np.concatenate([[said[0] + FAR * slope], said, [0.0]])[::-1], worth[::-1]

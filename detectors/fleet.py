@@ -50,7 +50,7 @@ class Fleet:
         rate = false_findings_per_1000_resource_months / 1000.0 * JOINT
         shares = sum(column.share for column in columns.values())
         self._thresholds = {
-            name: threshold(name, rate * column.share / shares, self.history.day)
+            name: threshold(rate * column.share / shares, self.history.day)
             for name, column in columns.items()
         }
 
