@@ -23,6 +23,7 @@ FIRST: Final = 14_610
 DAYS: Final = 14_610
 PHASES: Final = 5
 MONTHS: Final = 2  # that must agree on what a day of the month is like
+BEFORE, AFTER = 2, 4  # days before and after a month begins that may be busy for that
 EVERY_FIFTH: Final = 5  # pay days are looked for on every fifth day of a month
 
 I8 = NDArray[np.int8]
@@ -56,7 +57,8 @@ class Calendars(NamedTuple):
 
     `off` counts the days off besides weekends before each day, `sunday` how many days ago the last
     day of a weekend was, `back` (calendars, days, phases, months) how many days ago the day of the
-    same phase was in each of the months before; 0 for none.
+    same phase was in each of the months before; 0 for none. `turn` (days) is whether a month has
+    just begun or is about to.
     """
 
     offsets: I8
@@ -64,6 +66,7 @@ class Calendars(NamedTuple):
     off: I32
     sunday: I8
     back: I16
+    turn: Days
 
 
 def utc() -> Calendar:
@@ -93,7 +96,15 @@ def table_of(calendars: Sequence[Calendar]) -> Calendars:
         np.stack([np.concatenate([[0], np.cumsum(days)]).astype(np.int32) for days in off]),
         np.stack([_since_weekend(known.weekend) for known in calendars]),
         np.stack([_back(known.weekend | known.holidays) for known in calendars]),
+        _turn(),
     )
+
+
+def _turn() -> Days:
+    dates = np.datetime64("1970-01-01") + np.arange(FIRST, FIRST + DAYS)
+    ahead, ago = dates + BEFORE, dates - AFTER
+    turn: Days = ahead.astype("datetime64[M]") != ago.astype("datetime64[M]")
+    return turn
 
 
 def _since_weekend(weekend: Days) -> I8:
@@ -184,6 +195,13 @@ def weekend_before(known: Calendars, which: int, day: int) -> int:
     if not 0 <= at < DAYS or known.off[which, at + 1] == known.off[which, at]:
         return 0
     return int(known.sunday[which, at])
+
+
+@compiled
+def month_turns(known: Calendars, day: int) -> bool:
+    """Tell whether a month has just begun, or is about to."""
+    at = day - FIRST
+    return bool(0 <= at < DAYS and known.turn[at])
 
 
 @compiled

@@ -85,7 +85,7 @@ def _score_drop(rings: Rings, state: F32, points: Points, day: int, out: Scores,
         young = ERRATIC * float(own[DISTANCE])
         surprise = tail.surprise(own[: tail.FIELDS], value, LEAST, young, 1.0 / day)
         work[14] = work[15] = work[16] = cost
-        if surprise > 0.0:
+        if tail.is_odd(surprise, tail.DESCRIBE, day):
             usual_costs(rings, row, step, SPANS[ONE_DAY], day, work[14:])
         out.surprise[i] = surprise if cost < work[14] else 0.0
         out.expected[i] = work[14]
@@ -102,7 +102,7 @@ def _learn_drop(rings: Rings, state: F32, points: Points, day: int, work: F64) -
             continue
         ask_stretches(rings, state, points, i, day)
         own = state[row]
-        mean, distance = typical(rings, row)
+        mean, distance = typical(rings, row, day)
         if not np.isnan(mean):
             own[TYPICAL] = mean
             own[DISTANCE] = distance

@@ -1,4 +1,4 @@
-"""The last weeks of every series as they stand now: one ring of raw steps a row, and day means.
+"""The last weeks of every series as they stand now: rings of raw steps and of day means a row.
 
 Restated steps overwrite what was there, so whatever is computed from here is free of what the
 provider took back. A step that nothing arrived for is NaN. Hourly steps are kept by the clock on
@@ -18,10 +18,10 @@ from detectors.compiled import compiled, fetch, grown
 HOURS: Final = 1008
 WEEKS: Final = 6
 DAYS: Final = 126
-PAST: Final = 84  # days of which a mean and the highest step are kept
+PAST: Final = 84  # days, at least, of which a mean and the highest step are kept
 NEVER: Final = -(2**62)
 UNSAVED: Final = {"which", "calendars", "turns", "sums"}  # what the config says, or follows
-SUMS: Final = 64
+SUMS: Final = 72
 OFTEN: Final = 0.15  # share of missing steps from which they mean that a series is off
 LINE: Final = 16  # numbers in a cache line
 AHEAD: Final = 4  # points for which a kernel asks beforehand
@@ -31,21 +31,19 @@ MEMORY: Final = 14  # days over which that share is taken
 class Rings(NamedTuple):
     """The arrays of a history, as kernels take them. All have one row per series.
 
-    `steps` (rows, depth) holds the signed fourth root of each step's cost, `roots` and `means`
-    (rows, days), per day, the mean of these and the mean of the costs; `past` and `peaks` (rows,
-    PAST), per day, their mean again and, once it is over, by how much one step cost more than a
-    week before at most. `first` and `last` are the steps ever seen, `absent` is the share of steps
-    lately for which nothing arrived. `calendar` is the key of a row's calendar and `which` its
-    place in `calendars`.
+    `steps` (rows, depth) holds the signed fourth root of each step's cost; `past` and `peaks`
+    (rows, whole depths of days), per day, the mean of these and, once it is over, by how much one
+    step cost more than a week before at most. `first` and `last` are the steps ever seen, `absent`
+    is the share of steps lately for which nothing arrived. `calendar` is the key of a row's
+    calendar and `which` its place in `calendars`.
 
     The rest is worked out from these and not saved. `turns` counts what was written out of order,
     so that what was worked out before it is known to be stale; `sums` holds what `sums` has summed
-    up of a day so far, in this week and the five before.
+    up of a day so far, in this week and the five before, and what is usual for its days of the
+    month.
     """
 
     steps: F32
-    roots: F32
-    means: F32
     first: I64
     last: I64
     absent: F32
@@ -54,7 +52,7 @@ class Rings(NamedTuple):
     calendar: I64
     which: I64
     turns: I64
-    sums: F64
+    sums: F32
     calendars: Calendars
 
 
@@ -79,6 +77,7 @@ class History:
                 f"a history of {self.depth} steps is not whole weeks, {WEEKS} at least"
             )
         days = self.depth // self.day
+        kept = -(-PAST // days) * days
         self.rows = 0
         known = [utc(), *calendars]
         self._which = {calendar.name: place for place, calendar in enumerate(known)}
@@ -86,17 +85,15 @@ class History:
         self._has_clocks = step_hours == HOUR and any(one.offsets.any() for one in known)
         self.rings = Rings(
             np.empty((0, self.depth), np.float32),
-            np.empty((0, days), np.float32),
-            np.empty((0, days), np.float32),
             np.empty(0, np.int64),
             np.empty(0, np.int64),
             np.empty(0, np.float32),
-            np.empty((0, PAST), np.float32),
-            np.empty((0, PAST), np.float32),
+            np.empty((0, kept), np.float32),
+            np.empty((0, kept), np.float32),
             np.empty(0, np.int64),
             np.empty(0, np.int64),
             np.empty(0, np.int64),
-            np.empty((0, SUMS), np.float64),
+            np.empty((0, SUMS), np.float32),
             table_of(known) if calendars else only_utc(),
         )
 
@@ -111,8 +108,6 @@ class History:
         unknown = np.nan if blank else None
         self.rings = Rings(
             grown(rings.steps, have, rows, unknown),
-            grown(rings.roots, have, rows, unknown),
-            grown(rings.means, have, rows, unknown),
             grown(rings.first, have, rows, NEVER),
             grown(rings.last, have, rows, NEVER),
             grown(rings.absent, have, rows, 0.0),
@@ -230,27 +225,40 @@ def ask(state: F32, row: int) -> None:
 
 
 @compiled
-def _day_means(rings: Rings, row: int, number: int, day: int) -> None:
+def _day_mean(rings: Rings, row: int, number: int, day: int) -> None:
     depth = rings.steps.shape[1]
     last = rings.last[row]
     begin = max(number * day, rings.first[row], last - depth + 1)
     end = min((number + 1) * day - 1, last)
     known = 0
     total = 0.0
-    rooted = 0.0
     place = begin % depth
     for _ in range(begin, end + 1):
         value = float(rings.steps[row, place])
         place = place + 1 if place + 1 < depth else 0
         if not np.isnan(value):
             known += 1
-            total += power(value)
-            rooted += value
-    slot = number % rings.roots.shape[1]
+            total += value
     over = max(end - begin + 1, 1) if is_off(rings, row) else known
-    rings.roots[row, slot] = rooted / over if known > 0 else np.nan
-    rings.means[row, slot] = total / over if known > 0 else np.nan
-    rings.past[row, number % PAST] = rings.roots[row, slot]
+    rings.past[row, number % rings.past.shape[1]] = total / over if known > 0 else np.nan
+
+
+@compiled
+def day_cost(rings: Rings, row: int, number: int, day: int) -> float:
+    """Return the mean cost of the steps of a day, NaN when none is known."""
+    depth = rings.steps.shape[1]
+    last = rings.last[row]
+    begin = max(number * day, rings.first[row], last - depth + 1)
+    end = min((number + 1) * day - 1, last)
+    known = 0
+    total = 0.0
+    for step in range(begin, end + 1):
+        value = float(rings.steps[row, step % depth])
+        if not np.isnan(value):
+            known += 1
+            total += power(value)
+    over = max(end - begin + 1, 1) if is_off(rings, row) else known
+    return total / over if known > 0 else np.nan
 
 
 @compiled
@@ -268,34 +276,30 @@ def _peak(rings: Rings, row: int, number: int, day: int) -> None:
         more = power(value) - power(before)
         if not np.isnan(more):
             top = more if np.isnan(top) else max(top, more)
-    rings.peaks[row, number % PAST] = top
+    rings.peaks[row, number % rings.peaks.shape[1]] = top
 
 
 @compiled
 def _clear(rings: Rings, row: int, step: int, day: int) -> None:
     """Forget what the slots from the last step to a later one held."""
     depth = rings.steps.shape[1]
-    days = rings.roots.shape[1]
+    kept = rings.past.shape[1]
     last = rings.last[row]
     for gap in range(max(last + 1, step - depth), step):
         rings.steps[row, gap % depth] = np.nan
-    for number in range(max(last // day + 1, step // day - days), step // day + 1):
-        rings.roots[row, number % days] = np.nan
-        rings.means[row, number % days] = np.nan
-    for number in range(max(last // day + 1, step // day - PAST), step // day + 1):
-        rings.past[row, number % PAST] = np.nan
-        rings.peaks[row, number % PAST] = np.nan
+    for number in range(max(last // day + 1, step // day - kept), step // day + 1):
+        rings.past[row, number % kept] = np.nan
+        rings.peaks[row, number % kept] = np.nan
 
 
 @compiled
 def _record(rings: Rings, rows: I64, steps: I64, costs: F64, day: int) -> None:
     depth = rings.steps.shape[1]
-    days = rings.roots.shape[1]
+    kept = rings.past.shape[1]
     for i in range(len(rows)):
         if i + AHEAD < len(rows):
             fetch(rings.steps, rows[i + AHEAD], steps[i + AHEAD] % depth)
-            fetch(rings.roots, rows[i + AHEAD], steps[i + AHEAD] // day % days)
-            fetch(rings.means, rows[i + AHEAD], steps[i + AHEAD] // day % days)
+            fetch(rings.past, rows[i + AHEAD], steps[i + AHEAD] // day % kept)
         row = rows[i]
         step = steps[i]
         last = rings.last[row]
@@ -316,6 +320,6 @@ def _record(rings: Rings, rows: I64, steps: I64, costs: F64, day: int) -> None:
         rings.first[row] = min(rings.first[row], step)
         rings.last[row] = max(rings.last[row], step)
         rings.steps[row, step % depth] = root(costs[i])
-        _day_means(rings, row, step // day, day)
+        _day_mean(rings, row, step // day, day)
         if step // day < rings.last[row] // day:
             _peak(rings, row, step // day, day)

@@ -12,7 +12,8 @@ import numpy as np
 from detectors.base import F32
 from detectors.calendar import MONTHS, PHASES, month_before
 from detectors.compiled import compiled, compiled_apart
-from detectors.history import PAST, Rings
+from detectors.history import Rings
+from detectors.sums import LIFTS
 
 CLEAR: Final = 1.5  # a peak is this many times those beside it
 ALIKE: Final = 0.5  # two peaks within this factor are of one kind, the higher one is usual
@@ -22,9 +23,9 @@ ROOM: Final = 1.3  # and the next, or the next lift, may be this many times as h
 @compiled
 def _of_day(values: F32, newest: int, oldest: int, day: int) -> float:
     """Return the value of a day, NaN outside of what is kept."""
-    if day > newest or day <= newest - PAST or day < oldest:
+    if day > newest or day <= newest - len(values) or day < oldest:
         return np.nan
-    return float(values[day % PAST])
+    return float(values[day % len(values)])
 
 
 @compiled_apart
@@ -79,9 +80,11 @@ def peak(rings: Rings, row: int, number: int, day: int) -> float:
 def share(rings: Rings, row: int, step: int, whole: int, day: int) -> float:
     """Return how much of the mean root of a stretch is usual for its days of the month.
 
-    The stretch is `whole` days and the day so far.
+    The stretch is `whole` days and the day so far, and was summed up before (`sums.sum_up`).
     """
     total = 0.0
     for back in range(whole + 1):
-        total += ROOM * day * lift(rings, row, step // day - back, day)
+        if np.isnan(rings.sums[row, LIFTS + back]):
+            rings.sums[row, LIFTS + back] = lift(rings, row, step // day - back, day)
+        total += ROOM * day * rings.sums[row, LIFTS + back]
     return total / (whole * day + step % day + 1)

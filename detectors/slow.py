@@ -11,6 +11,7 @@ import numpy as np
 
 from detectors import monthly, tail
 from detectors.base import F32, F64, Scores
+from detectors.calendar import month_turns
 from detectors.column import Column, Points
 from detectors.compiled import compiled
 from detectors.history import Rings, power, root
@@ -30,7 +31,6 @@ EARLY: Final = 3.0
 ERRATIC: Final = 1.5  # of the distance between days, while the series is young
 AIMLESS: Final = 0.3  # distance between days from which an onset cannot be told
 EVERY: Final = 6  # steps between two that are learnt: neighbours say the same
-TELL: Final = 2.0  # surprise from which the costs of earlier weeks are worth looking up
 
 SECOND: Final = tail.FIELDS
 QUEUE: Final = 2 * tail.FIELDS
@@ -98,17 +98,18 @@ def judge(
     young = ERRATIC * float(own[DISTANCE])
     brief = tail.surprise(own[:SECOND], work[12], LEAST, young, 1.0 / day)
     lasting = tail.surprise(own[SECOND:QUEUE], work[13], LEAST, young, 1.0 / day)
-    if max(brief, lasting) > TELL:
+    if tail.is_odd(max(brief, lasting), tail.TELL, day):
         _without_months(rings, row, own, point[0], span, work)
         brief = tail.surprise(own[:SECOND], work[12], LEAST, young, 1.0 / day)
         lasting = tail.surprise(own[SECOND:QUEUE], work[13], LEAST, young, 1.0 / day)
     if not np.isnan(work[14]):
         work[16] = work[17] = work[18] = power(work[14])
     most = max(brief, lasting)
-    if most > TELL:
+    if tail.is_odd(most, tail.DESCRIBE, day):
         usual_costs(rings, row, point[0], short if brief >= lasting else long, day, work[16:])
     age = (point[0] - rings.first[row]) / day
-    return tail.early(most, age, EARLY * float(own[DISTANCE]))
+    turns = month_turns(rings.calendars, point[0] // day)
+    return tail.early(most, age, EARLY * float(own[DISTANCE]), turns)
 
 
 @compiled
@@ -117,7 +118,7 @@ def absorb(
 ) -> None:
     """Learn one closed point."""
     step, day = point[0], span[2]
-    mean, distance = typical(rings, row)
+    mean, distance = typical(rings, row, day)
     if np.isnan(mean):
         return
     own[TYPICAL] = mean
@@ -146,7 +147,7 @@ def _score(rings: Rings, state: F32, points: Points, span: Span, out: Scores, wo
         out.low[i] = work[17]
         out.high[i] = work[18]
         out.since[i] = step
-        if out.surprise[i] > TELL and own[DISTANCE] < AIMLESS:
+        if tail.is_odd(out.surprise[i], tail.DESCRIBE, day) and own[DISTANCE] < AIMLESS:
             out.since[i] = onset(rings, row, step, 0.02 * float(own[TYPICAL]), day)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from detectors import levels, monthly, multiples, records, tail
 from detectors.base import F32, F64, Evidence, Scores, money
+from detectors.calendar import month_turns
 from detectors.column import Column, One, Points, ordinal
 from detectors.compiled import compiled, fetch, grown
 from detectors.excess import (
@@ -82,7 +83,8 @@ def judge(rings: Rings, row: int, state: F32, point: tuple[int, float, int], wor
             limit = work[HIGH] + monthly.ROOM * more if more > 0.0 else 0.0
         weighed = most if cost <= limit else weighed
     erratic = max(work[RESIDUE], float(state[LEVELS + levels.OFF]))
-    return tail.early(weighed, (step - rings.first[row]) / day, EARLY * erratic)
+    turns = month_turns(rings.calendars, step // day)
+    return tail.early(weighed, (step - rings.first[row]) / day, EARLY * erratic, turns)
 
 
 @compiled

@@ -19,13 +19,18 @@ FIELDS: Final = 7
 
 WAIT: Final = 7  # blocks that a slow statistic waits before it is learnt
 
+DAILY: Final = 1.38  # -log10 of the share of an hour in a day
 QUANTILE: Final = 0.15  # share of days whose maximum lies above HIGH
 SHAPE: Final = 0.15  # heavier than exponential: costs are
 RATE: Final = 0.12
 LARGEST: Final = 8.0  # an excess counts as at most this many mean excesses when learnt
 
+TELL: Final = 2.5  # surprise at 24 steps a day below which nobody asks: one a resource-month
+DESCRIBE: Final = 3.0  # and from which it may be told why
+
 SETTLED: Final = 7.0  # days after which no day may move the mean far
 GROWN: Final = 35.0  # days after which no series is a beginner
+TURN: Final = 2.0  # how much less odd a first turn of a month is
 YOUNG: Final = 4.0  # days by which a beginner's tail is widened
 
 
@@ -52,12 +57,21 @@ def surprise(own: F32, value: float, floor: float, erratic: float, share: float)
 
 
 @compiled
-def early(surprise: float, days: float, erratic: float) -> float:
+def is_odd(surprise: float, least: float, day: int) -> bool:
+    """Tell whether a surprise is above `least`, which is for 24 of `day` steps a day."""
+    return bool(surprise > (least if day > 1 else least - DAILY))
+
+
+@compiled
+def early(surprise: float, days: float, erratic: float, turns: bool) -> float:
     """Return what is left of a surprise in a series of so many days.
 
-    What comes and goes has shown little of what it does before five weeks are over.
+    What comes and goes has shown little of what it does before five weeks are over, and no series
+    what it does when a month `turns`.
     """
-    return surprise / (1.0 + erratic * max(0.0, 1.0 - days / GROWN))
+    if days >= GROWN:
+        return surprise
+    return surprise / (1.0 + erratic * (1.0 - days / GROWN)) / (TURN if turns else 1.0)
 
 
 @compiled

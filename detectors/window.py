@@ -9,7 +9,7 @@ import numpy as np
 from detectors.base import F32, F64
 from detectors.column import Points
 from detectors.compiled import compiled, fetch
-from detectors.history import AHEAD, LINE, Rings, ask, is_off, root
+from detectors.history import AHEAD, LINE, Rings, ask, day_cost, is_off, root
 from detectors.sums import (
     KNOWN,
     SPANS,
@@ -34,7 +34,7 @@ def stretches(rings: Rings, row: int, point: tuple[int, float], span: Span, work
     """
     step, cost = point
     day = span[2]
-    days = rings.roots.shape[1]
+    days = rings.steps.shape[1] // day
     last = rings.last[row]
     series = Series(row, rings.first[row], last, last // day, is_off(rings, row), days, day)
     today = step // day
@@ -58,10 +58,10 @@ def stretches(rings: Rings, row: int, point: tuple[int, float], span: Span, work
         length = SPANS[span[which]]
         for back in range(length + 1, min(length + 5, 7)):
             then = ago(at, back, days)
-            total, arrived = so_far(rings, series, then, (0, count + 1))
+            begun, arrived = so_far(rings, series, then, (0, count + 1), np.float32(0.0))
             before, weight = whole(rings, series, then, length)
             weight += count + 1.0 if series.off else arrived
-            work[6 * which + back - length] = (total + before) / weight
+            work[6 * which + back - length] = (begun + before) / weight
 
 
 @compiled
@@ -71,12 +71,13 @@ def ask_stretches(rings: Rings, state: F32, points: Points, i: int, day: int) ->
         return
     row = points.rows[i + AHEAD]
     step = points.steps[i + AHEAD]
-    slot = step // day % rings.roots.shape[1]
+    days = rings.steps.shape[1] // day
+    slot = step // day % days
     for week in range(WEEKS + 1):
         at = slot - 7 * week
-        begin = (at if at >= 0 else at + rings.roots.shape[1]) * day
+        begin = (at if at >= 0 else at + days) * day
         fetch(rings.steps, row, begin + step % day)
-    for column in range(0, rings.sums.shape[1], LINE // 2):
+    for column in range(0, rings.sums.shape[1], LINE):
         fetch(rings.sums, row, column)
     ask(state, row)
 
@@ -100,25 +101,28 @@ def highest(values: F64, begin: int, end: int) -> tuple[float, int]:
 
 
 @compiled
-def typical(rings: Rings, row: int) -> tuple[float, float]:
-    """Return the mean root over the known days of a series, and how far days are from it.
+def typical(rings: Rings, row: int, day: int) -> tuple[float, float]:
+    """Return the mean root over the known days of the depth, and how far days are from it.
 
     The latter is the mean distance as a share of the former; NaN when no day is known.
     """
-    roots = rings.roots[row]
+    past = rings.past[row]
+    days = rings.steps.shape[1] // day
+    newest = rings.last[row] // day % len(past)
     total = 0.0
     known = 0
-    for value in roots:
-        if not np.isnan(value):
-            total += value
-            known += 1
+    for i in range(newest - days + 1, newest + 1):
+        value = float(past[i if i >= 0 else i + len(past)])
+        is_known = not np.isnan(value)
+        total += value if is_known else 0.0
+        known += is_known
     if known == 0 or total <= 0.0:
         return np.nan, np.nan
     mean = total / known
     away = 0.0
-    for value in roots:
-        if not np.isnan(value):
-            away += abs(value - mean)
+    for i in range(newest - days + 1, newest + 1):
+        value = float(past[i if i >= 0 else i + len(past)])
+        away += 0.0 if np.isnan(value) else abs(value - mean)
     return mean, away / known / mean
 
 
@@ -128,7 +132,6 @@ def usual_costs(rings: Rings, row: int, step: int, days: int, day: int, work: F6
 
     Into work[0:3]; unchanged when there is none.
     """
-    slots = rings.means.shape[1]
     today = step // day
     count = 0
     values = work[3 : 3 + WEEKS]
@@ -137,9 +140,9 @@ def usual_costs(rings: Rings, row: int, step: int, days: int, day: int, work: F6
         known = 0
         for back in range(days + 1):
             number = today - 7 * week - back
-            mean = float(rings.means[row, number % slots])
             inside = rings.first[row] <= number * day <= rings.last[row]
-            if inside and not np.isnan(mean):
+            mean = day_cost(rings, row, number, day) if inside else np.nan
+            if not np.isnan(mean):
                 total += mean
                 known += 1
         if known > 0:

@@ -147,7 +147,7 @@ def test_a_restated_past_is_as_if_it_had_been_so_at_once(name):
             restated.record(*as_columns([(0, START + h - 24, costs[h - 24])]))
     late = [(0, START + h, costs[h]) for h in range(976, 1000)]
     restated.record(*as_columns(late))
-    for part in ("steps", "roots", "means"):
+    for part in ("steps", "past", "peaks"):
         np.testing.assert_array_equal(
             getattr(straight.history.rings, part)[0], getattr(restated.history.rings, part)[0]
         )

@@ -12,8 +12,9 @@ import numpy as np
 from detectors.base import F64
 from detectors.fleet import Fleet
 from detectors.registry import DETECTORS
+from tests.benchmarks.detection.families import BEGIN
 
-BASE = 492_000 - 492_000 % 168  # hours since 1970 of hour 0
+BASE = BEGIN
 KEPT = 1.5  # surprises below this are not kept
 QUIET = 24  # normal hours after which a stretch is over
 

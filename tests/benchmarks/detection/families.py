@@ -16,9 +16,13 @@ from tests.benchmarks.detection.faults import Fault, inject
 DAYS = 120
 HOURS = 24 * DAYS
 FAULT_WINDOW = 42 * 24, 106 * 24
+BEGIN = 492_000 - 492_000 % 168  # hours since 1970 of hour 0
 HOUR = np.arange(HOURS) % 24
 DAY = np.arange(HOURS) // 24
 WEEKEND = (DAY + 6) % 7 >= 5  # day 0 is a Sunday
+
+_DATES = np.datetime64("1970-01-01") + BEGIN // 24 + DAY
+DATE = (_DATES - _DATES.astype("datetime64[M]")).astype(int) + 1  # day of the month
 
 F64 = NDArray[np.float64]
 Generator = np.random.Generator
@@ -178,7 +182,7 @@ def overflow(r: Generator) -> F64:
 
 def month_end(r: Generator) -> F64:
     """A daily rhythm with a busy last day and first two days of the month."""
-    busy = np.isin(DAY % 30, (28, 29, 0))
+    busy = np.isin(DATE, (1, 2)) | (np.roll(DATE, -24) == 1)
     wobble = noise(r, 0.5, r.uniform(0.03, 0.1))
     return daily(r, 0.4) * np.where(busy, r.uniform(1.2, 1.8), 1.0) * np.exp(wobble)
 

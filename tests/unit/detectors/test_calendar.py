@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from detectors.base import step_of
-from detectors.calendar import FIRST, month_before, only_utc
+from detectors.calendar import FIRST, month_before, month_turns, only_utc
 from detectors.fleet import Fleet
 from detectors.history import History
 from detectors.registry import DETECTORS
@@ -352,3 +352,13 @@ def test_a_series_takes_at_most_six_kibibytes():
     fleet.resize(1)
     size = sum(part.nbytes for part in fleet.columns().values())
     assert size + fleet.history.rings.which[:1].nbytes <= 6 * 1024
+
+
+def test_a_month_turns_for_a_few_days():
+    turning = [
+        date(2026, 2, day).day
+        for day in range(1, 29)
+        if month_turns(only_utc(), step_of(datetime(2026, 2, day, tzinfo=UTC), 24))
+    ]
+    assert turning == [1, 2, 3, 4, 27, 28]
+    assert not month_turns(only_utc(), FIRST - 1)

@@ -61,3 +61,10 @@ def test_an_unknown_value_is_not_learnt():
     kept = own.copy()
     tail.learn(own, np.nan, 9, 0.01)
     np.testing.assert_array_equal(own, kept)
+
+
+def test_what_comes_and_goes_and_a_turn_of_the_month_surprise_less_in_a_young_series():
+    even, uneven = tail.early(6.0, 10.0, 0.0, False), tail.early(6.0, 10.0, 1.0, False)
+    assert 6.0 == even > uneven
+    assert tail.early(6.0, 10.0, 0.0, True) < even
+    assert tail.early(6.0, tail.GROWN, 1.0, True) == 6.0
