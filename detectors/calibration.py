@@ -17,10 +17,10 @@ from detectors.base import DAY, DAYS_PER_MONTH, F64
 RATES: Final = 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0  # false findings per resource-month
 # What the kernels say at these rates, at 24 steps a day.
 SURPRISES: Final[Mapping[str, tuple[float, ...]]] = {
-    "spike": (7.82, 7.22, 6.05, 5.09, 4.15, 3.45, 2.84),
-    "shift": (5.37, 4.99, 4.35, 3.84, 3.38, 3.01, 2.49),
-    "creep": (5.28, 4.84, 4.24, 3.81, 3.35, 2.99, 2.48),
-    "drop": (6.68, 6.45, 5.96, 4.98, 4.13, 3.70, 3.02),
+    "spike": (7.75, 7.01, 6.03, 5.03, 4.11, 3.42, 2.82),
+    "shift": (5.41, 4.91, 4.33, 3.83, 3.39, 2.97, 2.46),
+    "creep": (5.26, 4.82, 4.18, 3.79, 3.33, 2.94, 2.46),
+    "drop": (6.68, 6.45, 5.96, 4.98, 4.13, 3.71, 3.05),
     "gone": (6.52, 5.77, 5.09, 4.39, 3.62, 2.00, 2.00),
 }
 FAR: Final = 100.0  # powers of ten for which the line through the rarest two goes on
