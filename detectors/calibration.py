@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from detectors.base import DAY, DAYS_PER_MONTH, F64
+from detectors.compiled import compiled
 
 RATES: Final = 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0  # false findings per resource-month
 # What the kernels say at these rates, at 24 steps a day.
@@ -27,19 +28,28 @@ FAR: Final = 100.0  # powers of ten for which the line through the rarest two go
 JOINT: Final = 1.1  # what the rates of all add up to, findings of one day counted once: 1
 
 
-def calibrated(name: str, said: F64, day: int) -> F64:
-    """Return the -log10 of the share of normal steps for which a detector's kernel says so much.
+@compiled
+def _weigh(said: F64, known: F64, worth: F64, finer: float) -> None:
+    """Turn what is said above 0 into its worth, on the line through (known, worth), both rising."""
+    for i in range(len(said)):
+        if said[i] > 0.0:
+            place = 1
+            while place < len(known) - 1 and known[place] <= said[i] + finer:
+                place += 1
+            wide = known[place] - known[place - 1]
+            share = (said[i] + finer - known[place - 1]) / wide if wide > 0.0 else 1.0
+            value = worth[place - 1] + share * (worth[place] - worth[place - 1])
+            said[i] = max(0.0, value - finer)
 
-    `day` is the steps in a day. Nothing to say stays 0, and a detector that was not measured is
-    taken at its word.
+
+def calibrate(name: str, said: F64, day: int) -> None:
+    """Turn what a detector's kernel says into the -log10 of the share of steps that are so odd.
+
+    In place. `day` is the steps in a day. Nothing to say stays 0, and a detector that was not
+    measured is taken at its word.
     """
-    if name not in SURPRISES:
-        return said
-    odd = np.flatnonzero(said)
-    some = said.copy()
-    finer = np.log10(DAY / day)
-    some[odd] = np.maximum(np.interp(said[odd] + finer, *_line(name)) - finer, 0.0)
-    return some
+    if name in SURPRISES:
+        _weigh(said, *_line(name), float(np.log10(DAY / day)))
 
 
 def threshold(rate: float, day: int) -> float:
@@ -54,4 +64,5 @@ def _line(name: str) -> tuple[F64, F64]:
     said = np.array(SURPRISES[name])
     slope = (said[0] - said[1]) / (known[0] - known[1])
     worth = np.concatenate([[known[0] + FAR], known, [0.0]])
-    return np.concatenate([[said[0] + FAR * slope], said, [0.0]])[::-1], worth[::-1]
+    far = said[0] + FAR * slope
+    return np.concatenate([[0.0], said[::-1], [far]]), worth[::-1].copy()

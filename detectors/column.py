@@ -14,7 +14,7 @@ from river.base import AnomalyDetector
 
 from detectors.base import F32, F64, HOUR, I64, Evidence, Scores, money
 from detectors.calendar import Calendar
-from detectors.calibration import calibrated
+from detectors.calibration import calibrate
 from detectors.compiled import grown
 from detectors.history import History
 
@@ -75,7 +75,7 @@ class Column:
         surprise, expected, low, high = np.empty((4, count), np.float64)
         out = Scores(surprise, expected, low, high, np.empty(count, np.int64))
         self._score(points, out)
-        out = out._replace(surprise=calibrated(self.kind, surprise, self.history.day))
+        calibrate(self.kind, surprise, self.history.day)
         if points.steps is steps:
             return out
         earlier = np.flatnonzero(out.since != points.steps)

@@ -108,6 +108,8 @@ def judge(
     if tail.is_odd(most, tail.DESCRIBE, day):
         usual_costs(rings, row, point[0], short if brief >= lasting else long, day, work[16:])
     age = (point[0] - rings.first[row]) / day
+    if most <= 0.0 or age >= tail.GROWN:
+        return most
     turns = month_turns(rings.calendars, point[0] // day)
     return tail.early(most, age, EARLY * float(own[DISTANCE]), turns)
 

@@ -82,9 +82,11 @@ def judge(rings: Rings, row: int, state: F32, point: tuple[int, float, int], wor
             more = monthly.peak(rings, row, step // day, day)
             limit = work[HIGH] + monthly.ROOM * more if more > 0.0 else 0.0
         weighed = most if cost <= limit else weighed
+    age = (step - rings.first[row]) / day
+    if weighed <= 0.0 or age >= tail.GROWN:
+        return weighed
     erratic = max(work[RESIDUE], float(state[LEVELS + levels.OFF]))
-    turns = month_turns(rings.calendars, step // day)
-    return tail.early(weighed, (step - rings.first[row]) / day, EARLY * erratic, turns)
+    return tail.early(weighed, age, EARLY * erratic, month_turns(rings.calendars, step // day))
 
 
 @compiled

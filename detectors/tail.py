@@ -64,13 +64,11 @@ def is_odd(surprise: float, least: float, day: int) -> bool:
 
 @compiled
 def early(surprise: float, days: float, erratic: float, turns: bool) -> float:
-    """Return what is left of a surprise in a series of so many days.
+    """Return what is left of a surprise in a series of so many days, `GROWN` at most.
 
     What comes and goes has shown little of what it does before five weeks are over, and no series
     what it does when a month `turns`.
     """
-    if days >= GROWN:
-        return surprise
     return surprise / (1.0 + erratic * (1.0 - days / GROWN)) / (TURN if turns else 1.0)
 
 
