@@ -30,7 +30,7 @@ def test_a_sender_that_ended_is_said_by_the_status(store, tmp_path):
             raise ZeroDivisionError
 
     history = History(tmp_path / "history")
-    parts = Parts(Settings(api=ApiSettings(port=0)), Broken(), history, Metrics("test"), {})
+    parts = Parts(Settings(api=ApiSettings(port=0, local="viewer")), Broken(), history, Metrics("test"), {})
     with Machine(parts, threading.Event()).serving() as address:
         for _ in range(100):
             found = status(address)
@@ -46,7 +46,7 @@ def test_a_destination_that_fails_is_named_by_the_status_and_by_the_metrics(stor
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     settings = Settings(
-        api=ApiSettings(port=0),
+        api=ApiSettings(port=0, local="viewer"),
         receivers={"everyone": ["pagerduty:oncall"]},
         notifiers={
             "pagerduty": {
