@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 WORKERS ?= 2
 PYTEST = $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test check format lint types imports unit contract integration kafka bench-detection lock clean
+.PHONY: help setup demo test check format lint types imports unit contract integration kafka bench-detection bench-routing lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -59,6 +59,9 @@ kafka: ## fetch Apache Kafka for the tests, once (needs Java 17 and Maven)
 bench-detection: setup ## detection figures beside named peers, into docs/detection.md (QUICK=1: printed only)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m tests.benchmarks.detection $(if $(QUICK),--quick)
+
+bench-routing: setup ## how much people hear of a month with 24 known incidents, by three policies
+	$(BIN)/python -m tests.benchmarks.routing $(SEED)
 
 lock: ## write the lock files anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o requirements.lock

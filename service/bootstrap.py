@@ -15,6 +15,7 @@ from detectors.calendar import Calendar
 from detectors.fleet import Fleet
 from detectors.idle_gpu import IdleGpuColumns
 from service.adapters.calendars import CalendarError, calendar_name, load_calendar
+from service.adapters.catalogues import CatalogueError, load_catalogue
 from service.adapters.embedded_store import STORE, EmbeddedStore, remove_killed
 from service.adapters.gpu.base import Hosts, Probe
 from service.adapters.gpu.exporter import Exporter
@@ -51,6 +52,7 @@ from service.core.owners import Calendars, Owners
 from service.core.ports import Notifier
 from service.core.prices import PriceBook
 from service.core.purchases import Purchases
+from service.core.rates import Rates
 from service.core.rollups import Rollups
 from service.core.routing import Router
 from service.core.scoring import Around, Scoring
@@ -64,14 +66,26 @@ from service.pipeline import Parts, Pipeline
 def build_router(settings: Settings) -> Router:
     """Check the routes; ConfigError says what is wrong with them."""
     try:
-        return Router(settings.route, settings.receivers)
+        return Router(
+            settings.route, settings.receivers, settings.time_intervals, settings.inhibit_rules
+        )
     except ValueError as error:
         raise ConfigError(f"route: {error}") from None
 
 
 def build_owners(settings: Settings) -> Owners:
-    """Build the owner chain."""
-    return Owners(settings.owners.tag_keys, settings.owners.sub_accounts)
+    """Build the owner chain; ConfigError says what is wrong with a catalogue."""
+    known = settings.owners
+    try:
+        catalogue = load_catalogue(known.catalogues)
+    except CatalogueError as error:
+        raise ConfigError(f"owners.catalogues: {error}") from None
+    return Owners(known.tag_keys, known.sub_accounts, catalogue, known.catalogue_name_keys)
+
+
+def build_rates(settings: Settings) -> Rates:
+    """Build what makes currencies comparable."""
+    return Rates(settings.rates.currency, settings.rates.worth)
 
 
 def build_calendars(settings: Settings) -> list[Calendar]:
@@ -197,13 +211,12 @@ def build_pipeline(
 
 def build_desk_parts(settings: Settings) -> DeskParts:
     """Build what turns findings into incidents and notices."""
-    limits = settings.incidents
+    limits, rates = settings.incidents, build_rates(settings)
     budgets = Budgets(_budgets(settings), build_owners(settings))
+    severities = SeverityLimits(limits.medium_per_day, limits.high_per_day, rates)
     return DeskParts(
-        incidents=Incidents(
-            SeverityLimits(limits.medium_per_day, limits.high_per_day), budgets.exhausts
-        ),
-        deliveries=Deliveries(build_router(settings)),
+        incidents=Incidents(severities, budgets.exhausts),
+        deliveries=Deliveries(build_router(settings), rates),
         things=Things(),
         budgets=budgets,
     )

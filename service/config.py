@@ -9,7 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -19,7 +19,7 @@ import msgspec
 from service.core import money
 from service.core.budgets import Name, Terms
 from service.core.phrases import is_host, is_web_address
-from service.core.routing import Route
+from service.core.routing import InhibitRule, NamedIntervals, Route
 from service.core.secret import Secret
 
 ENVIRONMENT: Final[Mapping[str, tuple[str, ...]]] = {
@@ -149,7 +149,26 @@ class OwnerSettings(_Section, frozen=True):
         default_factory=lambda: ["owner", "team", "squad", "cost-center", "costcenter"]
     )
     sub_accounts: dict[str, str] = {}
+    catalogues: list[Path] = []
+    catalogue_name_keys: list[str] = msgspec.field(
+        default_factory=lambda: ["app", "application", "component", "service", "system"]
+    )
     calendars: dict[str, CalendarSettings] = {}
+
+
+class RateSettings(_Section, frozen=True):
+    """What plain amounts are in, and what one unit of another currency is worth, by date."""
+
+    currency: Annotated[str, msgspec.Meta(min_length=1, max_length=12)] = "USD"
+    worth: dict[str, dict[date, Decimal]] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse what is no rate."""
+        for currency, dated in self.worth.items():
+            for day, rate in dated.items():
+                money.check(f"worth.{currency}.{day}", rate)
+                if not rate:
+                    raise ValueError(f"worth.{currency}.{day} is 0")
 
 
 class IncidentSettings(_Section, frozen=True):
@@ -292,6 +311,9 @@ class Settings(_Section, frozen=True):
     owners: OwnerSettings = OwnerSettings()
     incidents: IncidentSettings = IncidentSettings()
     budgets: dict[Name, Terms] = {}
+    rates: RateSettings = RateSettings()
+    time_intervals: list[NamedIntervals] = []
+    inhibit_rules: list[InhibitRule] = []
     route: Route = Route(receiver="everyone", min_impact=Decimal(10))
     receivers: dict[str, list[str]] = msgspec.field(
         default_factory=lambda: {"everyone": ["console:"]}

@@ -5,7 +5,7 @@ which has no detectors, only their findings.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -14,16 +14,21 @@ from service.core.backfill import summary_of
 from service.core.budget_findings import Budgets
 from service.core.budgets import KIND as BUDGET
 from service.core.budgets import Budget
+from service.core.bundles import BUNDLES
+from service.core.claiming import claims_of, owned, owner_of
 from service.core.deliveries import Chart, Decision, Deliveries, Notice, delivery_id_of
 from service.core.drivers import Member
 from service.core.events import SeriesKey
 from service.core.findings import OddPoint
 from service.core.incidents import Incident, Incidents
-from service.core.intents import Drop, Feedback, Intent, Order, Put, in_effect
+from service.core.intents import Drop, Feedback, Intent, Mark, Order, Put, in_effect
+from service.core.marks import in_effect as done
 from service.core.phrases import duration
+from service.core.plans import Plan
 from service.core.ports import Changes, SourceStatus
+from service.core.silences import Silence
 from service.core.spend import Spent
-from service.core.standing import Things, etag_of, key_of
+from service.core.standing import Standing, Things, etag_of, key_of
 from service.core.state import Chunk, Saved, Streams
 from service.core.wording import text_of
 
@@ -51,6 +56,9 @@ class Desk:
         self._offset = 0
         self._past: dict[str, Incident] = {}
         self._followed: list[Intent] = []
+        self._caught_up: list[Decision] = []
+        self._changed: dict[str, Incident] = {}
+        parts.deliveries.reads(parts.things, parts.incidents.get)
 
     @property
     def offset(self) -> int:
@@ -61,6 +69,8 @@ class Desk:
         """Say in one line why an intent cannot be followed, or None."""
         if isinstance(intent, Feedback):
             return self._refusal_of_feedback(intent)
+        if isinstance(intent, Mark):
+            return self._parts.incidents.refusal(intent)
         kind, name = _about(intent)
         known = self._parts.things.get(kind, name)
         if kind == BUDGET and name in self._parts.budgets.fixed:
@@ -70,6 +80,8 @@ class Desk:
         etag = "" if known is None else etag_of(known)
         if intent.if_match is not None and intent.if_match != etag:
             return f"{kind} {name!r} was changed meanwhile"
+        if isinstance(intent, Put) and (end := _end_of(intent.thing)) and end <= intent.at:
+            return f"{kind} {name!r} is over already"
         return None
 
     def order(self, feedback: Feedback) -> Order:
@@ -85,17 +97,42 @@ class Desk:
     def follow(self, intent: Intent) -> None:
         """Put an intent into effect that is not refused; the next `tell` returns what changed."""
         self._followed.append(intent)
-        parts = self._parts
         if isinstance(intent, Feedback):
-            parts.incidents.say(intent)
-        elif isinstance(intent, Put):
-            parts.things.put(intent.thing)
+            self._parts.incidents.say(intent)
+            return
+        if isinstance(intent, Mark):
+            self._mark(intent)
+            return
+        if isinstance(intent, Put):
+            self._parts.things.put(intent.thing)
             if isinstance(intent.thing, Budget):
-                parts.budgets.put(intent.thing, intent.at)
+                self._parts.budgets.put(intent.thing, intent.at)
         else:
-            parts.things.drop(intent.kind, intent.name)
+            self._parts.things.drop(intent.kind, intent.name)
             if intent.kind == BUDGET:
-                parts.budgets.drop(intent.name)
+                self._parts.budgets.drop(intent.name)
+        self._restand(_about(intent)[0])
+
+    def _mark(self, mark: Mark) -> None:
+        """Follow a mark; a claim stands for what comes later too, until it is taken back."""
+        incidents, things = self._parts.incidents, self._parts.things
+        incident = incidents.get(mark.incident_id)
+        last = done(incident.marks)[-1:] if incident is not None else []
+        undone = [one.mark for one in last if mark.act == "undo" and one.mark.act == "claim"]
+        for claim in claims_of(mark, incidents.findings_of(mark.incident_id)):
+            if mark.act == "claim":
+                things.put(claim)
+            elif undone:
+                things.drop("claim", claim.name)
+        if mark.act == "claim" or undone:
+            self._restand("claim")
+        incidents.mark(mark)
+
+    def _restand(self, kind: str) -> None:
+        if kind == "claim":
+            things = self._parts.things
+            self._parts.incidents.reown(lambda finding: owner_of(finding, things))
+        self._parts.deliveries.restand()
 
     def budgets(self) -> list[Budget]:
         """Return the budgets that people set."""
@@ -119,36 +156,53 @@ class Desk:
         been read: it is summed up in one notice.
         """
         parts = self._parts
-        members = [*members, *parts.budgets.judge(now)]
-        incidents = parts.incidents.update(members, now)
-        notices = [
-            notice
-            for incident in incidents
-            for notice in self._notices(
-                incident, parts.deliveries.decide(incident, now), now, sources
-            )
-        ]
-        self._past |= {i.incident_id: i for i in incidents if i.backfill}
+        self.catch_up(now)
+        found = [*members, *parts.budgets.judge(now)]
+        members = [owned(member, parts.things) for member in found]
+        self._pass(members, now)
+        decisions, self._caught_up = self._caught_up, []
+        incidents, self._changed = self._changed, {}
+        self._past |= {i.incident_id: i for i in incidents.values() if i.backfill}
         if ends_backfill is not None:
             summary = summary_of(ends_backfill, self._past.values(), now)
             self._past.clear()
             if summary is not None:
-                incidents.append(summary)
-                decisions = parts.deliveries.announce(summary, now)
-                notices += self._notices(summary, decisions, now, sources)
+                incidents[summary.incident_id] = summary
+                decisions += parts.deliveries.announce(summary, now)
         previous, self._offset = self._offset, offset
         followed, self._followed = self._followed, []
         return Changes(
             previous=previous,
             offset=offset,
             findings=[member.finding for member in members],
-            incidents=incidents,
-            notices=notices,
+            incidents=list(incidents.values()),
+            notices=self._notices(decisions, sources, now),
             sources=list(sources),
             things=parts.things.drain(),
             budgets=parts.budgets.changed(),
             intents=followed,
         )
+
+    def due(self) -> datetime | None:
+        """Return when time alone has something told next."""
+        dues = (self._parts.incidents.due(), self._parts.deliveries.due())
+        return min((due for due in dues if due is not None), default=None)
+
+    def catch_up(self, now: datetime) -> None:
+        """Let time pass to `now`, each thing at the time it was due; the next `tell` returns it.
+
+        To be called before an intent is looked at: what was due before it comes first.
+        """
+        while (due := self.due()) is not None and due <= now:
+            self._pass([], due)
+
+    def _pass(self, members: Sequence[Member], now: datetime) -> None:
+        """Take in members and what is due at `now`."""
+        parts = self._parts
+        incidents = parts.incidents.update(members, now)
+        self._caught_up += parts.deliveries.decide(incidents, now)
+        for one in (*incidents, *parts.deliveries.hushed()):
+            self._changed[one.incident_id] = one
 
     def forget(self, edge: datetime) -> list[Incident]:
         """Let go of incidents that were over before a time, and return them."""
@@ -157,6 +211,11 @@ class Desk:
             self._parts.deliveries.forget(incident.incident_id)
             self._past.pop(incident.incident_id, None)
         self._parts.budgets.forget(edge)
+        things = self._parts.things
+        ending: list[Standing] = [*things.of(Silence), *things.of(Plan)]
+        for thing in ending:
+            if (end := _end_of(thing)) is not None and end < edge:
+                things.drop(*key_of(thing))
         return gone
 
     def knows(self, incident_id: str) -> bool:
@@ -175,11 +234,7 @@ class Desk:
             offset=self._offset,
             findings=parts.incidents.findings(),
             incidents=parts.incidents.all(),
-            notices=[
-                notice
-                for incident, post in parts.deliveries.posts()
-                for notice in self._notices(incident, [post], now, sources)
-            ],
+            notices=self._notices(list(parts.deliveries.posts()), sources, now),
             sources=list(sources),
             things=parts.things.everything(),
             budgets=parts.budgets.everything(),
@@ -197,7 +252,7 @@ class Desk:
     def restore(self, saved: Saved, knows: Knows, keep: Callable[[SeriesKey], bool]) -> None:
         """Take over what was saved, with the findings of the series that are kept."""
         self._parts.incidents.restore(saved, "incidents", knows, keep)
-        self._parts.deliveries.restore(saved, "deliveries")
+        self._parts.deliveries.restore(saved, "deliveries", self._parts.incidents.all())
         self._parts.things.restore(saved, "things")
         self._parts.budgets.restore(saved, "budgets", self.budgets())
         self._past = saved.values("past", Incident)
@@ -215,31 +270,32 @@ class Desk:
         return None
 
     def _notices(
-        self,
-        incident: Incident,
-        decisions: Sequence[Decision],
-        now: datetime,
-        sources: Collection[SourceStatus],
+        self, decisions: Sequence[Decision], sources: Collection[SourceStatus], now: datetime
     ) -> list[Notice]:
         if not decisions:
             return []
         until = max((s.last_period_end for s in sources if s.last_period_end), default=now)
-        chart = self._chart(incident)
+        charts: dict[str, Chart | None] = {}
+        for one in decisions:
+            incident = one.incident
+            if incident.incident_id not in charts:
+                has_none = incident.kind in BUNDLES or not incident.drivers
+                charts[incident.incident_id] = None if has_none else self._chart(incident)
         return [
             Notice(
-                delivery_id=delivery_id_of(incident.incident_id, one.destination, one.seq),
-                incident_id=incident.incident_id,
+                delivery_id=delivery_id_of(one.incident.incident_id, one.destination, one.seq),
+                incident_id=one.incident.incident_id,
                 destination=one.destination,
                 action=one.action,
                 seq=one.seq,
-                at=now,
+                at=one.at,
                 reason=one.reason,
-                text=text_of(incident, one.action, one.reason),
-                incident=incident,
-                chart=chart,
+                text=text_of(one.incident, one.action, one.reason),
+                incident=one.incident,
+                chart=charts[one.incident.incident_id],
                 why_here=one.why_here,
                 data_until=until,
-                told_after=_delay(incident, one.told_at),
+                told_after=_delay(one.incident, one.told_at),
             )
             for one in decisions
         ]
@@ -256,9 +312,29 @@ def _about(intent: Put | Drop) -> tuple[str, str]:
     return key_of(intent.thing) if isinstance(intent, Put) else (intent.kind, intent.name)
 
 
+def _end_of(thing: Standing) -> datetime | None:
+    """Return when a thing is over by itself."""
+    if isinstance(thing, Silence):
+        return thing.ends_at
+    return thing.until if isinstance(thing, Plan) else None
+
+
 def _delay(incident: Incident, told_at: datetime) -> str:
-    """Say how long after the first odd period began the destination first heard of it."""
+    """Say how long it took from the first odd period until the destination first heard of it."""
     crossed = incident.budget.crossed if incident.budget is not None else ()
     if crossed:
         return f"{duration(told_at - min(one.at for one in crossed))} after it was crossed"
-    return f"{duration(told_at - incident.starts_at)} after it began"
+    whole = f"{duration(told_at - incident.starts_at)} after it began"
+    period_end, arrived_at = incident.period_end, incident.arrived_at
+    if period_end is None or arrived_at is None:
+        return whole
+    parts = (
+        ("its row came", arrived_at - period_end, "after the period ended"),
+        ("scored", incident.opened_at - arrived_at, "later"),
+        ("told here", told_at - incident.opened_at, "later"),
+    )
+    said = [
+        f"{what} {f'{duration(span)} {then}' if span >= timedelta(minutes=1) else 'at once'}"
+        for what, span, then in parts
+    ]
+    return f"{whole}: {', '.join(said)}"

@@ -11,7 +11,7 @@ from service.core.about import About, kind_of
 from service.core.books import Taken
 from service.core.budgets import KIND as BUDGET
 from service.core.budgets import Budget
-from service.core.deliveries import IDLE, Chart
+from service.core.deliveries import Chart
 from service.core.drivers import Member
 from service.core.estimates import REASON, Estimates, Gap
 from service.core.events import (
@@ -30,6 +30,7 @@ from service.core.gone import Gone
 from service.core.gpu_findings import GpuFindings
 from service.core.group_scoring import GroupScoring
 from service.core.groups import Change, Groups
+from service.core.holds import IDLE
 from service.core.incidents import Incident
 from service.core.intents import Drop, Feedback, Intent, Order, Put
 from service.core.ledger import STEP_HOURS, Ledger, LedgerRow
@@ -222,6 +223,7 @@ class Pipeline:
 
         It stands in the log like a batch, so that whoever runs the log again follows it too.
         """
+        self._desk.catch_up(now)
         spent: list[Spent] = []
         if self.refusal(intent) is None:
             if isinstance(intent, Feedback):
@@ -350,6 +352,11 @@ class Pipeline:
         parts.told.restore(saved, "told")
         parts.about.restore(saved, "about")
         return flaws
+
+    @property
+    def due(self) -> datetime | None:
+        """Return when time alone has something told next."""
+        return self._desk.due()
 
     def knows(self, incident_id: str) -> bool:
         """Tell whether an incident may still change."""

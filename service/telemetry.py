@@ -15,7 +15,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from service.core.books import Taken
 from service.core.deliveries import DeliveryState
 from service.core.findings import Finding
-from service.core.incidents import Severity
+from service.core.severity import Severity
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 LONGEST_TEXT: Final = 2000

@@ -15,7 +15,8 @@ from typing import Final, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from service.adapters.signed_links import Act, Action, url_of
-from service.core.deliveries import IDLE, Notice
+from service.core.deliveries import Notice
+from service.core.holds import IDLE
 from service.core.incidents import CAUSES, HISTORY, ONCE, Incident
 from service.core.phrases import clean
 from service.core.secret import Secret

@@ -6,13 +6,13 @@ from typing import Final
 from service.core.effects import Effects, Split, sentence_of
 from service.core.events import SeriesKey
 from service.core.findings import Stretch, Stretches
-from service.core.group_names import GroupName
+from service.core.group_names import BY_SUB_ACCOUNT, GroupName
 from service.core.groups import Groups
 from service.core.incidents import PRICE_CHANGE
 from service.core.ledger import Ledger
 from service.core.new_spend import DETECTOR as NEW_SPEND
 from service.core.new_spend import NewSpend
-from service.core.owners import Owners
+from service.core.owners import UNOWNED, Owner, Owners, infer
 from service.core.places import Place, common_place, movers_of, name_of, place_of, sum_reason
 from service.core.purchases import DETECTOR as PURCHASE
 from service.core.purchases import reason as purchase_reason
@@ -21,6 +21,8 @@ from service.core.state import Chunk, Saved, Streams
 
 WEEK_HOURS: Final = 168
 DROP: Final = "drop"
+# Of a large account the first thousand tell who owns things there.
+MOST_SIBLINGS: Final = 1000
 
 
 class About:
@@ -73,13 +75,27 @@ class About:
             return known
         members = self.members(series)
         if not members:
-            return place_of(self._ledger.about(series), self._owners)
+            place = place_of(self._ledger.about(series), self._owners)
+            # Asked once: the first word about a finding freezes its owner.
+            if stretch.owner is None and place.owner.name == UNOWNED:
+                return place._replace(owner=self._inferred(series, place) or place.owner)
+            return place
         group = GroupName.of(series)
         name = self._new_spend.name(series) if group is None else name_of(group, len(members))
         rows = [self._ledger.about(member) for member in members]
         found = common_place(rows, self._owners, name, is_group=group is not None)
         self._places[stretch.finding_id] = found
         return found
+
+    def _inferred(self, series: SeriesKey, place: Place) -> Owner | None:
+        """Infer an owner from the resources of the same service in the sub-account, else of all."""
+        by_account = next((g for g in self._groups.of(series) if _is_account(g)), None)
+        beside = [m for m in self._groups.members(by_account) if m != series] if by_account else []
+        rows = [self._ledger.about(one) for one in beside[:MOST_SIBLINGS]]
+        account = f"account {place.sub_account_id}"
+        of_service = [row for row in rows if row.service_name == place.service_name]
+        found = infer(map(self._owners.of_row, of_service), f"{place.service_name} of {account}")
+        return found or infer(map(self._owners.of_row, rows), account)
 
     def split(self, stretch: Stretch) -> Split | None:
         """Return how much of a finding is the price; None for a sum, or when it is not known."""
@@ -116,7 +132,7 @@ class About:
         """Return the members that may be named: who owns the finding must own them."""
         owner, owners = self.place(stretch).owner.name, self._owners
         rows = ((member, self._ledger.about(member)) for member in members)
-        return {one for one, row in rows if owners.of(row.tags, row.sub_account_id).name == owner}
+        return {one for one, row in rows if owners.of_row(row).name == owner}
 
     def forget(self, stretches: Stretches) -> None:
         """Let go of what was said of findings that may not change any more."""
@@ -134,6 +150,11 @@ class About:
         """Take over what was saved."""
         self._places = saved.values(f"{name}/places", Place)
         self._effects.restore(saved, f"{name}/before")
+
+
+def _is_account(group: SeriesKey) -> bool:
+    name = GroupName.of(group)
+    return name is not None and name.by == BY_SUB_ACCOUNT
 
 
 def kind_of(stretch: Stretch, split: Split | None) -> str:

@@ -1,8 +1,8 @@
 """Drivers: what each series adds to an incident; its dollars count once, whoever found them."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -11,6 +11,12 @@ from service.core.findings import Finding, OddPoint, Sums, run_rate_per_day
 from service.core.state import StateError
 
 MOST_OF_IT: Final = Decimal("0.8")
+_By = Literal["service", "region", "sub_account"]
+_LEVELS: Final[Mapping[_By, Callable[[Finding], str]]] = {
+    "service": lambda finding: finding.service_name or "",
+    "region": lambda finding: finding.region_id or "",
+    "sub_account": lambda finding: finding.sub_account_id,
+}
 # Of detectors that saw the same at the same time, the one whose sentence says most.
 PLAINEST: Final = ("spike", "shift", "creep")
 
@@ -28,6 +34,17 @@ class Driver(msgspec.Struct, kw_only=True):
     # How much of the impact is the price and how much the quantity; they add up to it.
     price_effect: Decimal | None = None
     quantity_effect: Decimal | None = None
+
+
+class Level(msgspec.Struct, kw_only=True, frozen=True):
+    """The narrowest of resource, service, region, sub-account, owner that is most of an incident.
+
+    `share` is how much of the money it explains: 0.8 or more, unless it is the owner.
+    """
+
+    by: Literal["resource", "service", "region", "sub_account", "owner"]
+    name: str
+    share: float
 
 
 class Member(NamedTuple):
@@ -71,6 +88,19 @@ class Pool:
         same = known is not None and known.stands == member.stands
         for step in member.dirty if same else list(member.points):
             self._settle(step)
+
+    def reown(self, owner_of: Callable[[Finding], tuple[str, str] | None]) -> bool:
+        """Give the findings to who owns them now; tell whether that was someone else."""
+        changed = False
+        for name, member in self.members.items():
+            owned = owner_of(member.finding)
+            if owned is not None and owned != (member.finding.owner, member.finding.owner_source):
+                finding = msgspec.structs.replace(
+                    member.finding, owner=owned[0], owner_source=owned[1]
+                )
+                self.members[name] = member._replace(finding=finding)
+                changed = True
+        return changed
 
     def standing(self) -> list[Member]:
         """Return the findings that still say something; all of them when none does."""
@@ -178,6 +208,32 @@ def rank(drivers: Iterable[Driver]) -> list[Driver]:
         if whole and driver.impact is not None:
             driver.share = round(float(abs(driver.impact) / whole), 4)
     return ranked
+
+
+def level_of(drivers: Sequence[Driver], leads: Iterable[Finding]) -> Level:
+    """Return the narrowest thing that explains MOST_OF_IT of the money of ranked drivers.
+
+    `leads` are the findings that speak for the drivers' series.
+    """
+    by_series = {lead.series: lead for lead in leads}
+    first = by_series[drivers[0].series]
+    whole = money.total(abs(d.impact or money.ZERO) for d in drivers)
+    share = abs(drivers[0].impact or money.ZERO) / whole if whole else Decimal(1)
+    if share >= MOST_OF_IT or len(drivers) == 1:
+        return Level(by="resource", name=drivers[0].resource, share=_rounded(share))
+    for by, name_of in _LEVELS.items():
+        found: dict[str, Decimal] = {}
+        for driver in drivers:
+            name = name_of(by_series[driver.series])
+            found[name] = money.add(found.get(name, money.ZERO), abs(driver.impact or money.ZERO))
+        name, most = max(found.items(), key=lambda item: (item[1], item[0]))
+        if name and most >= MOST_OF_IT * whole:
+            return Level(by=by, name=name, share=_rounded(most / whole))
+    return Level(by="owner", name=first.owner, share=1.0)
+
+
+def _rounded(share: Decimal) -> float:
+    return round(float(share), 4)
 
 
 def lead_of(members: Iterable[Member]) -> Finding:

@@ -112,7 +112,7 @@ def series_of_host(host: str) -> SeriesKey:
 
 def _finding(verdict: IdleVerdict, owners: Owners) -> Finding:
     series = series_of_host(verdict.key)
-    owner = owners.of(verdict.tags, verdict.sub_account_id)
+    owner = owners.of(verdict.tags, verdict.sub_account_id, verdict.resource_id)
     waste = verdict.waste
     paid = money.ZERO if waste is None else waste
     rate, saves = verdict.wasted_per_hour, verdict.saves_per_hour

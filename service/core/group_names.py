@@ -55,7 +55,7 @@ def values_of(group_by: Sequence[str], event: CostEvent, owners: Owners) -> Valu
     for by in group_by:
         value: TagValue
         if by == BY_OWNER:
-            value = owners.of(event.tags, event.sub_account_id).name
+            value = owners.of_row(event).name
         elif by in FIELDS:
             value = getattr(event, FIELDS[by])
         else:

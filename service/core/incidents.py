@@ -10,15 +10,25 @@ import msgspec
 from service.core import money
 from service.core.budget_figures import Exhausts, Figures
 from service.core.budgets import KIND as BUDGET
-from service.core.drivers import Driver, Member, Pool, SavedPool, lead_of, rank
+from service.core.drivers import Driver, Level, Member, Pool, SavedPool, lead_of, level_of, rank
 from service.core.events import SeriesKey, content_hash
 from service.core.findings import Finding, OddPoint, Sums
-from service.core.intents import Feedback, mutes
+from service.core.intents import Feedback, Mark, mutes
+from service.core.marks import (
+    Marked,
+    assignee_of,
+    in_effect,
+    snoozed_until,
+    standing,
+    state_of,
+    woken,
+)
 from service.core.phrases import duration
+from service.core.rates import Rates
+from service.core.severity import SEVERITIES, Severity
 from service.core.state import Chunk, Saved, Streams
 
 State = Literal["firing", "acknowledged", "snoozed", "expected", "resolved"]
-Severity = Literal["low", "medium", "high"]
 IncidentStatus = Literal["provisional", "confirmed", "retracted"]
 _Exhausts = Callable[[Finding, Decimal | None, timedelta, datetime], Exhausts | None]
 _GroupKey = tuple[str, str, str, bool]  # group, owner, cause, and whether about the group itself
@@ -39,7 +49,6 @@ RUNAWAY: Final = "runaway_run"
 SAVES: Final = ("drop", PRICE_CHANGE)
 # What sums up the past of a source.
 HISTORY: Final = "backfill"
-SEVERITIES: Final[Sequence[Severity]] = ("low", "medium", "high")
 JOINS_WITHIN: Final = timedelta(hours=48)
 # What begins later than this after an incident is another: one that never ends would grow for ever.
 LONGEST: Final = timedelta(days=92)
@@ -53,7 +62,10 @@ class Incident(msgspec.Struct, kw_only=True):
     `odd_until` is the end of the newest odd period; up to `settled_until` the figures are final.
     `ending` says how it ended, where more is known than that it did, `avoidable_per_day` what can
     be saved of the run rate, where that is another figure. `budget` is what an incident about a
-    budget says of it, `exhausts` the budget that another would use up alone.
+    budget says of it, `exhausts` the budget that another would use up alone. `marks` are what
+    people did about it; `quiet` says why somebody who would hear of it does not; `level` is the
+    narrowest thing that it is about. The row that first raised it was of a period up to
+    `period_end`, and came at `arrived_at`.
     """
 
     incident_id: str
@@ -94,6 +106,12 @@ class Incident(msgspec.Struct, kw_only=True):
     avoidable_per_day: Decimal | None = None
     budget: Figures | None = None
     exhausts: Exhausts | None = None
+    marks: list[Marked] = []
+    assignee: str | None = None
+    quiet: str = ""
+    level: Level | None = None
+    period_end: datetime | None = None
+    arrived_at: datetime | None = None
 
 
 class SeverityLimits(NamedTuple):
@@ -101,6 +119,7 @@ class SeverityLimits(NamedTuple):
 
     medium: Decimal
     high: Decimal
+    rates: Rates = Rates()
 
     def of(self, lead: Finding, run_rate: Decimal | None, impact: Decimal | None) -> Severity:
         """Return the severity of a run rate; an unknown one is medium, for someone should look.
@@ -114,9 +133,14 @@ class SeverityLimits(NamedTuple):
             run_rate = impact
         elif lead.kind in SAVES:
             return "low"
-        if run_rate is None or self.medium <= abs(run_rate) < self.high:
+        if run_rate is None:
             return "medium"
-        return "high" if abs(run_rate) >= self.high else "low"
+        if self._reaches(abs(run_rate), lead, self.high):
+            return "high"
+        return "medium" if self._reaches(abs(run_rate), lead, self.medium) else "low"
+
+    def _reaches(self, amount: Decimal, lead: Finding, limit: Decimal) -> bool:
+        return self.rates.reaches(amount, lead.billing_currency, lead.detected_at, limit)
 
 
 class Incidents:
@@ -139,6 +163,47 @@ class Incidents:
         self._of_group: dict[_GroupKey, str] = {}
         self._incidents: dict[str, Incident] = {}
         self._said: dict[str, list[Feedback]] = {}
+        self._marked: dict[str, list[Marked]] = {}
+        self._wakes: dict[str, datetime] = {}
+        self._owned: set[str] = set()
+
+    def mark(self, mark: Mark) -> None:
+        """Note what a person does about an incident; the next `update` returns it."""
+        known = self._incidents[mark.incident_id]
+        rate = known.run_rate_per_day or money.ZERO
+        done = Marked(mark=mark, rate=rate, severity=known.severity)
+        self._marked.setdefault(mark.incident_id, list(known.marks)).append(done)
+
+    def refusal(self, mark: Mark) -> str | None:
+        """Say why a mark cannot be followed, or None."""
+        incident = self._incidents.get(mark.incident_id)
+        if incident is None:
+            return "there is no such incident that may still change"
+        if any(one.mark == mark for one in incident.marks):
+            return "this was done before"
+        if mark.act == "undo" and not in_effect(incident.marks):
+            return "there is nothing to take back"
+        if mark.act in ("acknowledge", "snooze", "resolve") and incident.state == "resolved":
+            return "it is over"
+        if mark.act == "unacknowledge" and incident.state not in ("acknowledged", "snoozed"):
+            return "nobody has acknowledged it"
+        return None
+
+    def findings_of(self, incident_id: str) -> list[Finding]:
+        """Return the findings of one incident."""
+        pools = self._pools.get(incident_id, {}).values()
+        return [member.finding for pool in pools for member in pool.members.values()]
+
+    def reown(self, owner_of: Callable[[Finding], tuple[str, str] | None]) -> None:
+        """Let the next `update` return those that are now said to be somebody's."""
+        for incident_id, pools in self._pools.items():
+            for pool in pools.values():
+                if pool.reown(owner_of):
+                    self._owned.add(incident_id)
+
+    def due(self) -> datetime | None:
+        """Return when a snooze ends next."""
+        return min(self._wakes.values(), default=None)
 
     def say(self, feedback: Feedback) -> None:
         """Note what a person says of an incident; the next `update` returns it."""
@@ -153,7 +218,9 @@ class Incidents:
             incident_id = self._incident_of.get(finding.finding_id) or self._place(member)
             self._pools[incident_id].setdefault(finding.series, Pool()).take(member)
             touched[incident_id] = None
-        touched |= dict.fromkeys(self._said)
+        woken = (incident_id for incident_id, at in self._wakes.items() if at <= now)
+        touched |= dict.fromkeys([*self._said, *self._marked, *sorted(self._owned), *woken])
+        self._owned.clear()
         return [self._tell(incident_id, now) for incident_id in touched]
 
     def get(self, incident_id: str) -> Incident | None:
@@ -182,6 +249,7 @@ class Incidents:
                     for finding_id in pool.members:
                         del self._incident_of[finding_id]
                 del self._incidents[incident_id]
+                self._wakes.pop(incident_id, None)
                 if self._newest.get(incident.fingerprint) == incident_id:
                     del self._newest[incident.fingerprint]
                 forgotten.append(incident)
@@ -226,6 +294,7 @@ class Incidents:
             if not pools:
                 continue
             self._incidents[incident_id] = packed.incident
+            self._note_wake(packed.incident)
             self._pools[incident_id] = pools
             if packed.is_newest:
                 self._newest[packed.incident.fingerprint] = incident_id
@@ -280,21 +349,30 @@ class Incidents:
         over = all(end is not None for end in ends)
         retracted = all(m.finding.status == "retracted" for m in members)
         lead = lead_of(standing)
+        level = level_of(drivers, [lead_of(pool.standing()) for pool in live_pools])
         feedback = self._said.pop(incident_id, None) or (known.feedback if known else [])
         goes_on = not over and not retracted and not lead.backfill
         starts_at = min(m.finding.charge_period_start for m in standing)
         odd_until = max(m.finding.charge_period_end for m in standing)
         lasted = odd_until - starts_at
         exhausts = self._exhausts(lead, run_rate, lasted, now) if goes_on else None
+        marks = self._marked.pop(incident_id, None) or (known.marks if known else [])
+        severity = "high" if exhausts else self._severity.of(lead, run_rate, impact)
+        if known is not None:
+            # What it was at its worst: an incident that fades has not become less important.
+            severity = max(known.severity, severity, key=SEVERITIES.index)
+        newest = max(m.finding.detected_at for m in standing)
+        marks = woken(marks, run_rate or money.ZERO, severity, newest, now)
+        is_over = over or retracted
         incident = Incident(
             incident_id=incident_id,
-            fingerprint=fingerprint_of(members[0].finding),
+            fingerprint=known.fingerprint if known else fingerprint_of(members[0].finding),
             owner=lead.owner,
             owner_source=lead.owner_source,
-            state=_state(feedback, over=over or retracted),
-            severity="high" if exhausts else self._severity.of(lead, run_rate, impact),
+            state=_state(feedback, marks, over=is_over),
+            severity=severity,
             starts_at=starts_at,
-            ends_at=max(end for end in ends if end is not None) if over else None,
+            ends_at=max(end for end in ends if end is not None) if over else _resolved_at(marks),
             impact=money.ZERO if retracted else impact,
             run_rate_per_day=money.ZERO if over or retracted else run_rate,
             billing_currency=lead.billing_currency,
@@ -302,7 +380,7 @@ class Incidents:
             drivers=drivers[:DRIVERS_TOLD],
             opened_at=known.opened_at if known else now,
             updated_at=now,
-            title=_title(lead, len(drivers)),
+            title=_title(lead, len(drivers), level),
             kind=lead.kind,
             status=_status(members),
             sub_account_id=lead.sub_account_id,
@@ -323,12 +401,22 @@ class Incidents:
             feedback=feedback,
             budget=lead.budget,
             exhausts=exhausts,
+            marks=marks,
+            assignee=assignee_of(marks),
+            level=level,
+            period_end=known.period_end if known else lead.charge_period_end,
+            arrived_at=known.arrived_at if known else lead.detected_at,
         )
-        if known is not None:
-            # What it was at its worst: an incident that fades has not become less important.
-            incident.severity = max(known.severity, incident.severity, key=SEVERITIES.index)
         self._incidents[incident_id] = incident
+        self._note_wake(incident)
         return incident
+
+    def _note_wake(self, incident: Incident) -> None:
+        until = snoozed_until(incident.marks)
+        if until is None:
+            self._wakes.pop(incident.incident_id, None)
+        else:
+            self._wakes[incident.incident_id] = until
 
 
 class _Saved(msgspec.Struct, kw_only=True):
@@ -386,10 +474,16 @@ def _takes(known: Incident | None, pools: Mapping[str, Pool], finding: Finding) 
     return finding.series in pools or begins <= newest + JOINS_WITHIN
 
 
-def _state(feedback: Sequence[Feedback], *, over: bool) -> State:
+def _state(feedback: Sequence[Feedback], marks: Sequence[Marked], *, over: bool) -> State:
     if over:
         return "resolved"
-    return "expected" if mutes(feedback) else "firing"
+    return "expected" if mutes(feedback) else state_of(marks)
+
+
+def _resolved_at(marks: Sequence[Marked]) -> datetime | None:
+    """Return when a person said that it is over, which it is until something new is found."""
+    last = standing(marks)
+    return last.mark.at if last is not None and state_of(marks) == "resolved" else None
 
 
 def _total(sums: Iterable[Sums]) -> Sums:
@@ -421,12 +515,14 @@ def _settled_until(members: list[Member]) -> datetime | None:
     return min((until for until in known if until is not None), default=None)
 
 
-def _title(lead: Finding, drivers: int) -> str:
+def _title(lead: Finding, drivers: int, level: Level) -> str:
     name = lead.resource_name or lead.resource_id
     if lead.kind == BUDGET:
         return f"budget {name}"
     if name is not None and lead.resource_id is None and lead.service_name is None:
         return name
+    if level.by != "resource":
+        return f"{level.name} · {drivers} resources"
     what = lead.service_name or lead.series.split("/", 1)[0]
     if lead.kind == PRICE_CHANGE:
         what = f"unit price of {what}"

@@ -13,7 +13,11 @@ from service.core.standing import Standing, key_of
 
 Verdict = Literal["expected", "new_level", "not_an_issue", "undo"]
 MUTES: Final = ("expected", "not_an_issue")
+Act = Literal[
+    "acknowledge", "unacknowledge", "snooze", "assign", "comment", "resolve", "claim", "undo"
+]
 Short = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+IncidentId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 
 
 class _Said(
@@ -40,7 +44,7 @@ class Feedback(_Said, kw_only=True, frozen=True, forbid_unknown_fields=True, tag
     of it, and the next one has to be odder. `undo` takes back what was said last and is in effect.
     """
 
-    incident_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+    incident_id: IncidentId
     verdict: Verdict
 
 
@@ -62,7 +66,36 @@ class Drop(_Said, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="dr
     if_match: str | None = None
 
 
-Intent = Feedback | Put | Drop
+class Mark(_Said, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="mark"):
+    """What a person does about an incident, which changes nothing that is found or learnt.
+
+    `acknowledge`: someone sees to it; nobody is reminded. `snooze`: nothing is said `until` a time,
+    or until it costs `until_growth` (0.5 is 50 %) more a day; a rise in severity ends it too.
+    `assign`: `to` sees to it. `comment`: `why` is the comment. `resolve`: it is over, unless
+    something new is found. `claim`: `to` owns what costs here. `undo` takes back the last of these
+    that is in effect, but for comments.
+    """
+
+    incident_id: IncidentId
+    act: Act
+    until: Aware | None = None
+    until_growth: Annotated[float, msgspec.Meta(gt=0, le=1000)] | None = None
+    to: Short | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a snooze without an end, and what is for nobody."""
+        ends = [one is not None for one in (self.until, self.until_growth)]
+        if self.act == "snooze" and ends.count(True) != 1:
+            raise ValueError("a snooze needs either until or until_growth")
+        if self.act != "snooze" and any(ends):
+            raise ValueError("until and until_growth are for a snooze")
+        if (self.to is not None) != (self.act in ("assign", "claim")):
+            raise ValueError("to is for assign and claim, which need it")
+        if self.until is not None and self.until <= self.at:
+            raise ValueError("until is over already")
+
+
+Intent = Feedback | Put | Drop | Mark
 
 
 class Order(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -77,6 +110,8 @@ def named(intent: Intent) -> str:
     """Name what an intent is, and what it is about."""
     if isinstance(intent, Feedback):
         return f"{intent.verdict} of {intent.incident_id}"
+    if isinstance(intent, Mark):
+        return f"{intent.act} of {intent.incident_id}"
     if isinstance(intent, Put):
         return f"{'/'.join(key_of(intent.thing))} put"
     return f"{intent.kind}/{intent.name} dropped"

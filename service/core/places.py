@@ -33,7 +33,7 @@ def place_of(row: CostEvent, owners: Owners) -> Place:
         row.sub_account_id or "",
         row.service_name,
         row.region_id,
-        owners.of(row.tags, row.sub_account_id),
+        owners.of_row(row),
     )
 
 
@@ -45,12 +45,12 @@ def common_place(rows: Sequence[CostEvent], owners: Owners, name: str, *, is_gro
     """
     if len(rows) == 1 and not is_group:
         return place_of(rows[0], owners)._replace(resource_name=name)
-    found = {owners.of(row.tags, row.sub_account_id).name for row in rows}
+    found = {owners.of_row(row).name for row in rows}
     account = _one(row.sub_account_id for row in rows)
     owner, why = owners.of(None, account), f"its {len(rows)} resources have {len(found)} owners"
     owner = Owner(owner.name, why if owner.name == UNOWNED else f"{owner.source}; {why}")
     if len(found) == 1:
-        sources = {owners.of(row.tags, row.sub_account_id).source for row in rows}
+        sources = {owners.of_row(row).source for row in rows}
         source = sources.pop() if len(sources) == 1 else f"owner of all {len(rows)} resources"
         owner = Owner(found.pop(), source)
     return Place(

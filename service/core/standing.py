@@ -6,19 +6,31 @@ and dropped by intents, so it survives whatever the store does not.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Final, get_args
+from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 
 from service.core.budgets import Budget
+from service.core.claims import Claim
 from service.core.events import content_hash
+from service.core.plans import Plan
+from service.core.silences import Silence
 from service.core.state import Chunk, Saved, Streams
+from service.core.subscriptions import Subscription
 from service.core.tokens import Token
 
 # One line for each kind.
-Standing = Token | Budget
-KINDS: Final[tuple[type[Standing], ...]] = get_args(Standing) or (Standing,)
+Standing = (
+    Token
+    | Budget
+    | Silence
+    | Subscription
+    | Plan
+    | Claim
+)  # fmt: skip
+KINDS: Final[tuple[type[Standing], ...]] = get_args(Standing)
 Key = tuple[str, str]
+_T = TypeVar("_T")
 
 
 def kind_of(thing: Standing) -> str:
@@ -42,6 +54,8 @@ class Things:
     def __init__(self, things: Iterable[Standing] = ()) -> None:
         self._things: dict[Key, Standing] = {key_of(thing): thing for thing in things}
         self._changed: dict[Key, Standing | None] = {}
+        self._of_kind: dict[type, tuple[int, list[Any]]] = {}
+        self._version = 0
 
     def get(self, kind: str, name: str) -> Standing | None:
         """Return one thing."""
@@ -51,6 +65,15 @@ class Things:
         """Return what stands of a kind, by name."""
         return [self._things[key] for key in sorted(self._things) if key[0] == kind]
 
+    def of(self, kind: type[_T]) -> list[_T]:
+        """Return what stands of a kind, by name, as what it is."""
+        known = self._of_kind.get(kind)
+        if known is None or known[0] != self._version:
+            found = [self._things[key] for key in sorted(self._things)]
+            known = self._version, [one for one in found if isinstance(one, kind)]
+            self._of_kind[kind] = known
+        return known[1]
+
     def everything(self) -> dict[Key, Standing | None]:
         """Return all that stands, for whoever has lost it."""
         return dict(self._things)
@@ -58,11 +81,13 @@ class Things:
     def put(self, thing: Standing) -> None:
         """Let a thing stand, in place of the one of its name."""
         self._things[key_of(thing)] = self._changed[key_of(thing)] = thing
+        self._version += 1
 
     def drop(self, kind: str, name: str) -> None:
         """Let a thing stand no more."""
         self._things.pop((kind, name), None)
         self._changed[kind, name] = None
+        self._version += 1
 
     def drain(self) -> dict[Key, Standing | None]:
         """Return what changed since the last call; None for what was dropped."""
@@ -77,3 +102,4 @@ class Things:
         """Take over what was saved."""
         things: dict[str, Standing] = saved.values(name, Standing)  # type: ignore[arg-type]  # a union is no class
         self._things = {key_of(thing): thing for thing in things.values()}
+        self._version += 1

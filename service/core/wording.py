@@ -12,12 +12,16 @@ from typing import Final, NamedTuple
 from service.core import budget_words
 from service.core.budget_figures import Figures
 from service.core.budgets import KIND as BUDGET
-from service.core.deliveries import IDLE, Action, Notice, Reason
+from service.core.bundles import BUNDLES, LISTED
+from service.core.deliveries import Notice
 from service.core.drivers import Driver
+from service.core.holds import IDLE
 from service.core.incidents import FIRST, HISTORY, ONCE, Incident
-from service.core.intents import Verdict
+from service.core.intents import MUTES, Act, Mark, Verdict, in_effect
+from service.core.marks import comments_of, standing
 from service.core.money import ZERO
 from service.core.phrases import clean, duration, moment, money, signed, units
+from service.core.talks import Action, Reason
 
 HEADLINE_LIMIT: Final = 150
 DRIVERS_SHOWN: Final = 3
@@ -58,6 +62,23 @@ _LINES: Final[Mapping[Reason, str]] = {
     "backfill": "Found in the history: {lead}",
     "feedback": "{said} {lead}",
     "threshold": "{crossed}: {lead}",
+    "mark": "{done}",
+    "reminder": "Nobody has acknowledged this yet: {now}. {lead}",
+    "escalated": "Nobody has acknowledged this, so others were told: {now}. {lead}",
+    "snooze_over": "{now}: the snooze is over. {lead}",
+    "summary": "Beyond the posts for here: {now}. {lead}",
+    "digest": "In the digest: {now}. {lead}",
+    "planned": "About a plan: {now}. {lead}",
+}
+_DONE: Final[Mapping[Act, str]] = {
+    "acknowledge": "Acknowledged by {who} ({why}).",
+    "unacknowledge": "{who} took the acknowledgement back ({why}).",
+    "snooze": "Snoozed by {who} until {until} ({why}).",
+    "assign": "Assigned to {to} by {who} ({why}).",
+    "comment": "{who}: {why}",
+    "resolve": "Resolved by {who} ({why}), unless something new is found.",
+    "claim": "{who} said that this is {to}'s ({why}).",
+    "undo": "{who} took back what was done last ({why}).",
 }
 _ENDINGS: Final[Mapping[str, str]] = {
     "worked": "at work again",
@@ -73,7 +94,7 @@ _SAID: Final[Mapping[Verdict, str]] = {
     "undo": "{who} took that back ({why}).",
 }
 # What a charge that was not used, or was bought once, ought to have cost is no figure to show.
-_WITHOUT_EXPECTATION: Final = (IDLE, ONCE, FIRST, BUDGET)
+_WITHOUT_EXPECTATION: Final = (IDLE, ONCE, FIRST, BUDGET, *BUNDLES)
 # From here on it is not worth saying how many times normal it is.
 _TIMES_SHOWN: Final = 1000
 # A rate per day, and what a month of it would cost, are said of a day of data, not of an hour.
@@ -115,10 +136,13 @@ def words(incident: Incident) -> Words:
     """Say everything there is to say of an incident as it stands."""
     if incident.budget is not None:
         return _words_of_budget(incident, incident.budget)
-    shown = [] if incident.status == "retracted" else incident.drivers[:DRIVERS_SHOWN]
+    most = LISTED if incident.kind in BUNDLES else DRIVERS_SHOWN
+    shown = [] if incident.status == "retracted" else incident.drivers[:most]
     explained = min(sum(driver.share for driver in shown), 1)
     says_more = len(incident.drivers) > 1 and explained
     title = f"What changed (explains {explained:.0%})" if says_more else "What changed"
+    if incident.kind in BUNDLES:
+        title = "Incidents, those with most money first"
     return Words(
         headline=headline(incident),
         lead=lead(incident),
@@ -174,8 +198,10 @@ def _amount_first(incident: Incident) -> str:
         return budget_words.share(incident.budget)
     if incident.kind == ONCE and impact is not None:
         return f"{money(impact, currency)} once"
-    if incident.kind == HISTORY:
-        return f"{signed(impact or ZERO, currency)} in all"
+    if incident.kind in (HISTORY, "digest") and impact is not None:
+        return f"{signed(impact, currency)} in all"
+    if incident.kind in BUNDLES and not incident.drivers:
+        return "Not spent"
     return _rate_first(incident)
 
 
@@ -243,18 +269,27 @@ def _lead(incident: Incident, *, with_mean: bool) -> str:
             "Over before this source was first read, so it is told once, here; "
             "what goes on is told on its own."
         )
+    if incident.kind in BUNDLES and incident.state == "resolved":
+        return "All of this is over." if incident.drivers else "The plan is over, and unused."
     so_far = _so_far(incident)
     if incident.kind == ONCE:
         return f"{so_far}."
     if incident.state == "resolved":
-        if incident.is_new_level:
-            return f"{so_far}; it stays at this level, taken as normal from now on."
-        if incident.kind == FIRST:
-            return f"{so_far}; it has stopped."
-        return f"{so_far}; {_ENDINGS.get(incident.ending, 'back to normal')}."
+        return f"{so_far}; {_how_it_ended(incident)}."
     if not incident.run_rate_per_day:
         return f"{so_far}."
     return f"{so_far}{_mean(incident) if with_mean else ''}{_next_month(incident)}."
+
+
+def _how_it_ended(incident: Incident) -> str:
+    last = standing(incident.marks)
+    if last is not None and last.mark.act == "resolve" and last.over_at is None:
+        return f"resolved by {clean(last.mark.who, 100)}"
+    if incident.is_new_level:
+        return "it stays at this level, taken as normal from now on"
+    if incident.kind == FIRST:
+        return "it has stopped"
+    return _ENDINGS.get(incident.ending, "back to normal")
 
 
 def _mean(incident: Incident) -> str:
@@ -315,6 +350,8 @@ def fields(incident: Incident) -> tuple[Field, ...]:
             Field("Actual", money(incident.actual, currency) + _compared(incident)),
             Field("Expected", money(incident.expected, currency) + spread),
         ]
+    if incident.assignee:
+        found.append(Field("Seen to by", clean(incident.assignee, 100), foreign=True))
     begin = "Bought" if incident.kind == ONCE else "Began"
     if incident.budget is None:
         found.append(_moment(begin, incident.starts_at))
@@ -383,10 +420,35 @@ def status(incident: Incident) -> str:
     if incident.kind == HISTORY:
         return ""
     over = incident.state == "resolved" and incident.kind == ONCE  # what happens once has no end
-    done = "" if over else _STATES.get(incident.state, "")
-    if incident.kind == IDLE:
-        return done
-    return " ".join(part for part in (_settled(incident), done) if part)
+    done = "" if over else _stands(incident)
+    settled = "" if incident.kind in (IDLE, *BUNDLES) else _settled(incident)
+    said = [f"{clean(one.who, 100)}: {clean(one.why, 200)}" for one in comments_of(incident.marks)]
+    return " ".join(part for part in (settled, done, *said[-1:]) if part)
+
+
+def _stands(incident: Incident) -> str:
+    """Say in which state it is, and who left it so."""
+    if incident.state == "expected":
+        muting = [one.verdict for one in in_effect(incident.feedback) if one.verdict in MUTES]
+        return "Marked as no issue." if muting[-1:] == ["not_an_issue"] else _STATES["expected"]
+    last = standing(incident.marks)
+    by_hand = last is not None and last.over_at is None and last.mark.act != "unacknowledge"
+    if last is None or not by_hand or incident.state == "firing":
+        return _STATES.get(incident.state, "")
+    if incident.state == "resolved" and last.mark.act != "resolve":
+        return _STATES["resolved"]
+    return _done(last.mark)
+
+
+def _done(mark: Mark) -> str:
+    """Say what a person did about an incident."""
+    until = f"it costs {mark.until_growth or 0:.0%} more a day".replace("%", " %")
+    return _DONE[mark.act].format(
+        who=clean(mark.who, 100),
+        why=clean(mark.why, 200),
+        to=clean(mark.to or "", 100),
+        until=moment(mark.until) if mark.until is not None else until,
+    )
 
 
 def _settled(incident: Incident) -> str:
@@ -421,6 +483,7 @@ def thread_line(incident: Incident, reason: Reason) -> str:
         drivers=_named_drivers(incident),
         said=_said(incident),
         crossed=budget_words.newest(incident.budget) if incident.budget else "",
+        done=_done(incident.marks[-1].mark) if incident.marks else "",
     )
 
 
@@ -442,7 +505,7 @@ def footer(notice: Notice) -> tuple[str, ...]:
     return (
         f"Data up to {moment(notice.data_until)}",
         f"Sent here by {clean(notice.why_here, 200)}",
-        f"Told {clean(notice.told_after, 100)}",
+        f"Told {clean(notice.told_after, 200)}",
         f"Incident {clean(notice.incident_id, 40)[:12]}",
     )
 

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
@@ -17,8 +18,8 @@ from rich.progress import Progress as Bar
 
 from service.config import ConfigError, Settings, load
 from service.core.events import Rejected
-from service.core.incidents import Severity
 from service.core.ports import LogUnavailableError, StoreUnavailableError
+from service.core.severity import Severity
 from service.core.tokens import Role
 from service.entrypoints.stopping import Interrupted
 
@@ -474,12 +475,13 @@ def check_config(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> 
     from service.adapters.sources import Address  # noqa: PLC0415
     from service.bootstrap import check  # noqa: PLC0415 - loads the detectors
     from service.core.budgets import Budget  # noqa: PLC0415
+    from service.core.rates import said  # noqa: PLC0415
     from service.core.routing import Route  # noqa: PLC0415
 
     def show(route: Route, depth: int) -> None:
         who = ", ".join(route.matchers) if route.matchers else "everything else"
         receiver = route.receiver or "(as above)"
-        floor = "" if route.min_impact is None else f", from {route.min_impact} on"
+        floor = "" if route.min_impact is None else f", from {said(route.min_impact)} on"
         for child in route.routes:
             show(child, depth + 1)
         on = ", then the next route too" if route.continue_ else ""
@@ -515,39 +517,34 @@ def check_config(file: Annotated[Path, typer.Argument(help="A TOML file.")]) -> 
 @app.command(
     "route-test", epilog="Example: spendwatch route-test --tag team=search --severity high"
 )
-def route_test(
+def route_test(  # noqa: PLR0913, PLR0917  one parameter is one option
     config: ConfigOption = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="key=value, repeatable.")] = None,
+    resource: Annotated[str, typer.Option("--resource", help="Its id.")] = "",
     sub_account: Annotated[str, typer.Option("--sub-account")] = "",
     service: Annotated[str, typer.Option("--service")] = "",
     region: Annotated[str, typer.Option("--region")] = "",
     kind: Annotated[str, typer.Option("--kind")] = "spike",
     severity: Annotated[Severity, typer.Option("--severity")] = "medium",
+    at: Annotated[
+        datetime | None, typer.Option("--at", help="When, in UTC; now if not given.")
+    ] = None,
+    intents: Annotated[
+        Path | None,
+        typer.Option("--intents", help="What people set up: NDJSON; else the store's, by its URL."),
+    ] = None,
 ) -> None:
-    """Say who would hear about a resource, and why."""
-    from service.bootstrap import build_owners, build_router  # noqa: PLC0415
+    """Say who would hear about a resource, when, how, and why.
+
+    With what people set up: claims, silences, plans and subscriptions.
+    """
+    from service.entrypoints.route_test import About, preview  # noqa: PLC0415
 
     with _one_line_errors():
-        settings = load(config)
-        tags = {}
-        for item in tag or []:
-            key, sign, value = item.partition("=")
-            if not sign:
-                raise ConfigError(f"--tag {item!r} is not key=value")
-            tags[key] = value
-        owner = build_owners(settings).of(tags, sub_account)
-        labels = {
-            "owner": owner.name,
-            "sub_account_id": sub_account,
-            "service_name": service,
-            "region_id": region,
-            "kind": kind,
-            "severity": severity,
-        }
-        say(f"owner: {owner.name} ({owner.source})")
-        for destination, target in build_router(settings).destinations(labels).items():
-            floor = f", once it has cost {target.min_impact}" if target.min_impact else ""
-            say(f"{destination.rstrip(':')}: receiver {target.receiver}, by {target.why}{floor}")
+        about = About(tag or [], resource, sub_account, service, region, kind, severity)
+        moment = datetime.now(UTC) if at is None else at.replace(tzinfo=UTC)
+        for line in preview(load(config), about, moment, intents):
+            say(line)
 
 
 def main() -> None:

@@ -198,6 +198,7 @@ class DeskLog:
             return None  # two routers wrote it down
         self._next_intent = entry.place + 1
         intent = entry.intent
+        self._desk.catch_up(self._now)
         refused = self._desk.refusal(intent)
         if refused is None and isinstance(intent, Feedback):
             order = self._desk.order(intent)

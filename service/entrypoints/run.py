@@ -265,8 +265,9 @@ class Service:
 
     def _tick(self, log: Log) -> None:
         """Let time pass in the log too, so that what only time decides is the same again."""
-        now = self._clock()
-        if self._notes.ticked_at is None or now - self._notes.ticked_at >= TICK:
+        now, due = self._clock(), self._pipeline.due
+        is_due = due is not None and due <= now
+        if is_due or self._notes.ticked_at is None or now - self._notes.ticked_at >= TICK:
             self._take(log.append(now, []))
             self._notes.ticked_at = now
 

@@ -7,6 +7,7 @@ import pytest
 
 from service.core.deliveries import Deliveries
 from service.core.routing import Route, Router
+from service.core.standing import Things
 from tests.factories import NOW, make_driver, make_incident
 
 HOUR = timedelta(hours=1)
@@ -17,10 +18,32 @@ ROUTES = Route(
 )
 
 
+RECEIVERS = {"all": ["slack:#spend"], "loud": ["email:oncall@example.com"]}
+
+
+class Told:
+    """Deliveries beside the incidents and things that they read."""
+
+    def __init__(self, root=ROUTES, receivers=RECEIVERS, rates=None, **more):
+        self.things, self.incidents = Things(), {}
+        self.deliveries = Deliveries(Router(root, receivers, **more), rates)
+        self.deliveries.reads(self.things, self.incidents.get)
+
+    def decide(self, *incidents_and_now):
+        *incidents, now = incidents_and_now
+        found = []
+        while (due := self.deliveries.due()) is not None and due <= now:
+            found += self.deliveries.decide([], due)
+        self.incidents |= {one.incident_id: one for one in incidents}
+        return found + self.deliveries.decide(incidents, now)
+
+    def announce(self, incident, now):
+        return self.deliveries.announce(incident, now)
+
+
 @pytest.fixture
 def deliveries():
-    routes = Router(ROUTES, {"all": ["slack:#spend"], "loud": ["email:oncall@example.com"]})
-    return Deliveries(routes)
+    return Told()
 
 
 def told(decisions):

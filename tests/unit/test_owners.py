@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.core.owners import UNOWNED, Owners
+from service.core.owners import INFERRED, UNOWNED, Owner, Owners, infer
 
 OWNERS = Owners(["owner", "team"], {"000123": "platform"})
 
@@ -24,3 +24,27 @@ OWNERS = Owners(["owner", "team"], {"000123": "platform"})
 )
 def test_the_first_link_that_knows_decides(tags, account, name, source):
     assert OWNERS.of(tags, account) == (name, source)
+
+
+def siblings(**counts):
+    return [Owner(name, "") for name, count in counts.items() for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("beside", "name", "said"),
+    [
+        (siblings(search=4, ml=1), "search", "4 of 5 owned resources in account 7, 80 % sure"),
+        (
+            siblings(search=3, unowned=3),
+            "search",
+            "3 of 3 owned resources in account 7, 100 % sure",
+        ),
+        (siblings(search=3, ml=1), None, ""),
+        (siblings(search=2), None, ""),
+        (siblings(search=3, unowned=4), None, ""),
+        ([], None, ""),
+    ],
+)
+def test_an_owner_is_inferred_only_where_the_resources_beside_agree(beside, name, said):
+    found = infer(beside, "account 7")
+    assert found == (None if name is None else Owner(name, f"{INFERRED} {said}"))

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from service.core.deliveries import Reason
 from service.core.incidents import Incident
 from service.core.phrases import clean, duration, money, units
+from service.core.talks import Reason
 from service.core.wording import (
     HEADLINE_LIMIT,
     footer,

@@ -15,10 +15,11 @@ import msgspec
 
 from service.adapters.http_post import Answer, Request, judge, post
 from service.core.deliveries import Notice
-from service.core.incidents import Incident, Severity
+from service.core.incidents import Incident
 from service.core.phrases import TARGET, clean, is_web_address
 from service.core.ports import Outcome, Refused, Retry, Sent, Unknown
 from service.core.secret import Secret
+from service.core.severity import Severity
 from service.core.wording import footer, words
 
 _SEVERITIES: Final[Mapping[Severity, str]] = {

@@ -23,7 +23,7 @@ from service.core.tokens import Token
 from service.entrypoints.api import problems, views
 from service.entrypoints.api.access import NO_LOCAL, Gate, Local, Rule
 from service.entrypoints.api.edge import Edge
-from service.entrypoints.api.feedback import PATH, FeedbackRoute, Follow, Said
+from service.entrypoints.api.feedback import MARKS_PATH, PATH, Done, FeedbackRoute, Follow, Said
 from service.entrypoints.api.limits import Rates
 from service.entrypoints.api.problems import Problem
 from service.entrypoints.api.routes import SERIES_PATH, Parts, Routes
@@ -108,6 +108,7 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     feedback = FeedbackRoute(store, now, follow)
     errors = {403, 404, 409, 415, 422, 501, 503}
     add("POST", PATH, feedback.say, "editor", Incident, errors)
+    add("POST", MARKS_PATH, feedback.mark, "editor", Incident, errors)
     tokens = ThingRoutes(Token, store, now, follow, lambda one: _shown(one, store))
     _add_things(add, Token, tokens, views.TokenView, "admin", "admin")
     for kind in KINDS:
@@ -227,8 +228,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, summary=app.summary, routes=app.routes
         )
         _, shapes = msgspec.json.schema_components(_SHAPES, ref_template=_SCHEMAS)
-        asked = Said.model_json_schema(ref_template="#/components/schemas/{model}")
-        shapes = shapes | {Said.__name__: asked}
+        for body in (Said, Done):
+            asked = body.model_json_schema(ref_template="#/components/schemas/{model}")
+            shapes = shapes | {body.__name__: asked}
         document["components"] = {"schemas": dict(sorted(shapes.items()))}
         app.openapi_schema = document
     return app.openapi_schema

@@ -9,13 +9,14 @@ import msgspec
 from fastapi import Path, Response
 
 from service.core import money
-from service.core.deliveries import Action, Delivery, DeliveryState, Reason
+from service.core.deliveries import Delivery, DeliveryState
 from service.core.estimates import Gap
 from service.core.experiments import RunBill, by_experiment
 from service.core.findings import Finding
 from service.core.health import State, is_stale
 from service.core.ledger import LedgerRow
 from service.core.ports import SourceStatus
+from service.core.talks import Action, Reason
 from service.core.tokens import Role
 
 Id = Annotated[str, Path(max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
