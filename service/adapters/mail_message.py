@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from service.adapters.signed_links import Act, Action, url_of
+from service.core.bundles import BUNDLES
 from service.core.deliveries import Notice
 from service.core.holds import IDLE
 from service.core.incidents import CAUSES, HISTORY, ONCE, Incident
@@ -146,7 +147,7 @@ def _links(
         return links
     incident = notice.incident
     is_open = incident.state == "firing" and incident.status != "retracted"
-    actions = _ACTIONS if is_open and incident.kind != HISTORY else ()
+    actions = _ACTIONS if is_open and incident.kind not in (HISTORY, *BUNDLES) else ()
     for action, label in (*actions, ("unsubscribe", "Unsubscribe")):
         act = Act(
             incident_id=notice.incident_id,

@@ -23,7 +23,7 @@ Kind = Literal["group", "summary", "plan", "digest"]
 BUNDLES: Final = ("group", "summary", "plan", "digest")
 MANY_OWNERS: Final = "several owners"
 # What one message lists; what a summary cannot list goes into the digest.
-LISTED: Final = 25
+LISTED: Final = 20
 
 
 class Bundle(msgspec.Struct, kw_only=True):
@@ -129,7 +129,7 @@ def _drivers(
     found = [
         Driver(
             series=one.incident_id,
-            resource=clean(one.title, 100),
+            resource=clean(one.title, 60),
             impact=rates_in(rates, one, one.impact, currency),
             run_rate_per_day=rates_in(rates, one, one.run_rate_per_day, currency),
             share=0.0,

@@ -21,6 +21,7 @@ from service.core.wording import Words, footer, plain_text, words
 WIDTH: Final = 100
 CHART_WIDTH: Final = 72
 _BARS: Final = " ▁▂▃▄▅▆▇█"
+_CALLED: Final = {"post": "notice", "edit": "edited"}
 _EDGES: Final = {"high": "red", "medium": "yellow", "low": "blue"}
 
 
@@ -99,7 +100,7 @@ def _where(notice: Notice) -> str:
 def _lines(notice: Notice) -> str:
     if notice.action == "thread":
         return f"[thread] {_beneath(notice)}\n"
-    return f"[{'notice' if notice.action == 'post' else 'edited'}] {plain_text(notice)}\n"
+    return f"[{_CALLED.get(notice.action, notice.action)}] {plain_text(notice)}\n"
 
 
 def _beneath(notice: Notice) -> str:

@@ -115,8 +115,8 @@ def event_of(notice: Notice) -> Event | None:
     incident = notice.incident
     if notice.action == "edit" and (notice.reason != "update" or incident.state == "firing"):
         return None
-    if notice.reason == "backfill":
-        return None  # no one is to be woken for what is past
+    if notice.reason == "backfill" or notice.action == "digest":
+        return None  # no one is to be woken for what is past, or can wait for a digest
     if incident.state in ("resolved", "expected") or incident.status == "retracted":
         return "resolve"
     return "trigger" if incident.state == "firing" else "acknowledge"
