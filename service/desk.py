@@ -216,6 +216,7 @@ class Desk:
         for thing in ending:
             if (end := _end_of(thing)) is not None and end < edge:
                 things.drop(*key_of(thing))
+        self._parts.deliveries.tidy()
         return gone
 
     def knows(self, incident_id: str) -> bool:

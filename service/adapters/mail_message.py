@@ -48,6 +48,10 @@ _SUBJECTS: Final = {
     IDLE: "Idle GPUs",
     ONCE: "One-time purchase",
     HISTORY: "Spend of the past",
+    "group": "Incidents told together",
+    "summary": "Incidents told together",
+    "plan": "A plan",
+    "digest": "Spend digest",
 }
 TEMPLATES: Final = Environment(
     loader=PackageLoader("service.web"),
@@ -128,9 +132,12 @@ def subject(incident: Incident) -> str:
     parts = (incident.service_name, incident.owner, incident.sub_account_id)
     if incident.kind == HISTORY:
         parts = (incident.title, "", "")
+    if incident.kind in BUNDLES:
+        parts = ("", "", "")  # who owns what is in it may change
     about = ", ".join(clean(part, 60) for part in parts if part)
     what = _SUBJECTS.get(CAUSES.get(incident.kind, incident.kind), "Unusual spend")
-    return f"{what}: {about} [{clean(incident.incident_id, 64)[:8]}]"
+    begin = f"{what}: {about}" if about else what
+    return f"{begin} [{clean(incident.incident_id, 64)[:8]}]"
 
 
 def _links(

@@ -204,6 +204,10 @@ class Deliveries:
         for bundle_id in self._bundling.forget(incident_id, talk.shared.values()):
             self._talks.pop(bundle_id, None)
 
+    def tidy(self) -> None:
+        """Let go of what belonged to things that stand no more."""
+        self._planning.tidy(self._things.of(Plan))
+
     def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
         """Yield what changed since the last save."""
         yield from streams.values(name, self._talks.items())

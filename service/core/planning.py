@@ -94,6 +94,13 @@ class Planning:
         if key is not None and incident_id in self._uses[key].incident_ids:
             self._uses[key].incident_ids.remove(incident_id)
 
+    def tidy(self, plans: Iterable[Plan]) -> None:
+        """Let go of plans that stand no more, once their incidents are forgotten."""
+        standing = set(map(_key, plans))
+        self._uses = {
+            key: use for key, use in self._uses.items() if key in standing or use.incident_ids
+        }
+
     def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
         """Yield what changed since the last save."""
         packed = ((f"{name_} {at.isoformat()}", use) for (name_, at), use in self._uses.items())
