@@ -108,6 +108,7 @@ async def ask(app, who, method, path):
     for name, value in PLACES.items():
         path = path.replace(f"{{{name}}}", value)
     said = {"verdict": "expected", "why": "load test"} if path.endswith("/feedback") else {}
+    said = {"act": "acknowledge", "why": "on it"} if path.endswith("/marks") else said
     body = {"json": said} if method in ("POST", "PUT") else {}
     async with client(app, who) as http:
         return await http.request(method, path, **body)

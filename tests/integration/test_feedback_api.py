@@ -23,7 +23,14 @@ def ask(store, said):
     incident = make_incident()
     store.save(Changes(previous=0, offset=1, incidents=[incident]))
 
-    async def ask(name=incident.incident_id, body=BODY, peer="127.0.0.1", follows=None, **headers):
+    async def ask(
+        name=incident.incident_id,
+        body=BODY,
+        peer="127.0.0.1",
+        follows=None,
+        what="feedback",
+        **headers,
+    ):
         def follow(intent, _within):
             said.append(intent)
             if isinstance(follows, type):
@@ -38,7 +45,7 @@ def ask(store, said):
         names = {key.replace("_", "-"): value for key, value in headers.items()}
         transport = httpx.ASGITransport(app=app, client=(peer, 5000))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-            return await client.post(f"/v1/incidents/{name}/feedback", json=body, headers=names)
+            return await client.post(f"/v1/incidents/{name}/{what}", json=body, headers=names)
 
     return ask
 
@@ -53,6 +60,32 @@ async def test_feedback_is_handed_on_with_who_when_where_and_why(ask, said):
             who="ana", via="api", why="load test",
         )
     ]  # fmt: skip
+
+
+async def test_a_mark_is_handed_on_with_who_when_where_and_why(ask, said):
+    snooze = {"act": "snooze", "why": "tomorrow", "until": "2026-03-20T00:00:00Z"}
+    answer = await ask(what="marks", body=snooze)
+    assert (answer.status_code, answer.json()["state"]) == (200, "firing")
+    (mark,) = said
+    until = NOW.replace(day=20, hour=0, minute=0)
+    assert (mark.act, mark.until, mark.at, mark.why) == ("snooze", until, NOW, "tomorrow")
+    assert mark.via == "api"
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ({"act": "snooze", "why": "x"}, "either until or until_growth"),
+        ({"act": "dance", "why": "x"}, "act"),
+        ({"act": "assign", "why": "x"}, "to is for assign"),
+        ({"act": "snooze", "why": "x", "until": "2026-03-20T00:00:00"}, "until"),
+        ({"act": "acknowledge"}, "why"),
+    ],
+)
+async def test_half_a_mark_is_refused_with_the_reason(ask, said, body, why):
+    answer = await ask(what="marks", body=body)
+    assert (answer.status_code, said) == (422, [])
+    assert why in answer.text
 
 
 @pytest.mark.parametrize(
