@@ -129,10 +129,12 @@ class Desk:
         incidents.mark(mark)
 
     def _restand(self, kind: str) -> None:
+        """Let what stands now have its effect, if it is of a kind that has one here."""
         if kind == "claim":
             things = self._parts.things
             self._parts.incidents.reown(lambda finding: owner_of(finding, things))
-        self._parts.deliveries.restand()
+        if kind in ("claim", "silence", "subscription", "plan"):
+            self._parts.deliveries.restand()
 
     def budgets(self) -> list[Budget]:
         """Return the budgets that people set."""
