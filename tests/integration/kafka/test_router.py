@@ -67,6 +67,7 @@ port = 0
 [route]
 receiver = "all"
 min_impact = "10"
+max_posts_per_hour = 10000
 [receivers]
 all = ["slack:#spend"]
 [notifiers.slack]
