@@ -30,7 +30,9 @@ def test_a_sender_that_ended_is_said_by_the_status(store, tmp_path):
             raise ZeroDivisionError
 
     history = History(tmp_path / "history")
-    parts = Parts(Settings(api=ApiSettings(port=0, local="viewer")), Broken(), history, Metrics("test"), {})
+    parts = Parts(
+        Settings(api=ApiSettings(port=0, local="viewer")), Broken(), history, Metrics("test"), {}
+    )
     with Machine(parts, threading.Event()).serving() as address:
         for _ in range(100):
             found = status(address)
