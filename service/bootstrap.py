@@ -23,6 +23,7 @@ from service.adapters.gpu.nvml import Nvml
 from service.adapters.kafka_client import Cluster
 from service.adapters.kafka_topics import Topic, topics
 from service.adapters.notifiers import NOTIFIERS
+from service.adapters.notifiers.slack import SlackSettings
 from service.adapters.prices import PriceListError, load_prices
 from service.adapters.redis_store import RedisStore
 from service.adapters.sources import Access, Address, BucketError, BucketShelf, open_bucket
@@ -47,6 +48,7 @@ from service.core.groups import Groups
 from service.core.idle import IdleGpus
 from service.core.incidents import Incidents, SeverityLimits
 from service.core.ledger import STEP_HOURS, Ledger, Metric
+from service.core.members import Member
 from service.core.new_spend import NewSpend
 from service.core.owners import Calendars, Owners
 from service.core.ports import Notifier
@@ -427,19 +429,42 @@ def build_notifiers(settings: Settings) -> dict[str, Notifier]:
     if unknown := settings.notifiers.keys() - NOTIFIERS.keys():
         raise ConfigError(f"notifiers: {min(unknown)!r} is not one of {', '.join(NOTIFIERS)}")
     found: dict[str, Notifier] = {}
+    if "signing_secret" in settings.notifiers.get("slack", {}):
+        kinds.add("slack")  # a team may subscribe there
     for kind in sorted(kinds):
         notifier = NOTIFIERS[kind]
-        table = dict(settings.notifiers.get(kind, {}))
-        for name in {"public_url", "link_key"} & set(notifier.Settings.__struct_fields__):
-            if (of_page := getattr(settings.api, name)) is not None:
-                table.setdefault(name, of_page)
-        known = checked(table, notifier.Settings, f"notifiers.{kind}")
+        known = checked(_notifier_table(settings, kind), notifier.Settings, f"notifiers.{kind}")
         _check_names(known, kind, named)
         try:
             found[kind] = notifier(known)
         except (OSError, ValueError) as error:
             raise ConfigError(f"notifiers.{kind}: {error}") from None
     return found
+
+
+def build_slack(settings: Settings) -> SlackSettings | None:
+    """Say how the Slack app is reached and heard; None when it only posts, or not even that."""
+    table = _notifier_table(settings, "slack")
+    if "signing_secret" not in table:
+        return None
+    return checked(table, SlackSettings, "notifiers.slack")
+
+
+def slack_members(settings: Settings) -> dict[str, Member]:
+    """Return who the config says that Slack's users are."""
+    return {
+        name: Member(name=name, person=known.person, teams=known.teams, role=known.role)
+        for name, known in settings.slack_users.items()
+    }
+
+
+def _notifier_table(settings: Settings, kind: str) -> dict[str, Any]:
+    """Return what the config says of a kind of destination, and what it has from the page."""
+    table = dict(settings.notifiers.get(kind, {}))
+    for name in {"public_url", "link_key"} & set(NOTIFIERS[kind].Settings.__struct_fields__):
+        if (of_page := getattr(settings.api, name)) is not None:
+            table.setdefault(name, of_page)
+    return table
 
 
 def _check_names(known: Any, kind: str, named: list[tuple[str, str, str]]) -> None:

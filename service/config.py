@@ -18,6 +18,7 @@ import msgspec
 
 from service.core import money
 from service.core.budgets import Name, Terms
+from service.core.members import PersonName, SlackRole, SlackUserId, Teams
 from service.core.phrases import is_host, is_web_address
 from service.core.routing import InhibitRule, NamedIntervals, Route
 from service.core.secret import Secret
@@ -29,11 +30,12 @@ ENVIRONMENT: Final[Mapping[str, tuple[str, ...]]] = {
     "SPENDWATCH_KAFKA_PASSWORD": ("kafka", "password"),
     "SPENDWATCH_API_ADMIN_TOKEN": ("api", "admin_token"),
     "SPENDWATCH_SLACK_TOKEN": ("notifiers", "slack", "token"),
+    "SPENDWATCH_SLACK_SIGNING_SECRET": ("notifiers", "slack", "signing_secret"),
     "SPENDWATCH_EMAIL_PASSWORD": ("notifiers", "email", "password"),
     "SPENDWATCH_LINK_KEY": ("api", "link_key"),
     "SPENDWATCH_OLD_LINK_KEY": ("api", "old_link_key"),
 }
-SECRETS: Final = frozenset({"token", "password"})
+SECRETS: Final = frozenset({"token", "password", "signing_secret"})
 LINK_KEYS: Final = frozenset({"link_key", "old_link_key"})
 API_SECRETS: Final = LINK_KEYS | {"admin_token"}
 # Of the destinations that a notifier's `to` names: SPENDWATCH_PAGERDUTY_ONCALL_ROUTING_KEY is
@@ -298,6 +300,14 @@ class ApiSettings(_Section, frozen=True):
             raise ValueError(f"admin_token is shorter than {SHORTEST_TOKEN} characters")
 
 
+class SlackUserSettings(_Section, frozen=True):
+    """Who a Slack user is: the name people know, their teams, and what they may do."""
+
+    person: PersonName
+    teams: Teams = []
+    role: SlackRole = "editor"
+
+
 class Settings(_Section, frozen=True):
     """Everything a run is told from outside."""
 
@@ -320,6 +330,7 @@ class Settings(_Section, frozen=True):
     )
     fallbacks: dict[str, list[str]] = {}
     notifiers: dict[str, dict[str, Any]] = {}
+    slack_users: dict[SlackUserId, SlackUserSettings] = {}
     prices: Path | None = None
     store: StoreSettings = StoreSettings()
     kafka: KafkaSettings = KafkaSettings()

@@ -141,8 +141,13 @@ def _refusal(response: SlackResponse) -> Answer:
         return Answer({}, "", Retry(f"something before Slack answered with status {status}"))
     if status >= 500 or code in _UNSURE or not code:
         return Answer({}, code, Unknown(f"Slack failed: {code or f'status {status}'}"))
+    return Answer({}, code, Refused(advice_for(code)))
+
+
+def advice_for(code: str) -> str:
+    """Say what Slack said, and what to do about it where that is known."""
     advice = _ADVICE.get(code)
-    return Answer({}, code, Refused(f"Slack said {code}: {advice}" if advice else f"Slack: {code}"))
+    return f"Slack said {code}: {advice}" if advice else f"Slack: {code}"
 
 
 def _retry_after(headers: Mapping[str, str]) -> timedelta | None:

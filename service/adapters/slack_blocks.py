@@ -1,15 +1,15 @@
-"""What a notice looks like in Slack: seven blocks.
+"""What a notice looks like in Slack: seven blocks, and two rows of buttons.
 
 Text that came with a row stands only where Slack parses nothing (plain_text, rich_text) or inside
 a code span, escaped; Slack's own markup is written by this module alone.
 """
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from slack_sdk.models.blocks import (
     ActionsBlock,
     Block,
-    ButtonElement,
     ContextBlock,
     HeaderBlock,
     ImageBlock,
@@ -23,6 +23,8 @@ from slack_sdk.models.blocks import (
 )
 from slack_sdk.models.blocks.basic_components import SlackFile
 
+from service.adapters.slack_buttons import buttons, open_button
+from service.adapters.slack_chart import chart_block
 from service.core.deliveries import Notice
 from service.core.phrases import clean
 from service.core.wording import DriverWords, Field, Words, footer, plain_text, words
@@ -34,8 +36,23 @@ _ITALIC: Final = RichTextElementParts.TextStyle(italic=True)
 _CODE: Final = RichTextElementParts.TextStyle(code=True)
 
 
+class Look(NamedTuple):
+    """How posts look: where Open leads, and whether the app hears what is pressed.
+
+    `mentions` names the Slack user or user group of an owner, `native` asks for Slack's own chart.
+    """
+
+    public_url: str | None = None
+    answers: bool = False
+    mentions: Mapping[str, str] = {}
+    native: bool = False
+
+
+PLAIN: Final = Look()
+
+
 def blocks_of(
-    notice: Notice, *, picture: str | None = None, public_url: str | None = None
+    notice: Notice, look: Look = PLAIN, *, picture: str | None = None
 ) -> list[dict[str, Any]]:
     """Build the blocks of a post. `picture` is the id of a file that Slack has processed.
 
@@ -47,7 +64,7 @@ def blocks_of(
         HeaderBlock(
             text=PlainTextObject(text=said.headline, emoji=False), block_id=f"headline:{mark}"
         ),
-        RichTextBlock(elements=[_lead(said)], block_id=f"lead:{mark}"),
+        RichTextBlock(elements=[_lead(said, mentioned(notice, look))], block_id=f"lead:{mark}"),
         SectionBlock(fields=[_field(field) for field in said.fields], block_id=f"figures:{mark}"),
     ]
     if picture is not None:
@@ -57,22 +74,39 @@ def blocks_of(
         )
     if said.drivers:
         blocks.append(RichTextBlock(elements=_drivers(said), block_id=f"drivers:{mark}"))
-    if public_url is not None:
-        button = ButtonElement(
-            text=PlainTextObject(text="Open", emoji=False),
-            url=f"{public_url.rstrip('/')}/#incident-{notice.incident_id}",
-            action_id="open",
-        )
-        blocks.append(ActionsBlock(elements=[button], block_id=f"actions:{mark}"))
+    if look.answers:
+        blocks += buttons(notice.incident, notice.seq, look.public_url)
+    elif look.public_url is not None:
+        link = open_button(notice.incident_id, look.public_url)
+        blocks.append(ActionsBlock(elements=[link], block_id=f"say:{mark}"))
     small = PlainTextObject(text=" · ".join(footer(notice)), emoji=False)
     blocks.append(ContextBlock(elements=[small], block_id=f"context:{mark}"))
-    return [block.to_dict() for block in blocks]
+    shown = [block.to_dict() for block in blocks]
+    native = chart_block(notice.chart, f"chart:{mark}") if look.native and not picture else None
+    return [*shown[:3], native, *shown[3:]] if native else shown
 
 
-def fallback(notice: Notice) -> str:
+def mentioned(notice: Notice, look: Look) -> str | None:
+    """Return the id of who is to be called: on the first post and when nobody took it, never else.
+
+    A mention in an edit would call nobody, and one in every line would soon be muted.
+    """
+    is_first = notice.action == "post" and notice.reason == "first"
+    if not is_first and notice.reason != "escalated":
+        return None
+    return look.mentions.get(notice.incident.owner)
+
+
+def mention(id_: str) -> str:
+    """Write a mention of a user or of a user group in Slack's markup."""
+    return f"<!subteam^{id_}>" if id_.startswith("S") else f"<@{id_}>"
+
+
+def fallback(notice: Notice, look: Look = PLAIN) -> str:
     """Return the plain text of a post: for notifications, screen readers and refused blocks."""
-    text = plain_text(notice)
-    return escape(text if len(text) <= FALLBACK_LIMIT else text[: FALLBACK_LIMIT - 1] + "…")
+    text, who = plain_text(notice), mentioned(notice, look)
+    cut = escape(text if len(text) <= FALLBACK_LIMIT else text[: FALLBACK_LIMIT - 1] + "…")
+    return cut if who is None else f"{mention(who)} {cut}"
 
 
 def escape(text: str) -> str:
@@ -84,8 +118,13 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _lead(said: Words) -> RichTextSectionElement:
+def _lead(said: Words, who: str | None) -> RichTextSectionElement:
     parts: list[dict[str, Any] | Any] = [RichTextElementParts.Text(text=said.lead, style=_BOLD)]
+    if who is not None:
+        parts.append(RichTextElementParts.Text(text=" "))
+        is_group = who.startswith("S")
+        group, user = RichTextElementParts.UserGroup, RichTextElementParts.User
+        parts.append(group(usergroup_id=who) if is_group else user(user_id=who))
     if said.status:
         parts.append(RichTextElementParts.Text(text=f"\n{said.status}", style=_ITALIC))
     return RichTextSectionElement(elements=parts)

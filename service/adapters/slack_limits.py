@@ -13,6 +13,8 @@ import msgspec
 MESSAGE_BLOCKS: Final = 50
 MESSAGE_SIZE: Final = 10_000
 MARKDOWN_SIZE: Final = 12_000
+VIEW_BLOCKS: Final = 100
+VIEW_SIZE: Final = 250_000
 
 # How long a text or a list may be, by the kind of thing that holds it and the name it has there.
 _AT_MOST: Final[Mapping[tuple[str, str], int]] = {
@@ -46,8 +48,31 @@ _AT_MOST: Final[Mapping[tuple[str, str], int]] = {
     ("video", "title"): 199,
     ("video", "author_name"): 49,
     ("data_visualization", "title"): 50,
+    ("line", "series"): 6,
+    ("bar", "series"): 6,
+    ("area", "series"): 6,
+    ("pie", "segments"): 6,
+    ("series", "name"): 20,
+    ("series", "data"): 20,
+    ("data", "label"): 20,
+    ("segments", "label"): 20,
+    ("axis_config", "categories"): 20,
+    ("axis_config", "x_label"): 50,
+    ("axis_config", "y_label"): 50,
+    ("input", "label"): 2000,
+    ("input", "hint"): 2000,
+    ("modal", "title"): 24,
+    ("modal", "submit"): 24,
+    ("modal", "close"): 24,
 }
-_AT_MOST_ANYWHERE: Final = {"block_id": 255, "action_id": 255, "placeholder": 150, "text": 3000}
+_AT_MOST_ANYWHERE: Final = {
+    "block_id": 255,
+    "action_id": 255,
+    "callback_id": 255,
+    "placeholder": 150,
+    "private_metadata": 3000,
+    "text": 3000,
+}
 _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "header": ("text",),
     "image": ("alt_text",),
@@ -76,17 +101,38 @@ def flaws(blocks: Sequence[Mapping[str, Any]], *, size: int = MESSAGE_SIZE) -> l
     found = []
     if len(blocks) > MESSAGE_BLOCKS:
         found.append(f"/: {len(blocks)} blocks, at most {MESSAGE_BLOCKS}")
-    whole = len(msgspec.json.encode(blocks).decode())
-    if whole > size:
-        found.append(f"/: {whole} characters of JSON, at most {size}")
+    found += _size_flaws(blocks, size)
     nodes = [node for index, block in enumerate(blocks) for node in _nodes(f"/{index}", "", block)]
     markdown = sum(len(n.value.get("text", "")) for n in nodes if n.kind == "markdown")
     if markdown > MARKDOWN_SIZE:
         found.append(f"/: {markdown} characters of markdown, at most {MARKDOWN_SIZE}")
     if sum(node.kind == "data_visualization" for node in nodes) > 2:
         found.append("/: more than 2 data_visualization blocks")
-    for node in nodes:
-        found += _flaws_of(node)
+    return [*found, *_inner_flaws(blocks)]
+
+
+def view_flaws(view: Mapping[str, Any]) -> list[str]:
+    """Say what Slack would refuse in a modal or a Home tab."""
+    frame = {name: part for name, part in view.items() if name != "blocks"}
+    found = list(_flaws_of(_Node("", str(view.get("type")), frame)))
+    blocks = view.get("blocks") or []
+    if len(blocks) > VIEW_BLOCKS:
+        found.append(f"/blocks: {len(blocks)} blocks, at most {VIEW_BLOCKS}")
+    asks = any(block.get("type") == "input" for block in blocks)
+    if asks and view.get("type") == "modal" and not view.get("submit"):
+        found.append("/submit: missing, and there is an input")
+    return [*found, *_inner_flaws(blocks), *_size_flaws(blocks, VIEW_SIZE)]
+
+
+def _size_flaws(blocks: Sequence[Mapping[str, Any]], size: int) -> Iterator[str]:
+    whole = len(msgspec.json.encode(blocks).decode())
+    if whole > size:
+        yield f"/: {whole} characters of JSON, at most {size}"
+
+
+def _inner_flaws(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
+    nodes = [node for index, block in enumerate(blocks) for node in _nodes(f"/{index}", "", block)]
+    found = [flaw for node in nodes for flaw in _flaws_of(node)]
     return [*found, *_repeated(nodes)]
 
 
@@ -115,8 +161,28 @@ def _flaws_of(node: _Node) -> Iterator[str]:
         size = _size(value)
         if limit is not None and size is not None and size > limit:
             yield f"{node.where}/{name}: {size}, at most {limit}"
+    if node.kind == "data_visualization":
+        yield from _chart_flaws(node)
     if node.kind == "table" and any(len(row) > 20 for row in node.value.get("rows", ())):
         yield f"{node.where}/rows: more than 20 columns"
+
+
+def _chart_flaws(node: _Node) -> Iterator[str]:
+    """A chart's series have different names, and a value for every category and no other."""
+    match node.value.get("chart"):
+        case {"series": list(series), "axis_config": {"categories": list(categories)}}:
+            names = [one.get("name") for one in series]
+            if len(set(names)) < len(names):
+                yield f"{node.where}/chart/series: two of one name"
+            for at, one in enumerate(series):
+                if [point.get("label") for point in one.get("data", ())] != categories:
+                    yield f"{node.where}/chart/series/{at}: its labels are not the categories"
+            if any(len(str(text)) > 20 for text in categories):
+                yield f"{node.where}/chart/axis_config/categories: one is longer than 20"
+        case {"type": "pie"}:
+            pass
+        case _:
+            yield f"{node.where}/chart: needs series and axis_config"
 
 
 def _size(value: object) -> int | None:

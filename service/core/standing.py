@@ -13,6 +13,7 @@ import msgspec
 from service.core.budgets import Budget
 from service.core.claims import Claim
 from service.core.events import content_hash
+from service.core.members import Member
 from service.core.plans import Plan
 from service.core.silences import Silence
 from service.core.state import Chunk, Saved, Streams
@@ -27,6 +28,7 @@ Standing = (
     | Subscription
     | Plan
     | Claim
+    | Member
 )  # fmt: skip
 KINDS: Final[tuple[type[Standing], ...]] = get_args(Standing)
 Key = tuple[str, str]

@@ -17,7 +17,7 @@ from service.core.deliveries import Notice
 from service.core.drivers import Driver
 from service.core.holds import IDLE
 from service.core.incidents import FIRST, HISTORY, ONCE, Incident
-from service.core.intents import MUTES, Act, Mark, Verdict, in_effect
+from service.core.intents import MUTES, Act, Feedback, Mark, Verdict, in_effect
 from service.core.marks import comments_of, standing
 from service.core.money import ZERO
 from service.core.phrases import clean, duration, moment, money, signed, units
@@ -429,8 +429,8 @@ def status(incident: Incident) -> str:
 def _stands(incident: Incident) -> str:
     """Say in which state it is, and who left it so."""
     if incident.state == "expected":
-        muting = [one.verdict for one in in_effect(incident.feedback) if one.verdict in MUTES]
-        return "Marked as no issue." if muting[-1:] == ["not_an_issue"] else _STATES["expected"]
+        muting = [one for one in in_effect(incident.feedback) if one.verdict in MUTES]
+        return _said_of(muting[-1]) if muting else _STATES["expected"]
     last = standing(incident.marks)
     by_hand = last is not None and last.over_at is None and last.mark.act != "unacknowledge"
     if last is None or not by_hand or incident.state == "firing":
@@ -489,10 +489,11 @@ def thread_line(incident: Incident, reason: Reason) -> str:
 
 def _said(incident: Incident) -> str:
     """Say what a person said of it last."""
-    if not incident.feedback:
-        return ""
-    last = incident.feedback[-1]
-    return _SAID[last.verdict].format(who=clean(last.who, 100), why=clean(last.why, 200))
+    return _said_of(incident.feedback[-1]) if incident.feedback else ""
+
+
+def _said_of(one: Feedback) -> str:
+    return _SAID[one.verdict].format(who=clean(one.who, 100), why=clean(one.why, 200))
 
 
 def _named_drivers(incident: Incident) -> str:

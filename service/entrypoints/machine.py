@@ -25,6 +25,7 @@ from service.core.ports import (
     as_maybe_sent,
     as_new,
 )
+from service.entrypoints import slack_app
 from service.entrypoints.admin_token import local_of
 from service.entrypoints.api.app import build_app
 from service.entrypoints.api.feedback import Follow
@@ -69,10 +70,11 @@ class Machine:
     """Saves what the pipeline decided, and keeps senders and web server running meanwhile.
 
     `faults` says what is wrong elsewhere now, in sentences for the status. `follow` takes what
-    people do, `token` is the admin's, and `memory` is what no store holds.
+    people do, `token` is the admin's, and `memory` is what no store holds; `moment` turns a moment
+    outside into one of the service's time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what all threads share
         self,
         parts: Parts,
         stop: threading.Event,
@@ -81,6 +83,8 @@ class Machine:
         follow: Follow | None = None,
         token: str | None = None,
         memory: Memory = NO_MEMORY,
+        *,
+        moment: Callable[[datetime], datetime] = lambda at: at,
     ) -> None:
         self._parts = parts
         self.stop = stop
@@ -90,6 +94,7 @@ class Machine:
         self._follow = follow
         self._token = token
         self._memory = memory
+        self._moment = moment
         self._faults: list[str] = []
         self._counting = Counting(parts.metrics)
         self.sender = Sender(
@@ -147,6 +152,7 @@ class Machine:
             runs=self._memory.runs,
             gaps=self._memory.gaps,
         )
+        slack_app.mount(app, settings, parts.store, self._follow, self._moment)
         with ExitStack() as stack:
             address = stack.enter_context(
                 serve(app, settings.api.host, settings.api.port if port is None else port)

@@ -12,6 +12,7 @@ from service.adapters.kafka_intents import IntentBook
 from service.bootstrap import build_cluster, open_store
 from service.config import ConfigError, Settings
 from service.core.ports import Store
+from service.entrypoints import slack_app
 from service.entrypoints.admin_token import local_of, make_token
 from service.entrypoints.api.app import build_app
 from service.entrypoints.api.feedback import Follow
@@ -44,6 +45,7 @@ def serve_api(settings: Settings, say: Callable[[str], None]) -> None:
             local=local_of(settings, make_token(settings)),
             rates=Rates(settings.api.requests_per_second, settings.api.burst),
         )
+        slack_app.mount(app, settings, store, follow)
         with serve(app, settings.api.host, settings.api.port) as address:
             say(f"page and API: {address}")
             stop.wait()

@@ -132,6 +132,11 @@ async def test_every_route_asks_who_you_are(filled, method, path, rule):
             assert code in LET_IN, (who, code)
 
 
+def test_only_an_admin_says_who_is_who_in_slack():
+    rules = {rule for _, path, rule in routes() if path.startswith("/v1/members")}
+    assert rules == {"admin"}
+
+
 @pytest.mark.parametrize("path", ["/v1/incidents", "/v1/findings", "/v1/deliveries"])
 async def test_a_list_holds_what_its_reader_may_see(filled, path):
     app = an_app(filled)

@@ -139,6 +139,29 @@ async def test_a_picture_that_slack_will_not_show_leaves_the_blocks_as_they_were
     assert desk.block_types() == ["header", "rich_text", "section", "rich_text", "context"]
 
 
+async def test_slacks_own_chart_is_shown_and_nothing_is_uploaded(desk):
+    notifier = desk.notifier(charts="native")
+    await notifier.send(make_notice(), None)
+    await notifier.close()
+    assert desk.block_types()[3] == "data_visualization"
+    assert desk.slack.files == {}
+
+
+async def test_a_slack_that_does_not_know_its_own_chart_gets_the_post_without(desk):
+    desk.fail("chat.postMessage", error="invalid_blocks")
+    assert isinstance(await desk.notifier(charts="native").send(make_notice(), None), Sent)
+    assert desk.block_types() == ["header", "rich_text", "section", "rich_text", "context"]
+
+
+async def test_an_owner_is_called_once_and_by_no_edit(desk):
+    notifier = desk.notifier(mentions={"payments": "S0PAY"})
+    sent = await notifier.send(make_notice(chart=None), None)
+    assert desk.channel.messages[0]["text"].startswith("<!subteam^S0PAY> ")
+    await notifier.send(make_notice(seq=1, action="edit", reason="update", chart=None), sent.ref)
+    assert "S0PAY" not in str(desk.channel.messages[0]["blocks"])
+    assert "S0PAY" not in desk.channel.messages[0]["text"]
+
+
 async def test_a_picture_waits_when_slack_is_busy(desk):
     desk.fail("chat.update", status=429, retry_after=1)
     notifier = desk.notifier()
@@ -313,7 +336,9 @@ async def test_every_method_that_is_called_has_its_scope_in_the_manifest(desk):
     await notifier.send(make_notice(seq=3), None)
     await notifier.close()
     manifest = Path(__file__).parents[2] / "deploy/slack-manifest.yaml"
-    scopes = set(re.findall(r"^      - (\S+)", manifest.read_text(encoding="utf-8"), re.MULTILINE))
+    scopes = set(
+        re.findall(r"^      - ([a-z]+:\S+)", manifest.read_text(encoding="utf-8"), re.MULTILINE)
+    )
     called = {name for name, _ in desk.slack.calls}
     assert called == set(SCOPES)
     assert {SCOPES[name] for name in called} <= scopes

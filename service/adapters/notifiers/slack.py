@@ -8,7 +8,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 import structlog
@@ -24,7 +24,14 @@ from service.adapters.slack_api import (
     pages,
     upload,
 )
-from service.adapters.slack_blocks import blocks_of, escape, fallback
+from service.adapters.slack_blocks import (
+    Look,
+    blocks_of,
+    escape,
+    fallback,
+    mention,
+    mentioned,
+)
 from service.adapters.slack_limits import flaws
 from service.core.deliveries import Notice
 from service.core.phrases import clean, is_web_address
@@ -36,6 +43,7 @@ UPLOAD_WITHIN_SECONDS: Final = 10
 # Slack's clock and ours may differ: a post is looked for from a little before it was due.
 CLOCKS_DIFFER: Final = timedelta(minutes=5)
 
+MentionId = Annotated[str, msgspec.Meta(pattern=r"^[USW][A-Z0-9]{2,20}$")]
 _CHANNEL: Final = re.compile(r"#?[^\s#@<>&|,:]{1,80}")
 _CHANNEL_ID: Final = re.compile(r"[CGD][A-Z0-9]{6,}")
 _WORTH_WAITING: Final = timedelta(seconds=5)
@@ -47,9 +55,16 @@ _log = structlog.get_logger(__name__)
 
 
 class SlackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`token` is the bot's; with `public_url` every post has a button to the service's page."""
+    """`token` is the bot's; with `public_url` every post has a button to the service's page.
+
+    With `signing_secret` the app hears what is pressed, and posts have buttons for it. `mentions`
+    names the user or user group of an owner by Slack's id.
+    """
 
     token: Secret
+    signing_secret: Secret | None = None
+    mentions: dict[str, MentionId] = {}
+    charts: Literal["png", "native"] = "png"
     base_url: str = WebClient.BASE_URL
     public_url: str | None = None
     timeout_seconds: Annotated[int, msgspec.Meta(ge=1, le=600)] = 10
@@ -58,6 +73,8 @@ class SlackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """Refuse what cannot be sent as a header, and would be quoted by the error it causes."""
         if re.fullmatch(r"[!-~]+", self.token.reveal().strip()) is None:
             raise ValueError("token is empty or has characters that no Slack token has")
+        if self.signing_secret is not None and not self.signing_secret.reveal().strip():
+            raise ValueError("signing_secret is empty")
         for name in ("base_url", "public_url"):
             address = getattr(self, name)
             if address is not None and not is_web_address(address):
@@ -71,7 +88,12 @@ class Slack:
     Settings: ClassVar = SlackSettings
 
     def __init__(self, settings: SlackSettings) -> None:
-        self._public_url = settings.public_url
+        self._look = Look(
+            settings.public_url,
+            answers=settings.signing_secret is not None,
+            mentions=settings.mentions,
+            native=settings.charts == "native",
+        )
         self._client = make_client(settings.token, settings.base_url, settings.timeout_seconds)
         self._pictures: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._channels: dict[str, str] = {}
@@ -119,9 +141,9 @@ class Slack:
     async def _post(self, notice: Notice, channel: str) -> Outcome:
         answer = await self._say(
             self._client.chat_postMessage,
-            [blocks_of(notice, public_url=self._public_url)],
+            self._looks(notice, None),
             channel=channel,
-            text=fallback(notice),
+            text=fallback(notice, self._look),
             metadata=_metadata(notice),
             **_QUIET,
         )
@@ -130,7 +152,7 @@ class Slack:
             return outcome
         key = (outcome.ref["channel"], outcome.ref["ts"])
         self._channels[channel.lstrip("#")] = key[0]
-        if notice.chart is not None:
+        if notice.chart is not None and not self._look.native:
             self._pictures[key] = task = asyncio.create_task(self._add_picture(notice, *key))
             task.add_done_callback(lambda _: self._pictures.pop(key, None))
         return outcome
@@ -139,7 +161,8 @@ class Slack:
         under_way = self._pictures.get((channel, ts))
         if under_way is not None:
             await under_way
-        answer = await self._update(notice, channel, ts, await self._picture(notice))
+        picture = None if self._look.native else await self._picture(notice)
+        answer = await self._update(notice, channel, ts, picture)
         if answer.error in _GONE:
             return await self._post(notice, channel)
         outcome = _sent(answer)
@@ -149,12 +172,14 @@ class Slack:
         broadcast = notice.incident.severity == "high" and notice.reason in _SEVERE
         # In the channel it stands without its thread, and must say what it is about.
         about = f"{clean(notice.incident.title, 100)}: " if broadcast else ""
+        who = mentioned(notice, self._look)
+        call = f"{mention(who)} " if who else ""
         answer = await self._say(
             self._client.chat_postMessage,
             [],
             channel=channel,
             thread_ts=ts,
-            text=escape(about + notice.text),
+            text=call + escape(about + notice.text),
             metadata=_metadata(notice),
             reply_broadcast=broadcast,
             **_QUIET,
@@ -162,16 +187,21 @@ class Slack:
         return _sent(answer)
 
     async def _update(self, notice: Notice, channel: str, ts: str, picture: str | None) -> Answer:
-        plain = blocks_of(notice, public_url=self._public_url)
-        shown = [blocks_of(notice, picture=picture, public_url=self._public_url)] if picture else []
         return await self._say(
             self._client.chat_update,
-            [*shown, plain],
+            self._looks(notice, picture),
             channel=channel,
             ts=ts,
-            text=fallback(notice),
+            text=fallback(notice, self._look),
             metadata=_metadata(notice),
         )
+
+    def _looks(self, notice: Notice, picture: str | None) -> list[list[dict[str, Any]]]:
+        """Return the blocks to try, the fairest first: a chart is refused most easily."""
+        plain = blocks_of(notice, self._look._replace(native=False))
+        if picture is not None:
+            return [blocks_of(notice, self._look, picture=picture), plain]
+        return [blocks_of(notice, self._look), plain] if self._look.native else [plain]
 
     async def _say(
         self, method: Callable[..., Any], looks: Sequence[list[dict[str, Any]]], **words: Any

@@ -17,6 +17,7 @@ from service.core.estimates import Gap
 from service.core.experiments import RunBill
 from service.core.findings import Finding
 from service.core.incidents import Incident
+from service.core.members import Member
 from service.core.ports import Store
 from service.core.standing import KINDS
 from service.core.tokens import Token
@@ -48,6 +49,10 @@ _SHAPES: Final = (
     *(views.Listing[kind] for kind in KINDS if kind not in (Token, Budget)),  # type: ignore[valid-type]
     Problem,
 )
+
+# Who may see, and who may set, things of a kind.
+_OF_TEAMS: Final[tuple[Rule, Rule]] = ("viewer", "editor")
+_OF_ADMINS: Final[tuple[Rule, Rule]] = ("admin", "admin")
 
 
 def build_app(  # noqa: PLR0913  one place where everything meets
@@ -114,7 +119,9 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     for kind in KINDS:
         if kind is not Token:
             routes_of = ThingRoutes(kind, store, now, follow)
-            _add_things(add, kind, routes_of, kind, "viewer", "editor")
+            # Who is who in Slack decides what they may, and is an admin's to say.
+            rules = _OF_ADMINS if kind is Member else _OF_TEAMS
+            _add_things(add, kind, routes_of, kind, *rules)
     app.mount("/static", StaticFiles(directory=page.STATIC), name="static")
     problems.install(app)
     app.add_middleware(Edge, metrics=metrics, hosts=frozenset(hosts))

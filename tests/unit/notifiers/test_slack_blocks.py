@@ -8,9 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.adapters.slack_blocks import FALLBACK_LIMIT, blocks_of, escape, fallback
-from service.adapters.slack_limits import flaws
-from tests.factories import make_driver, make_incident, make_notice
+from service.adapters.slack_blocks import FALLBACK_LIMIT, Look, blocks_of, escape, fallback
+from service.adapters.slack_chart import chart_block
+from service.adapters.slack_limits import flaws, view_flaws
+from service.core.intents import Feedback, Mark
+from service.core.marks import Marked
+from service.core.members import Member
+from service.core.money import ZERO
+from service.entrypoints.slack_acts import Press
+from service.entrypoints.slack_views import Home, Question, ask_reason, ask_team, home_view
+from tests.factories import NOW, make_chart, make_driver, make_incident, make_notice
 from tests.unit.test_wording import make_idle, make_over, make_withdrawn
 
 SCHEMA = json.loads(
@@ -18,19 +25,36 @@ SCHEMA = json.loads(
 )
 TYPES = {
     "actions": "ActionsBlock",
+    "divider": "DividerBlock",
+    "input": "InputBlock",
     "context": "ContextBlock",
     "header": "HeaderBlock",
     "image": "ImageBlock",
     "rich_text": "RichTextBlock",
     "section": "SectionBlock",
 }
+FULL = Look("https://cost.example.com", answers=True, mentions={"payments": "S0PAY"}, native=True)
 HOSTILE = "<!channel> <@U1> <https://e|x> *b* `c` & \u202e\r\nBcc: x\x1b[2J"
+SAID = Feedback(
+    at=NOW, who="Ada", via="slack", why="by button", incident_id="i", verdict="expected"
+)
+
+
+def marked(state, **mark):
+    done = Mark(at=NOW, who="Bob", via="slack", why="by button", incident_id="i", **mark)
+    return make_incident(state=state, marks=[Marked(mark=done, rate=ZERO, severity="high")])
+
+
 LOOKS = {
     "firing": make_notice(),
     "withdrawn": make_notice(incident=make_withdrawn()),
     "resolved": make_notice(incident=make_over(), seq=4),
     "idle GPUs": make_notice(incident=make_idle(), chart=None),
     "no drivers": make_notice(incident=make_incident(drivers=[])),
+    "acknowledged": make_notice(incident=marked("acknowledged", act="acknowledge")),
+    "snoozed": make_notice(incident=marked("snoozed", act="snooze", until_growth=0.5)),
+    "expected": make_notice(incident=make_incident(state="expected", feedback=[SAID])),
+    "unowned": make_notice(incident=make_incident(owner="unowned", owner_source="no tag")),
 }
 
 
@@ -57,9 +81,102 @@ def hostile_incident(text):
 @pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("picture", [None, "F0123456789"])
 def test_every_block_is_valid_by_slacks_own_types_and_limits(look, picture):
-    blocks = blocks_of(LOOKS[look], picture=picture, public_url="https://cost.example.com")
-    assert [schema_flaws(block) for block in blocks] == [[] for _ in blocks]
+    blocks = blocks_of(LOOKS[look], FULL, picture=picture)
+    known = [block for block in blocks if block["type"] != "data_visualization"]
+    assert [schema_flaws(block) for block in known] == [[] for _ in known]
     assert flaws(blocks) == []
+
+
+def acts(notice, look=FULL):
+    rows = [block for block in blocks_of(notice, look) if block["type"] == "actions"]
+    return [element["action_id"] for row in rows for element in row["elements"]]
+
+
+@pytest.mark.parametrize(
+    ("look", "expected"),
+    [
+        ("firing", "acknowledge snooze assign expected new_level not_an_issue open"),
+        (
+            "acknowledged",
+            "unacknowledge snooze assign expected new_level not_an_issue undo open",
+        ),
+        ("snoozed", "acknowledge unacknowledge assign expected new_level not_an_issue undo open"),
+        ("unowned", "acknowledge snooze assign claim expected new_level not_an_issue open"),
+        ("idle GPUs", "acknowledge snooze assign expected open"),
+        ("expected", "undo open"),
+        ("resolved", "open"),
+        ("withdrawn", "open"),
+    ],
+)
+def test_a_post_offers_what_may_be_done_as_things_stand(look, expected):
+    assert acts(LOOKS[look]) == expected.split()
+
+
+@pytest.mark.parametrize("kind", ["budget", "purchase", "new_spend", "runaway_run"])
+def test_what_no_detector_learnt_has_no_level_to_take_and_no_bar_to_raise(kind):
+    offered = acts(make_notice(incident=make_incident(kind=kind)))
+    assert offered == ["acknowledge", "snooze", "assign", "expected", "open"]
+
+
+def test_without_an_app_that_hears_there_is_nothing_to_press():
+    assert acts(make_notice(), Look("https://x.example")) == ["open"]
+
+
+@pytest.mark.parametrize("kind", ["summary", "digest", "group", "plan", "backfill"])
+def test_a_message_about_several_incidents_has_no_buttons_of_one(kind):
+    assert acts(make_notice(incident=make_incident(kind=kind))) == ["open"]
+
+
+@pytest.mark.parametrize(
+    ("words", "calls"),
+    [
+        ({}, True),
+        ({"action": "thread", "reason": "escalated", "seq": 3}, True),
+        ({"reason": "escalated"}, True),
+        ({"action": "edit", "reason": "update", "seq": 1}, False),
+        ({"action": "thread", "reason": "growth", "seq": 2}, False),
+        ({"action": "thread", "reason": "reminder", "seq": 2}, False),
+        ({"reason": "backfill"}, False),
+        ({"reason": "digest"}, False),
+    ],
+)
+def test_a_mention_is_in_the_first_post_and_at_an_escalation_alone(words, calls):
+    notice = make_notice(**words)
+    assert ("<!subteam^S0PAY>" in fallback(notice, FULL)) == calls
+    assert ("usergroup_id" in json.dumps(blocks_of(notice, FULL))) == calls
+
+
+def test_slacks_own_chart_adds_neighbours_up_to_twenty_points():
+    chart = make_chart()
+    block = chart_block(chart, "chart:1")
+    actual, expected = block["chart"]["series"]
+    assert len(actual["data"]) <= 20
+    assert block["title"] == "Cost per 6 h in USD"
+    first = chart.starts[12]  # before it not every expected value is known
+    assert actual["data"][0] == {
+        "label": f"{first.day} {first:%b %H:%M}",
+        "value": round(sum(chart.actual[12:18]), 4),
+    }
+    assert [p["label"] for p in expected["data"]] == block["chart"]["axis_config"]["categories"]
+    assert flaws([block]) == []
+
+
+def test_a_chart_with_nothing_to_compare_is_none():
+    assert chart_block(None, "c") is None
+    assert chart_block(make_chart(expected=[None] * 120), "c") is None
+
+
+@given(text=st.text(max_size=300), teams=st.lists(st.text(min_size=1, max_size=200), max_size=3))
+def test_every_view_is_valid_whatever_the_names(text, teams):
+    incident = make_incident(title=text or "x", owner="unowned")
+    member = Member(name="U0ADA", person="Ada", teams=teams)
+    question = Question(Press("claim", incident.incident_id, "claim", NOW), "C0123456")
+    assert Question.unpack(question.pack()) == question
+    home = Home(member, [incident] * 12, [], [], note=escape(text))
+    views = ask_reason(incident, question), ask_team(incident, member, question)
+    for view in (*views, home_view(home, "https://x.example")):
+        assert [schema_flaws(block) for block in view["blocks"]] == [[]] * len(view["blocks"])
+        assert view_flaws(view) == []
 
 
 def test_the_schema_would_notice_a_mistake():
@@ -69,7 +186,7 @@ def test_the_schema_would_notice_a_mistake():
 
 
 def test_a_notice_has_the_seven_blocks_in_order():
-    blocks = blocks_of(make_notice(), picture="F0123456789", public_url="https://x.example")
+    blocks = blocks_of(make_notice(), Look("https://x.example"), picture="F0123456789")
     kinds = [block["type"] for block in blocks]
     assert kinds == ["header", "rich_text", "section", "image", "rich_text", "actions", "context"]
 
@@ -79,7 +196,7 @@ def test_without_a_public_url_there_is_no_button():
 
 
 def test_the_button_opens_the_incident():
-    button = blocks_of(make_notice(), public_url="https://x.example/")[-2]["elements"][0]
+    button = blocks_of(make_notice(), Look("https://x.example/"))[-2]["elements"][0]
     assert button["url"] == f"https://x.example/#incident-{make_notice().incident_id}"
 
 
@@ -125,7 +242,7 @@ def part_types(value):
 @given(st.text(max_size=5000))
 def test_any_text_whatever_gives_blocks_within_limits(text):
     notice = make_notice(incident=hostile_incident(text), why_here=text, told_after=text)
-    blocks = blocks_of(notice, picture="F0123456789", public_url="https://x.example")
+    blocks = blocks_of(notice, picture="F0123456789", look=FULL)
     assert flaws(blocks) == []
     assert [schema_flaws(block) for block in blocks] == [[] for _ in blocks]
 
@@ -133,7 +250,7 @@ def test_any_text_whatever_gives_blocks_within_limits(text):
 @pytest.mark.parametrize("text", ["x" * 5000, "<" * 5000, "`" * 5000, "😀" * 5000, "\\" * 5000])
 def test_five_thousand_characters_stay_within_limits(text):
     notice = make_notice(incident=hostile_incident(text), why_here=text, text=text)
-    assert flaws(blocks_of(notice, picture="F0123456789", public_url="https://x.example")) == []
+    assert flaws(blocks_of(notice, picture="F0123456789", look=FULL)) == []
     assert len(fallback(notice)) <= FALLBACK_LIMIT * len("&amp;")
 
 

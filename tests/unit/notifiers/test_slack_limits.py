@@ -4,8 +4,8 @@ import copy
 
 import pytest
 
-from service.adapters.slack_blocks import blocks_of
-from service.adapters.slack_limits import flaws
+from service.adapters.slack_blocks import Look, blocks_of
+from service.adapters.slack_limits import flaws, view_flaws
 from tests.factories import make_notice
 
 
@@ -123,14 +123,83 @@ def test_a_block_id_occurs_once():
     assert flaws(blocks) == ["/: block_id 'b' occurs 2 times"]
 
 
+def chart(points=20, series=6, name="n" * 19, label="l" * 18):
+    labels = [f"{label}{n:02}" for n in range(points)]
+    lines = [
+        {"name": f"{name}{n}", "data": [{"label": text, "value": 1.0} for text in labels]}
+        for n in range(series)
+    ]
+    axis = {"categories": labels, "x_label": "x" * 50}
+    shown = {"type": "line", "series": lines, "axis_config": axis}
+    return {"type": "data_visualization", "title": "t" * 50, "chart": shown}
+
+
+@pytest.mark.parametrize(
+    "over", [{"points": 21}, {"series": 7}, {"name": "n" * 20}, {"label": "l" * 19}]
+)
+def test_a_chart_may_be_so_large_and_no_larger(over):
+    assert flaws([chart()]) == []
+    assert flaws([chart(**over)])
+
+
+def test_a_charts_series_have_one_value_for_every_category():
+    block = chart(points=3, series=2)
+    block["chart"]["series"][1]["data"].pop()
+    assert flaws([block]) == ["/0/chart/series/1: its labels are not the categories"]
+    block = chart(points=3, series=2)
+    block["chart"]["series"][1]["name"] = block["chart"]["series"][0]["name"]
+    assert flaws([block]) == ["/0/chart/series: two of one name"]
+    assert flaws([{"type": "data_visualization", "title": "t", "chart": {"type": "line"}}])
+
+
+def a_view(**over):
+    field = {"type": "plain_text_input", "action_id": "a"}
+    asked = {"type": "input", "block_id": "b", "label": plain(2000), "element": field}
+    view = {
+        "type": "modal",
+        "title": plain(24),
+        "submit": plain(24),
+        "close": plain(24),
+        "callback_id": "c" * 255,
+        "private_metadata": "m" * 3000,
+        "blocks": [asked],
+    }
+    return view | over
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"title": plain(25)},
+        {"submit": plain(25)},
+        {"close": plain(25)},
+        {"submit": None},
+        {"callback_id": "c" * 256},
+        {"private_metadata": "m" * 3001},
+        {"blocks": [{"type": "divider"}] * 101},
+        {"blocks": [{"type": "section", "text": plain(3001)}]},
+        {
+            "blocks": [
+                {"type": "section", "text": plain(3000), "block_id": str(n)} for n in range(99)
+            ]
+        },
+    ],
+)
+def test_a_view_may_be_so_large_and_no_larger(over):
+    assert view_flaws(a_view()) == []
+    assert view_flaws(a_view(**over))
+
+
 def test_at_most_two_charts():
-    blocks = [{"type": "data_visualization", "title": "t", "block_id": str(n)} for n in range(3)]
+    blocks = [chart(points=3, series=2) | {"block_id": str(n)} for n in range(3)]
     assert flaws(blocks[:2]) == []
     assert flaws(blocks)
 
 
 def test_a_notice_that_is_spoilt_anywhere_is_found_out():
-    blocks = blocks_of(make_notice(), picture="F0123456789", public_url="https://x.example")
+    blocks = blocks_of(
+        make_notice(), Look("https://x.example", answers=True), picture="F0123456789"
+    )
     assert flaws(blocks) == []
     for at, block in enumerate(blocks):
         spoilt = copy.deepcopy(blocks)
