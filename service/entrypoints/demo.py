@@ -1,6 +1,7 @@
 """The demo: the whole product on this machine over the bundled sample, replayed fast."""
 
 import contextlib
+import secrets
 import socket
 import tempfile
 import time
@@ -16,15 +17,24 @@ from service.adapters.history import History
 from service.adapters.sources import Reader, SnapshotBook
 from service.adapters.spool import Spool
 from service.bootstrap import build_notifiers, build_pipeline, open_store, remove_orphans
-from service.config import ApiSettings, OwnerSettings, Settings, StoreSettings
+from service.config import (
+    ApiSettings,
+    OwnerSettings,
+    Settings,
+    SlackUserSettings,
+    StoreSettings,
+)
 from service.core.budgets import Terms
 from service.core.events import Rejected
+from service.core.intents import Intent
 from service.core.routing import Route
 from service.core.secret import Secret
 from service.entrypoints.admin_token import new_token
+from service.entrypoints.inbox import Inbox
 from service.entrypoints.local_slack import build_app as build_slack
 from service.entrypoints.local_slack import serve as serve_slack
 from service.entrypoints.machine import Machine, Parts, utc_now
+from service.entrypoints.slack_app import PATH as SLACK_PATH
 from service.entrypoints.stopping import Stop
 from service.telemetry import Metrics, configure_logging
 
@@ -41,6 +51,13 @@ BUDGETS: Final = {
     "ml-platform": Terms(amount=Decimal(34_500), owner="team-ml-platform", thresholds=[80, 100]),
 }
 DRAINS_WITHIN_SECONDS: Final = 60.0
+LISTENS_EVERY_SECONDS: Final = 0.1
+# Who is who in the local Slack: one who may do everything, one of a team, one whom nobody knows.
+MEMBERS: Final = {
+    "U0LOCALADA": SlackUserSettings(person="Ada", role="admin"),
+    "U0LOCALBOB": SlackUserSettings(person="Bob", teams=["team-ml-platform"]),
+}
+USERS: Final = {"U0LOCALADA": "ada", "U0LOCALBOB": "bob", "U0LOCALNEW": "stranger"}
 
 
 class Demo:
@@ -50,6 +67,9 @@ class Demo:
         self._say = say
         self._port = port
         self._until: datetime | None = None
+        self._ended_at: datetime | None = None
+        self._inbox = Inbox()
+        self._done = 0
 
     def run(self, *, once: bool) -> None:
         """Replay the sample; return after it with `once`, else at SIGTERM or Ctrl-C.
@@ -68,15 +88,24 @@ class Demo:
         self._say("")
         with (
             tempfile.TemporaryDirectory(prefix=FOLDER) as folder,
-            serve_slack(build_slack(channels=[CHANNEL.removeprefix("#")])) as slack,
+            serve_slack(local := build_slack(channels=[CHANNEL[1:]], users=USERS)) as slack,
         ):
-            settings = self._settings(slack, port)
+            secret = Secret(secrets.token_hex(16))
+            local.state.hands.reach(f"http://127.0.0.1:{port}{SLACK_PATH}", secret)
+            settings = self._settings(slack, port, secret)
             with open_store(settings, Path(folder)) as store:
                 history = History(Path(folder) / "history")
                 notifiers = build_notifiers(settings)
                 parts = Parts(settings, store, history, Metrics(version("spendwatch")), notifiers)
                 token = new_token()
-                machine = Machine(parts, stop, self._now, token=token)
+                machine = Machine(
+                    parts,
+                    stop,
+                    self._now,
+                    follow=self._inbox.ask,
+                    token=token,
+                    moment=self._moment,
+                )
                 with machine.serving(port) as address:
                     self._say(f"page          {address}/sign-in#token={token}")
                     self._say(
@@ -98,10 +127,23 @@ class Demo:
                         self._say(f"  failed: {error}")
                     if not once:
                         self._say(f"Look around at {address} and {slack}; Ctrl-C ends the demo.")
-                        stop.wait()
+                        self._listen(machine, stop)
                 history.close()
 
-    def _settings(self, slack: str, port: int) -> Settings:
+    def _listen(self, machine: Machine, stop: Stop) -> None:
+        """Follow what people do until the end. Time stands still: no more rows will come."""
+        self._ended_at = utc_now()
+        while not stop.wait(LISTENS_EVERY_SECONDS):
+            self._inbox.drain(lambda intent: self._follow(intent, machine))
+
+    def _follow(self, intent: Intent, machine: Machine) -> str | None:
+        refused = self._pipeline.refusal(intent)
+        if refused is None:
+            self._done += 1
+            machine.save(self._pipeline.intent(intent, self._now(), self._done))
+        return refused
+
+    def _settings(self, slack: str, port: int, secret: Secret) -> Settings:
         return Settings(
             store=StoreSettings(),
             api=ApiSettings(public_url=f"http://127.0.0.1:{port}", local="viewer"),
@@ -110,15 +152,19 @@ class Demo:
             route=Route(receiver="everyone", min_impact=Decimal(25)),
             receivers={"everyone": [f"slack:{CHANNEL}", "console:"]},
             notifiers={
-                "slack": {"token": Secret("xoxb-local-demo"), "base_url": f"{slack}/api/"},
+                "slack": {
+                    "token": Secret("xoxb-local-demo"),
+                    "signing_secret": secret,
+                    "base_url": f"{slack}/api/",
+                },
                 "console": {},
             },
+            slack_users=MEMBERS,
         )
 
     def _replay(self, settings: Settings, machine: Machine, stop: Stop) -> None:
         """Replay month by month: a month's rows arrive before those of the next."""
-        pipeline = build_pipeline(settings, {"focus": "effective"}, tells_history=True)
-        done = 0
+        self._pipeline = build_pipeline(settings, {"focus": "effective"}, tells_history=True)
         with SnapshotBook.temporary() as book:
             for inputs in months():
                 spool = Spool()
@@ -126,13 +172,14 @@ class Demo:
                     for arrival in Reader(inputs, mode="replay", reject=_refuse, snapshots=book):
                         spool.put(arrival)
                 for now, batch in spool.batches():
-                    done += len(batch)
+                    self._done += len(batch)
                     self._until = now
                     with stop.interruptible():
-                        outcome = pipeline.step(batch, now, done)
+                        outcome = self._pipeline.step(batch, now, self._done)
                     machine.save(outcome)
+                    self._inbox.drain(lambda intent: self._follow(intent, machine))
                 spool.close()
-        self._say(f"{done:,} rows of {pipeline.series:,} series replayed.")
+        self._say(f"{self._done:,} rows of {self._pipeline.series:,} series replayed.")
 
     def _drain(self, next_due: Callable[[], datetime | None], stop: Stop) -> None:
         deadline = time.monotonic() + DRAINS_WITHIN_SECONDS
@@ -143,6 +190,10 @@ class Demo:
     def _now(self) -> datetime:
         """Return the demo's present: the time of the newest row, so that ages read right."""
         return self._until or utc_now()
+
+    def _moment(self, at: datetime) -> datetime:
+        """Return when something was done in the demo's time, which ends with the replay."""
+        return self._now() + (at - (self._ended_at or at))
 
 
 def free_port() -> int:

@@ -8,21 +8,22 @@ into any of them. Its page at `/` looks like the channel. Nothing is kept when i
 import asyncio
 import json
 from asyncio import BaseTransport
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.entrypoints.api.problems import SECURITY_HEADERS
 from service.entrypoints.api.serve import serve as api_serve
+from service.entrypoints.local_slack_hands import Hands
 from service.entrypoints.local_slack_page import page
-from service.entrypoints.local_slack_workspace import Args, Fault, SlackError, Workspace
+from service.entrypoints.local_slack_workspace import EVERYONE, Args, Fault, SlackError, Workspace
 from service.web.page import STATIC
 
 
@@ -32,13 +33,17 @@ def build_app(
     faults: Sequence[Fault] = (),
     rate_limit: bool = True,
     processing_seconds: float = 1.0,
+    users: Mapping[str, str] = EVERYONE,
 ) -> FastAPI:
     """Build the server. `app.state.slack` is its `Workspace`, to be looked into and changed.
 
     With `rate_limit`, a second message to a channel within a second gets 429 and Retry-After.
+    `users` are who can press and type, by Slack's id; `app.state.hands` does it for them, once it
+    has been told where the app listens.
     """
     app = FastAPI(title="Local Slack", openapi_url=None)
-    app.state.slack = slack = Workspace(channels, processing_seconds)
+    app.state.slack = slack = Workspace(channels, processing_seconds, users)
+    app.state.hands = hands = Hands(slack)
     slack.faults.extend(faults)
     slack.rate_limit = rate_limit
 
@@ -66,13 +71,42 @@ def build_app(
             return Response(status_code=404)
         return Response(file.content, headers=SECURITY_HEADERS, media_type="image/png")
 
-    @app.get("/")
-    async def channel_page(channel: str = "") -> HTMLResponse:
-        return HTMLResponse(page(slack, channel), headers=SECURITY_HEADERS)
-
+    _add_page(app, slack, hands)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     return app
+
+
+def _add_page(app: FastAPI, slack: Workspace, hands: Hands) -> None:
+    """Add the page, what its forms do, and the addresses at which the app answers them."""
+
+    @app.post("/replies/{name}")
+    async def reply(name: str, request: Request) -> Response:
+        said = await request.json()
+        is_taken = hands.take_reply(name, str(said.get("text") or ""))
+        return Response("ok") if is_taken else Response("expired_url", 404)
+
+    @app.get("/")
+    async def channel_page(request: Request, channel: str = "", home: bool = False) -> HTMLResponse:
+        user = slack.user(request.query_params.get("as", ""))
+        if home and user not in slack.homes and hands.is_heard:
+            await asyncio.to_thread(hands.open_home, user)
+        return HTMLResponse(page(slack, channel, user, home=home), headers=SECURITY_HEADERS)
+
+    @app.post("/hands/{act}")
+    async def use_hands(act: str, request: Request) -> Response:
+        if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+            return Response("A page of another site may not do this.", 403)
+        form = {k: str(v) for k, v in dict(parse_qsl((await request.body()).decode())).items()}
+        user = slack.user(form.pop("as", ""))
+        back = {"as": user, "channel": form.get("back", ""), "home": form.pop("home", "")}
+        form.pop("back", None)
+        try:
+            await asyncio.to_thread(hands.do, act, user, form, str(request.base_url))
+        except (SlackError, LookupError, OSError) as error:
+            slack.hear(user, back["channel"], f"Slack could not reach the app: {error}")
+        query = urlencode({name: value for name, value in back.items() if value})
+        return RedirectResponse(f"/?{query}", 303)
 
 
 async def _answer(slack: Workspace, method: str, request: Request) -> Response:

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from service.entrypoints.local_slack_workspace import Channel, Workspace
 
+WHISPERS_SHOWN: Final = 5
 _MARKUP: Final = re.compile(
     r"`(?P<code>[^`\n]+)`"
     r"|\*(?P<bold>[^*\n]+)\*"
@@ -19,11 +20,21 @@ _MARKUP: Final = re.compile(
 )
 
 
-def page(slack: Workspace, channel: str = "") -> str:
-    """Render a channel, the first one by default."""
+def page(slack: Workspace, channel: str = "", user: str = "", *, home: bool = False) -> str:
+    """Render a channel, the first one by default, or the app's Home tab, as one user sees it."""
     shown = slack.channels.get(channel) or next(iter(slack.channels.values()))
+    me = slack.user(user)
+    here = [one for one in list(slack.whispers) if one["user"] == me]
     return _TEMPLATES.get_template("local_slack.html").render(
-        channels=slack.channels.values(), channel=shown, posts=_posts(shown)
+        channels=slack.channels.values(),
+        channel=shown,
+        posts=_posts(shown),
+        whispers=[one for one in here if one["channel"] in shown.names][-WHISPERS_SHOWN:],
+        users=slack.users,
+        me=me,
+        modal=slack.modals.get(me),
+        view=slack.homes.get(me),
+        is_home=home,
     )
 
 
@@ -72,4 +83,22 @@ def _clock(ts: str) -> str:
 _TEMPLATES: Final = Environment(
     loader=PackageLoader("service.web"), autoescape=True, undefined=StrictUndefined
 )
-_TEMPLATES.filters |= {"mrkdwn": mrkdwn, "plain": _plain, "clock": _clock}
+
+
+def drawn(chart: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the lines of a chart block as points of an image 600 wide and 160 high."""
+    values = [[float(p["value"]) for p in one["data"]] for one in chart["series"]]
+    top = max((value for line in values for value in line), default=0.0) or 1.0
+    return [
+        {
+            "name": one["name"],
+            "points": " ".join(
+                f"{600 * at / max(len(line) - 1, 1):.0f},{155 - 150 * value / top:.0f}"
+                for at, value in enumerate(line)
+            ),
+        }
+        for one, line in zip(chart["series"], values, strict=True)
+    ]
+
+
+_TEMPLATES.filters |= {"drawn": drawn, "mrkdwn": mrkdwn, "plain": _plain, "clock": _clock}

@@ -1,13 +1,13 @@
-"""What the local Slack keeps and which calls it takes: channels, messages, threads and files."""
+"""What the local Slack keeps and which calls it takes: channels, messages, files, views, users."""
 
 import itertools
 import json
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from service.adapters.slack_limits import flaws
+from service.adapters.slack_limits import flaws, view_flaws
 
 # Slack refuses near 13,200 characters of blocks; see service/adapters/slack_limits.py.
 LARGEST_BLOCKS: Final = 13_200
@@ -15,6 +15,8 @@ LONGEST_TEXT: Final = 40_000
 CALLS_KEPT: Final = 10_000
 BOT: Final = {"user": "U0SPENDWATCH", "bot_id": "B0SPENDWATCH", "team": "T0LOCAL"}
 Args = dict[str, Any]
+TRIGGER_SECONDS: Final = 3.0
+EVERYONE: Final = {"U0LOCAL001": "you"}
 
 
 class Fault(NamedTuple):
@@ -76,7 +78,17 @@ class File:
 class Workspace:
     """What Slack keeps. Read and changed by tests while the server runs."""
 
-    def __init__(self, channels: Sequence[str], processing_seconds: float) -> None:
+    def __init__(
+        self,
+        channels: Sequence[str],
+        processing_seconds: float,
+        users: Mapping[str, str] = EVERYONE,
+    ) -> None:
+        self.users = dict(users)
+        self.whispers: list[Args] = []
+        self.modals: dict[str, Args] = {}
+        self.homes: dict[str, Args] = {}
+        self._triggers: dict[str, tuple[str, float]] = {}
         self.faults: list[Fault] = []
         self.calls: deque[tuple[str, Args]] = deque(maxlen=CALLS_KEPT)
         self.rate_limit = False
@@ -116,6 +128,10 @@ class Workspace:
             "conversations.history": self._history,
             "conversations.replies": self._replies,
             "users.conversations": lambda _: self._conversations(),
+            "chat.postEphemeral": self._whisper,
+            "views.open": self._open,
+            "views.publish": self._publish,
+            "users.info": self._user,
             "files.getUploadURLExternal": self._upload_url,
             "files.completeUploadExternal": self._complete,
             "files.info": self._info,
@@ -147,9 +163,68 @@ class Workspace:
                 self._posted_at[channel.id] = now
         return 0
 
+    def user(self, name: str) -> str:
+        """Return a user's id, the first user's unless it is one."""
+        return name if name in self.users else next(iter(self.users))
+
+    def trigger(self, user: str) -> str:
+        """Return what lets the app open one view for a user, within three seconds."""
+        name = f"{next(self._numbers)}.{self.next_ts()}"
+        self._triggers[name] = user, time.monotonic()
+        return name
+
+    def hear(self, user: str, channel: str, text: str) -> None:
+        """Show a user something that nobody else sees."""
+        whisper = {"user": user, "channel": channel, "text": text, "ts": self.next_ts()}
+        self.whispers.append(whisper)
+
+    def view_id(self) -> str:
+        """Name a view."""
+        return f"V{next(self._numbers):09d}"
+
+    def _whisper(self, args: Args) -> Args:
+        channel = self.channel(args.get("channel"), to_write=True)
+        if args.get("user") not in self.users:
+            raise SlackError("user_not_in_channel")
+        text = str(args.get("text") or "")
+        if not text:
+            raise SlackError("no_text")
+        self.hear(str(args["user"]), channel.id, text)
+        return {"message_ts": self.whispers[-1]["ts"]}
+
+    def _open(self, args: Args) -> Args:
+        user, at = self._triggers.pop(str(args.get("trigger_id")), ("", 0.0))
+        if not user:
+            raise SlackError("invalid_trigger_id")
+        if time.monotonic() - at > TRIGGER_SECONDS:
+            raise SlackError("expired_trigger_id")
+        view = self._view(args, "modal")
+        self.modals[user] = view
+        return {"view": view}
+
+    def _publish(self, args: Args) -> Args:
+        if args.get("user_id") not in self.users:
+            raise SlackError("user_not_found")
+        view = self._view(args, "home")
+        self.homes[str(args["user_id"])] = view
+        return {"view": view}
+
+    def _view(self, args: Args, kind: str) -> Args:
+        view: Args = args["view"]
+        if view["type"] != kind or view_flaws(view):
+            raise SlackError("invalid_arguments")
+        return {**view, "id": self.view_id(), "hash": self.next_ts()}
+
+    def _user(self, args: Args) -> Args:
+        name = self.users.get(str(args.get("user")))
+        if name is None:
+            raise SlackError("user_not_found")
+        profile = {"display_name": name, "real_name": name}
+        return {"user": {"id": args["user"], "name": name, "profile": profile}}
+
     def _post(self, args: Args) -> Args:
         channel = self.channel(args.get("channel"), to_write=True)
-        message: Args = {"type": "message", "ts": self._next_ts(), **BOT}
+        message: Args = {"type": "message", "ts": self.next_ts(), **BOT}
         message |= self._content(args)
         if args.get("thread_ts"):
             channel.message(args["thread_ts"])
@@ -163,7 +238,7 @@ class Workspace:
         channel = self.channel(args.get("channel"), to_write=True)
         message = channel.message(args.get("ts"))
         message |= self._content(args, before=message)
-        message["edited"] = {"user": BOT["user"], "ts": self._next_ts()}
+        message["edited"] = {"user": BOT["user"], "ts": self.next_ts()}
         return {"channel": channel.id, "ts": message["ts"], "text": message["text"]}
 
     def _content(self, args: Args, before: Args | None = None) -> Args:
@@ -220,7 +295,8 @@ class Workspace:
     def _is_ready(self, file_id: str) -> bool:
         return file_id in self.files and self.files[file_id].is_ready
 
-    def _next_ts(self) -> str:
+    def next_ts(self) -> str:
+        """Return a moment, later than any before."""
         self._last_ts = max(self._last_ts + 1, time.time_ns() // 1000)
         return f"{self._last_ts // 10**6}.{self._last_ts % 10**6:06d}"
 
