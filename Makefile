@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 WORKERS ?= 2
 PYTEST = $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test check format lint types imports unit contract integration kafka bench-detection bench-routing lock clean
+.PHONY: help setup demo up down test check format lint types imports unit contract integration kafka bench-detection bench-routing lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -26,6 +26,12 @@ $(STAMP): requirements-dev.lock pyproject.toml
 
 demo: setup ## the whole product on this machine, with sample data (ONCE=1 ends after the replay)
 	@$(BIN)/spendwatch demo $(if $(ONCE),--once)
+
+up: setup ## the distributed service on this machine: Kafka, workers, router, notifier, API (needs Java, Maven)
+	@exec $(BIN)/python deploy/up.py $(if $(EXPORTS),--exports $(EXPORTS)) $(if $(FOLDER),--folder $(FOLDER))
+
+down: setup ## end what make up started from this checkout
+	@$(BIN)/python deploy/up.py --down
 
 test: format lint types imports ## every test that CI runs
 	$(PYTEST) tests/e2e tests/integration tests/benchmarks tests/contract tests/unit service detectors

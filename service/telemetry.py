@@ -102,6 +102,16 @@ class Metrics:
             ["severity"],
             registry=registry,
         )
+        self.partitions = prometheus.Gauge(
+            "spendwatch_partitions",
+            "Partitions of the input that this worker has.",
+            registry=registry,
+        )
+        self.lag = prometheus.Gauge(
+            "spendwatch_log_lag_messages",
+            "Messages that wait in the partitions that this process has.",
+            registry=registry,
+        )
         self.offset = prometheus.Gauge(
             "spendwatch_saved_offset", "How far into the log what is saved reaches.",
             registry=registry,

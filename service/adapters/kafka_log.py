@@ -98,6 +98,11 @@ class GroupLog:
         end = self._consumer.highwater(place) if place in self._next else None
         return end is not None and self._next[place] >= end
 
+    def behind(self) -> int:
+        """Return how many messages wait in the partitions that are ours, as far as is known."""
+        ends = ((self._consumer.highwater(place), due) for place, due in [*self._next.items()])
+        return sum(end - due for end, due in ends if end is not None and end > due)
+
     def _is_due(self, place: TopicPartition, offset: int) -> bool:
         """Move on by one message; False for one that was fetched before the partitions changed."""
         due = self._next.get(place)

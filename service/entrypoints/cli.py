@@ -249,6 +249,7 @@ def gpu_agent(
 @app.command(epilog="Example: spendwatch worker --config spendwatch.toml")
 def worker(
     config: ConfigOption = None,
+    health: HealthOption = None,
     skip_bad_until: Annotated[
         list[str] | None,
         typer.Option(
@@ -467,6 +468,34 @@ def api(config: ConfigOption = None) -> None:
 
     with _one_line_errors():
         serve_api(load(config), say)
+
+
+@app.command("local-slack", epilog="Example: spendwatch local-slack --port 8322 spend payments")
+def local_slack(
+    channels: Annotated[list[str], typer.Argument(help="Channels that there are, without #.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8322,
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    name: Annotated[
+        list[str] | None, typer.Option(help="A host under which it is called, repeatable.")
+    ] = None,
+) -> None:
+    """Serve a stand-in for Slack, to try the service without one; nothing is kept.
+
+    Name its address in [notifiers.slack] base_url, with /api/ at the end.
+    """
+    from service.entrypoints.local_slack import stand_in  # noqa: PLC0415 - loads the web server
+
+    with _one_line_errors():
+        stand_in(channels, host, port, name or (), say)
+
+
+@app.command(epilog="Example: spendwatch healthy http://127.0.0.1:9464/readyz")
+def healthy(url: Annotated[str, typer.Argument(help="What a process serves by --health.")]) -> None:
+    """Say whether a process lives or is ready; ends with 1 when it is not."""
+    from service.entrypoints.client import ask_health  # noqa: PLC0415 - loads the HTTP client
+
+    with _one_line_errors():
+        say(ask_health(url))
 
 
 @app.command("check-config", epilog="Example: spendwatch check-config deploy/config.toml")

@@ -10,6 +10,7 @@ from service.config import Settings
 from service.entrypoints.admin_token import known_token
 
 TIMEOUT_SECONDS: Final = 30.0
+HEALTH_SECONDS: Final = 5.0
 ANYWHERE: Final = ("0.0.0.0", "::", "")  # noqa: S104 - what is listened on, not bound here
 TOKEN_VARIABLE: Final = "SPENDWATCH_TOKEN"  # noqa: S105 - where a token is, not one
 
@@ -41,6 +42,17 @@ class Client:
         except OSError as error:
             reason = getattr(error, "reason", error)
             raise OSError(f"the service does not answer at {self._base}: {reason}") from None
+
+
+def ask_health(url: str) -> str:
+    """Return what a process says of itself; OSError, in one line, when it is not well."""
+    try:
+        with urllib.request.urlopen(url, timeout=HEALTH_SECONDS) as answer:  # noqa: S310
+            return str(answer.read().decode("utf-8", "replace").strip())
+    except urllib.error.HTTPError as error:
+        raise OSError(error.read().decode("utf-8", "replace").strip()) from None
+    except (OSError, ValueError) as error:
+        raise OSError(f"{url}: {getattr(error, 'reason', error)}") from None
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

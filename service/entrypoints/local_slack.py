@@ -8,7 +8,7 @@ into any of them. Its page at `/` looks like the channel. Nothing is kept when i
 import asyncio
 import json
 from asyncio import BaseTransport
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode
@@ -24,6 +24,7 @@ from service.entrypoints.api.serve import serve as api_serve
 from service.entrypoints.local_slack_hands import Hands
 from service.entrypoints.local_slack_page import page
 from service.entrypoints.local_slack_workspace import EVERYONE, Args, Fault, SlackError, Workspace
+from service.entrypoints.stopping import Stop
 from service.web.page import STATIC
 
 
@@ -34,12 +35,14 @@ def build_app(
     rate_limit: bool = True,
     processing_seconds: float = 1.0,
     users: Mapping[str, str] = EVERYONE,
+    names: Sequence[str] = (),
 ) -> FastAPI:
     """Build the server. `app.state.slack` is its `Workspace`, to be looked into and changed.
 
     With `rate_limit`, a second message to a channel within a second gets 429 and Retry-After.
     `users` are who can press and type, by Slack's id; `app.state.hands` does it for them, once it
     has been told where the app listens.
+    `names` are hosts under which it may be called beside this machine's.
     """
     app = FastAPI(title="Local Slack", openapi_url=None)
     app.state.slack = slack = Workspace(channels, processing_seconds, users)
@@ -48,7 +51,7 @@ def build_app(
     slack.rate_limit = rate_limit
 
     # A page of a stranger could point a name of its own at this machine.
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", *names])
 
     @app.post("/api/upload/{file_id}")
     async def upload(file_id: str, request: Request) -> Response:
@@ -185,6 +188,17 @@ class _Protocol(H11Protocol):
         if self.client is not None:
             self.open.pop(self.client, None)
         super().connection_lost(exc)
+
+
+def stand_in(
+    channels: Sequence[str], host: str, port: int, names: Sequence[str], say: Callable[[str], None]
+) -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    stop = Stop()
+    app = build_app(channels=channels, names=names)
+    with api_serve(app, host, port, http=_Protocol) as address:
+        say(f"local Slack: {address}")
+        stop.wait()
 
 
 def serve(app: FastAPI, port: int = 0) -> AbstractContextManager[str]:

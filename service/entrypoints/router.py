@@ -73,6 +73,7 @@ class Router:
         self._settings = settings
         self._cluster = build_cluster(settings)
         self._health = health
+        self._metrics = Metrics(version("spendwatch"))
 
     def run(self) -> None:
         """Tell until SIGTERM or Ctrl-C.
@@ -91,13 +92,13 @@ class Router:
         stop = asyncio.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
-        metrics = Metrics(version("spendwatch"))
-        owner = Owner(self._settings, self._cluster, store, publisher, stop, metrics)
-        with healthy(self._health, metrics, owner.why_not_ready):
+        owner = Owner(self._settings, self._cluster, store, publisher, stop, self._metrics)
+        with healthy(self._health, self._metrics, owner.why_not_ready):
             await self._own(owner, stop)
 
     async def _own(self, owner: "Owner", stop: asyncio.Event) -> None:
         log = GroupLog(self._cluster, GROUP, (FINDINGS,), owner.starts)
+        self._metrics.lag.set_function(log.behind)
         minding = asyncio.create_task(owner.mind(log))
         minding.add_done_callback(lambda _: stop.set())
         try:

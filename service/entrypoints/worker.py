@@ -59,6 +59,7 @@ class Worker:
         self._save_at: dict[tuple[str, int], float] = {}
         self._moving = asyncio.Lock()  # partitions come and go between messages
         self._publishing = asyncio.Lock()  # a publisher serves one thread at a time
+        self._metrics = Metrics(version("spendwatch"))
 
     def run(self) -> None:
         """Work until SIGTERM or Ctrl-C.
@@ -68,8 +69,7 @@ class Worker:
         """
         configure_logging(self._settings.log_level)
         ensure(self._cluster, build_topics(self._settings), self._settings.kafka.replication)
-        metrics = Metrics(version("spendwatch"))
-        health = healthy(self._health, metrics, lambda: self._not_ready)
+        health = healthy(self._health, self._metrics, lambda: self._not_ready)
         with health, Publisher(self._cluster) as publisher:
             try:
                 asyncio.run(self._work(publisher))
@@ -81,11 +81,13 @@ class Worker:
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
         log = GroupLog(self._cluster, GROUP, (EVENTS, SAMPLES), self._starts)
+        self._metrics.lag.set_function(log.behind)
         ticking = asyncio.create_task(self._tick(log, publisher))
         ticking.add_done_callback(lambda _: stop.set())
         try:
             async for topic, number, message in log.messages(stop):
-                output = self._partitions[topic, number].take(message)
+                with self._metrics.batch_seconds.time():
+                    output = self._partitions[topic, number].take(message)
                 if output.record is not None:
                     async with self._publishing:
                         await asyncio.to_thread(_say, publisher, output)
@@ -110,6 +112,7 @@ class Worker:
             for at in ours:
                 if at not in self._partitions:
                     await asyncio.to_thread(self._make_ready, at, told.get(at, BEGINNING))
+        self._metrics.partitions.set(len(ours))
         self._not_ready = None
         _log.info("assigned", partitions=len(ours))
         return {at: one.next_offset for at, one in self._partitions.items()}
