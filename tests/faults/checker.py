@@ -1,0 +1,104 @@
+"""What must have come of a load: every incident told once and in time, and the state of no faults.
+
+Nothing that ran is believed: what is expected is known of the rows alone, or is worked out from the
+log in this process, where nothing fails.
+"""
+
+import json
+import re
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgspec
+
+from service.adapters.kafka_findings import chained, decode, encode
+from service.adapters.kafka_findings import records as said
+from service.adapters.kafka_log import Message
+from service.adapters.kafka_topics import EVENTS, FINDINGS
+from service.bootstrap import build_desk_parts, build_pipeline
+from service.core.chain import BEGINNING
+from service.core.ports import FindingFilter, IncidentFilter
+from service.entrypoints.desk_log import DeskLog
+from service.entrypoints.partition import Partition, Place
+from tests.integration.kafka.reading import records
+
+ALL = 1_000_000
+SERVICE = re.compile(r"Service (\d+)\b")
+EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+class Told(NamedTuple):
+    """How the incidents that must be told were told, and how long after the row was there."""
+
+    lost: list
+    doubled: list
+    wrong: list
+    seconds: list
+
+
+def told_in(messages, asked):
+    """Hold the first messages of conversations against the resources that must be told."""
+    counts, seconds = Counter(), []
+    for message in messages:
+        if message.get("thread_ts") is None:
+            number = int(SERVICE.search(json.dumps(message["blocks"])).group(1))
+            counts[number] += 1
+            seconds.append(float(message["ts"]) - asked.get(number, 0))
+    return Told(
+        [n for n in asked if n not in counts],
+        [n for n in asked if counts[n] > 1],
+        [n for n in counts if n not in asked],
+        sorted(seconds),
+    )
+
+
+def is_said_as_without_faults(settings, cluster):
+    """Tell whether the workers said of each partition what one undisturbed reader of it says."""
+    there = {}
+    for record in chained(said(cluster)):
+        there.setdefault(record.partition, []).extend(encode(record))
+    partitions, wanted = {}, {}
+    for record in records(cluster, EVENTS):
+        number = record.partition
+        if number not in partitions:
+            pipeline = build_pipeline(settings, {}, tells_history=False, keeps_history=False)
+            place = Place(EVENTS, number, settings.kafka.partitions)
+            partitions[number] = Partition(place, pipeline, BEGINNING, 100)
+        at = EPOCH + timedelta(milliseconds=record.timestamp)
+        message = Message(record.offset, at, dict(record.headers), record.value or b"")
+        output = partitions[number].take(message)
+        if output.record is not None:
+            wanted.setdefault(number, []).extend(encode(output.record))
+    return there == wanted
+
+
+class Expected:
+    """What a desk that nothing disturbs makes of the log of findings."""
+
+    def __init__(self, settings, cluster):
+        remembers = timedelta(days=settings.remember_days)
+        desk = DeskLog(build_desk_parts(settings), settings.detection.detectors, remembers)
+        incidents, findings = {}, {}
+        self.actions = Counter()
+        for record in records(cluster, FINDINGS):
+            at = EPOCH + timedelta(milliseconds=record.timestamp)
+            changes = desk.take(record.offset, at, decode(record.value))
+            if changes is not None:
+                incidents |= {one.incident_id: one for one in changes.incidents}
+                findings |= {one.finding_id: one for one in changes.findings}
+                self.actions.update(notice.action for notice in changes.notices)
+        self.state = _digest(incidents.values(), findings.values())
+
+
+def state_of(store):
+    """Return a digest of all incidents and findings in a store."""
+    return _digest(
+        store.incidents(IncidentFilter(limit=ALL)), store.findings(FindingFilter(limit=ALL))
+    )
+
+
+def _digest(incidents, findings):
+    lines = sorted(msgspec.json.encode(one) for group in (incidents, findings) for one in group)
+    return sha256(b"\n".join(lines)).hexdigest()

@@ -1,0 +1,79 @@
+"""A real Valkey for tests on a port of its own: killed, emptied, full, started again."""
+
+import shutil
+import subprocess
+import time
+
+import redis
+
+from service.adapters.embedded_store import find_program
+from tests.kafka_server import free_port
+
+STARTS_WITHIN_SECONDS = 30
+
+
+class StoreServer:
+    """One server over one folder, with an append-only file. Same port, same data when restarted."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.port = free_port()
+        self._process = None
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        options = {
+            "--port": str(self.port), "--bind": "127.0.0.1", "--dir": str(self.folder),
+            "--appendonly": "yes", "--appendfsync": "everysec", "--save": "",
+            "--maxmemory-policy": "noeviction",
+        }  # fmt: skip
+        self._process = subprocess.Popen(
+            [find_program(), *(word for option in options.items() for word in option)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.monotonic() + STARTS_WITHIN_SECONDS
+        while True:
+            try:
+                with self._client() as client:
+                    client.ping()
+            except redis.RedisError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            else:
+                return self
+
+    def kill(self):
+        self._process.kill()
+        self._process.wait()
+
+    def restart(self):
+        self.kill()
+        self.start()
+
+    def wipe(self):
+        """Lose the disk, too."""
+        self.kill()
+        shutil.rmtree(self.folder)
+        self.start()
+
+    def empty(self):
+        """Forget everything, and go on."""
+        with self._client() as client:
+            client.flushall()
+
+    def offset(self):
+        """Return how far the router has saved, as it stands in the store."""
+        with self._client() as client:
+            return client.get("spendwatch:offset")
+
+    def limit(self, memory):
+        """Take no more writes once so many bytes are used; 0 is no limit."""
+        with self._client() as client:
+            client.config_set("maxmemory", memory)
+
+    def _client(self):
+        return redis.Redis(port=self.port, socket_timeout=5)
