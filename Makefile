@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 WORKERS ?= 2
 PYTEST = $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo up down test check format lint types imports unit contract integration kafka bench-detection bench-routing lock clean
+.PHONY: help setup demo up down test check format lint types imports unit contract integration kafka bench-detection bench-routing bench-pipeline test-faults lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -34,7 +34,7 @@ down: setup ## end what make up started from this checkout
 	@$(BIN)/python deploy/up.py --down
 
 test: format lint types imports ## every test that CI runs
-	$(PYTEST) tests/e2e tests/integration tests/benchmarks tests/contract tests/unit service detectors
+	$(PYTEST) tests/faults tests/e2e tests/integration tests/benchmarks tests/contract tests/unit service detectors
 
 check: format lint types imports unit ## format, lint, types, import contracts, unit tests
 
@@ -57,10 +57,13 @@ contract: setup ## tests that run over every plugin
 	$(PYTEST) tests/contract
 
 integration: setup ## real servers on loopback, the real browser, the real commands
-	$(PYTEST) tests/e2e tests/integration tests/benchmarks
+	$(PYTEST) tests/faults tests/e2e tests/integration tests/benchmarks
 
 kafka: ## fetch Apache Kafka for the tests, once (needs Java 17 and Maven)
 	@deploy/kafka/start.sh fetch
+
+test-faults: setup ## the promise under faults, the long form, as a table (KILLS=n: rounds until so many)
+	@$(BIN)/python -m tests.faults $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED))
 
 bench-detection: setup ## detection figures beside named peers, into docs/detection.md (QUICK=1: printed only)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
@@ -68,6 +71,9 @@ bench-detection: setup ## detection figures beside named peers, into docs/detect
 
 bench-routing: setup ## how much people hear of a month with 24 known incidents, by three policies
 	$(BIN)/python -m tests.benchmarks.routing $(SEED)
+
+bench-pipeline: setup ## events a second and core, beside bare Kafka loops (EVENTS=n)
+	$(BIN)/python -m tests.benchmarks.pipeline $(EVENTS)
 
 lock: ## write the lock files anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o requirements.lock

@@ -60,10 +60,12 @@ class Place:
         text = text.replace(SECRETS, str(self.folder / "secrets"))
         text = text.replace(CONFIG, str(self.folder / f"{name}.toml"))
         text = text.replace(f"{DATA}/exports", str(self.folder / "exports"))
-        text = text.replace(DATA, str(self.folder / name)).replace("dir /data", "dir .")
+        service = name.partition("-")[0]  # its processes share a volume
+        text = text.replace(DATA, str(self.folder / f"{service}-data"))
+        text = text.replace("dir /data", "dir .")
         text = re.sub(rf"\b({'|'.join(PORTS)})(?=:\d)|\bmailpit\b|0\.0\.0\.0", "127.0.0.1", text)
-        for service, port in {**PORTS, "health": HEALTH}.items():
-            text = re.sub(rf"\b{port}\b", str(self.ports.get(service, health)), text)
+        for server, port in {**PORTS, "health": HEALTH}.items():
+            text = re.sub(rf"\b{port}\b", str(self.ports.get(server, health)), text)
         return text
 
     def secret(self, name: str) -> str:

@@ -249,7 +249,6 @@ def gpu_agent(
 @app.command(epilog="Example: spendwatch worker --config spendwatch.toml")
 def worker(
     config: ConfigOption = None,
-    health: HealthOption = None,
     skip_bad_until: Annotated[
         list[str] | None,
         typer.Option(
