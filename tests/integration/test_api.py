@@ -551,6 +551,8 @@ def test_the_document_describes_every_route_and_every_shape(api):
             "/v1/incidents/{incident_id}/chart.png",
             "/v1/incidents/{incident_id}/feedback",
             "/v1/incidents/{incident_id}/marks",
+            "/v1/members",
+            "/v1/members/{name}",
             "/v1/plans",
             "/v1/plans/{name}",
             "/v1/series/{key}",
