@@ -159,6 +159,7 @@ admin_token = "{"t" * 32}"
 [route]
 receiver = "all"
 min_impact = "10"
+max_posts_per_hour = 10000
 [receivers]
 all = ["{"email:finops@example.com" if mail else "slack:#spend"}"]
 [notifiers.email]
