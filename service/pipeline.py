@@ -41,7 +41,7 @@ from service.core.purchases import Purchases
 from service.core.rollups import Rollups
 from service.core.scoring import Point, Scoring, is_closed
 from service.core.spend import Spend, Spent
-from service.core.state import VERSION, Chunk, Saved, Sign, StateError, Streams
+from service.core.state import VERSION, Chunk, Saved, Sign, StateError, Streams, keep_all
 from service.core.told import Told
 from service.desk import Desk
 from service.desk import Parts as DeskParts
@@ -299,7 +299,7 @@ class Pipeline:
         Returns what could not be used, in plain sentences. StateError when nothing can; the
         pipeline is then spoilt.
         """
-        parts, keeps = self._parts, keep or _everything
+        parts, keeps = self._parts, keep or keep_all
         try:
             (rest,) = saved.values("pipeline", _Rest).values()
             if rest.version != VERSION:
@@ -335,7 +335,7 @@ class Pipeline:
 
     def _restore_sums(self, saved: Saved, keep: Callable[[SeriesKey], bool] | None) -> set[str]:
         """Restore what is known of many series together; sums of a part of them are its own."""
-        parts, keeps = self._parts, keep or _everything
+        parts, keeps = self._parts, keep or keep_all
         parts.groups.restore(saved, "groups", keeps, self._sign)
         if keep is None:
             parts.rollups.restore(saved, "rollups")
@@ -623,7 +623,3 @@ class _Rest(msgspec.Struct, array_like=True):
     forgot_at: datetime | None
     reported_at: datetime | None
     estimated: list[str] = []
-
-
-def _everything(_: SeriesKey) -> bool:
-    return True

@@ -23,14 +23,14 @@ from service.adapters.kafka_findings import (
 from service.adapters.kafka_topics import FINDINGS
 from service.core.deliveries import Chart
 from service.core.drivers import Member
-from service.core.events import EARLIEST, SeriesKey
+from service.core.events import EARLIEST
 from service.core.feedback import NO_BAR, NO_LEVEL
 from service.core.findings import Finding, OddPoint
 from service.core.incidents import Incident
 from service.core.intents import Feedback, Order
 from service.core.money import ZERO
 from service.core.ports import Changes, SourceStatus
-from service.core.state import Chunk, Saved, StateError, Streams
+from service.core.state import Chunk, Saved, StateError, Streams, keep_all
 from service.desk import Desk
 from service.desk import Parts as DeskParts
 
@@ -157,7 +157,7 @@ class DeskLog:
         self._orders = {handed.order.feedback.intent_id: handed for handed in rest.orders}
         self._next_intent, self._next = rest.next_intent, rest.next_offset
         self._forgot_at, self._now = rest.forgot_at, rest.now
-        self._desk.restore(saved, self._periods, _everything)
+        self._desk.restore(saved, self._periods, keep_all)
 
     def _tell(self, link: Sequence[Record], offset: int) -> Changes:
         place = (link[0].topic, link[0].partition)
@@ -278,7 +278,3 @@ class _Rest(msgspec.Struct, kw_only=True):
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:
     return max((at for at in (one, other) if at is not None), default=None)
-
-
-def _everything(_: SeriesKey) -> bool:
-    return True

@@ -21,7 +21,6 @@ from service.core.ports import (
     Notifier,
     Saved,
     Store,
-    StoreUnavailableError,
     as_maybe_sent,
     as_new,
 )
@@ -32,7 +31,8 @@ from service.entrypoints.api.feedback import Follow
 from service.entrypoints.api.limits import Rates
 from service.entrypoints.api.serve import serve
 from service.entrypoints.counting import Counting, tell_log
-from service.entrypoints.notifier import STORE_PAUSE_SECONDS, Sender
+from service.entrypoints.insisting import insist
+from service.entrypoints.notifier import Sender
 from service.pipeline import Outcome
 from service.telemetry import Metrics
 
@@ -121,16 +121,9 @@ class Machine:
         self._counting.count(changes, is_news=not self.rebuilding)
 
     def _insist(self, changes: Changes) -> Saved:
-        """Save, however long the store is away: the pipeline has moved on and cannot step back."""
-        while True:
-            try:
-                begin = as_maybe_sent if self.rebuilding else as_new
-                return self._parts.store.save(changes, begin)
-            except StoreUnavailableError as error:
-                if self.stop.is_set():
-                    raise
-                _log.warning("store", error=str(error), waiting_seconds=STORE_PAUSE_SECONDS)
-                self.stop.wait(STORE_PAUSE_SECONDS)
+        begin = as_maybe_sent if self.rebuilding else as_new
+        save = self._parts.store.save
+        return insist(lambda: save(changes, begin), self.stop.is_set, self.stop.wait, "machine")
 
     @contextmanager
     def serving(self, port: int | None = None) -> Iterator[str]:

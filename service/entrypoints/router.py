@@ -48,8 +48,8 @@ from service.core.state import StateError
 from service.entrypoints.counting import Counting, tell_log
 from service.entrypoints.desk_log import DeskLog
 from service.entrypoints.health import healthy
+from service.entrypoints.insisting import insist
 from service.entrypoints.machine import utc_now
-from service.entrypoints.notifier import STORE_PAUSE_SECONDS
 from service.entrypoints.shelf import Shelf
 from service.telemetry import Metrics, configure_logging
 
@@ -298,15 +298,7 @@ class Owner:
         self._insist_on(lambda: self._store.mark_rebuilding(until))
 
     def _insist_on(self, ask: Callable[[], _T]) -> _T:
-        """Ask, however long the store is away: the desk has moved on and cannot step back."""
-        while True:
-            try:
-                return ask()
-            except StoreUnavailableError as error:
-                if self._stop.is_set():
-                    raise
-                _log.warning("store", error=str(error), waiting_seconds=STORE_PAUSE_SECONDS)
-                time.sleep(STORE_PAUSE_SECONDS)
+        return insist(ask, self._stop.is_set, time.sleep, "router")
 
     def _has_lost(self, desk: DeskLog) -> bool:
         try:

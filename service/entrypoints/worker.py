@@ -156,9 +156,11 @@ class Worker:
         return Partition(place, pipeline, told_until, most_bad, skip)
 
     async def _tick(self, log: GroupLog, publisher: Publisher) -> None:
-        """Let time pass in the log of a partition where nothing has come for a while."""
+        """Look after partitions where nothing comes: keep their state, let time pass there."""
         while True:
             await asyncio.sleep(LOOKS_EVERY_SECONDS)
+            for at in list(self._partitions):
+                await self._keep(*at)
             late = utc_now() - TICK
             quiet = [
                 one

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.command_lines import command_lines
+
 SPENDWATCH = Path(sys.executable).with_name("spendwatch")
 AT_ONCE = 6.0  # a second and a half on an idle machine; without a look at the signal some 20 s
 
@@ -45,17 +47,6 @@ def started(tmp_path, *arguments, until):
         process.communicate()
 
 
-def servers(tmp_path):
-    """Return the command lines of the servers that run over a folder."""
-    lines = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            lines.append(file.read_bytes())
-        except OSError:  # it has ended meanwhile
-            continue
-    return [line for line in lines if str(tmp_path).encode() in line]
-
-
 def ends(process):
     began = time.monotonic()
     _, errors = process.communicate(timeout=60)
@@ -70,10 +61,10 @@ def ends(process):
 def test_a_demo_that_is_interrupted_ends_at_once_and_leaves_nothing(tmp_path, number, code):
     with started(tmp_path, "demo", "--port", "0", until="local Slack") as process:
         time.sleep(3)  # it reads, or compiles, or replays
-        assert servers(tmp_path)
+        assert command_lines(tmp_path)
         process.send_signal(number)
         assert ends(process) == code
-    assert servers(tmp_path) == []
+    assert command_lines(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -85,21 +76,21 @@ def test_what_a_killed_demo_left_is_removed_by_the_next_and_not_what_another_sti
         process.kill()
         process.wait()
     (left,) = folders()
-    assert len(servers(tmp_path)) == 1
+    assert len(command_lines(tmp_path)) == 1
     with started(tmp_path, "demo", "--port", "0", until="local Slack") as first:
         (mine,) = folders()
         assert mine != left
-        assert len(servers(tmp_path)) == 1
+        assert len(command_lines(tmp_path)) == 1
         with started(tmp_path, "demo", "--port", "0", until="local Slack") as second:
             assert mine in folders()
             second.terminate()
             assert ends(second) == 143
         assert folders() == {mine}
-        assert len(servers(tmp_path)) == 1
+        assert len(command_lines(tmp_path)) == 1
         first.terminate()
         assert ends(first) == 143
     assert list(tmp_path.iterdir()) == []
-    assert servers(tmp_path) == []
+    assert command_lines(tmp_path) == []
 
 
 def test_a_second_ctrl_c_ends_what_still_waits(tmp_path):
@@ -109,7 +100,7 @@ def test_a_second_ctrl_c_ends_what_still_waits(tmp_path):
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         assert ends(process) == 130
-    assert servers(tmp_path) == []
+    assert command_lines(tmp_path) == []
 
 
 def test_a_run_that_takes_in_a_long_history_ends_at_once_and_goes_on_later(tmp_path):
@@ -122,7 +113,7 @@ def test_a_run_that_takes_in_a_long_history_ends_at_once_and_goes_on_later(tmp_p
             time.sleep(4)
             process.send_signal(signal.SIGTERM)
             assert ends(process) == 0
-        assert servers(tmp_path) == []
+        assert command_lines(tmp_path) == []
     files = [tmp_path / "var", *(tmp_path / "var").rglob("*")]
     assert len(files) > 8
     assert [file for file in files if file.stat().st_mode & 0o077] == []

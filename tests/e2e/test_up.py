@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.command_lines import command_lines
 from tests.needs import need
 
 UP = Path(__file__).parents[2] / "deploy" / "up.py"
@@ -42,17 +43,6 @@ def exports(tmp_path):
     folder.mkdir()
     (folder / "rows.ndjson").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     return folder
-
-
-def processes(folder):
-    """Return the command lines that name a folder."""
-    lines = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            lines.append(file.read_bytes())
-        except OSError:  # it has ended meanwhile
-            continue
-    return [line for line in lines if str(folder).encode() in line]
 
 
 @pytest.mark.timeout(300)
@@ -94,14 +84,14 @@ def test_what_compose_would_start_tells_slack_and_leaves_nothing_behind(tmp_path
         (incident,) = incidents()
         assert (incident["owner"], incident["state"]) == ("search", "firing")
         assert httpx.get(f"{page}/v1/incidents").status_code == 401
-        workers = [line for line in processes(folder) if b"\0worker\0" in line]
+        workers = [line for line in command_lines(folder) if b"\0worker\0" in line]
         assert len(workers) == 2
         until(lambda: "Subject:" in (folder / "mailpit.log").read_text())
     finally:
         run.send_signal(signal.SIGINT)
         run.wait(60)
     assert run.returncode == 0
-    assert processes(folder) == []
+    assert command_lines(folder) == []
 
 
 def test_who_lacks_java_is_told_so_in_one_line(tmp_path):

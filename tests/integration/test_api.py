@@ -45,17 +45,16 @@ def metrics():
     return Metrics("1")
 
 
+def an_app(store, metrics, **more):
+    """Build the API as this machine sees it, without a history unless one is given."""
+    usual = {"history": None, "started_at": STARTED, "now": lambda: NOW, "local": HERE}
+    return build_app(store=store, metrics=metrics, **usual | more)
+
+
 @pytest.fixture
 def api(store, history, metrics):
     """A client of a real server over the real store."""
-    app = build_app(
-        store=store,
-        history=history,
-        metrics=metrics,
-        started_at=STARTED,
-        now=lambda: NOW,
-        local=HERE,
-    )
+    app = an_app(store, metrics, history=history)
     with serve(app) as url, httpx.Client(base_url=url) as client:
         yield client
 
@@ -113,15 +112,7 @@ def test_a_fault_degrades_the_service_and_names_itself(api, store):
 
 
 def test_a_store_that_is_filled_again_is_rebuilding(store, metrics):
-    app = build_app(
-        store=store,
-        history=None,
-        metrics=metrics,
-        started_at=STARTED,
-        now=lambda: NOW,
-        local=HERE,
-        rebuilding=lambda: True,
-    )
+    app = an_app(store, metrics, rebuilding=lambda: True)
     with serve(app) as url:
         assert httpx.get(f"{url}/v1/status").json()["state"] == "rebuilding"
 
@@ -133,14 +124,7 @@ def test_without_a_store_every_answer_is_a_clear_503_and_recovery_needs_no_resta
     with server:
         store = RedisStore.connect(server.url)
         fill(store, incidents=[make_incident()])
-        app = build_app(
-            store=store,
-            history=None,
-            metrics=metrics,
-            started_at=STARTED,
-            now=lambda: NOW,
-            local=HERE,
-        )
+        app = an_app(store, metrics)
     with serve(app) as url, httpx.Client(base_url=url) as client:
         for path in (
             "/v1/incidents",
@@ -281,15 +265,8 @@ def test_a_series_shows_its_last_fourteen_days_and_its_findings(api, store, hist
 
 def test_a_period_is_settled_once_its_source_can_change_it_no_more(store, history, metrics):
     history.append(rows(SERIES, 24))
-    app = build_app(
-        store=store,
-        history=history,
-        metrics=metrics,
-        started_at=STARTED,
-        now=lambda: NOW,
-        local=HERE,
-        settles_after={"aws-main": timedelta(hours=10)}.__getitem__,
-    )
+    settles_after = {"aws-main": timedelta(hours=10)}.__getitem__
+    app = an_app(store, metrics, history=history, settles_after=settles_after)
     with serve(app) as url:
         periods = httpx.get(f"{url}/v1/series/{SERIES}").json()["periods"]
     assert [period["settled"] for period in periods] == [True] * 14 + [False] * 10
@@ -320,9 +297,7 @@ def test_a_name_with_slashes_is_found_encoded_or_pasted_as_it_is(api, history, w
 
 def test_a_service_without_history_says_so_and_not_that_nothing_was_spent(store, metrics):
     fill(store, findings=[make_finding()])
-    app = build_app(
-        store=store, history=None, metrics=metrics, started_at=STARTED, now=lambda: NOW, local=HERE
-    )
+    app = an_app(store, metrics)
     with serve(app) as url:
         body = httpx.get(f"{url}/v1/series/{SERIES}").json()
     assert body["periods"] is None
@@ -401,14 +376,7 @@ def test_a_fault_of_the_service_shows_no_stack(metrics):
         def findings(self, where):
             raise RuntimeError("a secret in a frame")
 
-    app = build_app(
-        store=Broken(),
-        history=None,
-        metrics=metrics,
-        started_at=STARTED,
-        now=lambda: NOW,
-        local=HERE,
-    )
+    app = an_app(Broken(), metrics)
     with serve(app) as url:
         answer = httpx.get(f"{url}/v1/findings")
     assert answer.status_code == 500
@@ -476,15 +444,7 @@ def test_every_answer_carries_the_security_headers(api, path):
 
 
 def test_only_known_names_are_answered_where_they_are_given(store, metrics):
-    app = build_app(
-        store=store,
-        history=None,
-        metrics=metrics,
-        started_at=STARTED,
-        now=lambda: NOW,
-        local=HERE,
-        hosts=["127.0.0.1", "[::1]"],
-    )
+    app = an_app(store, metrics, hosts=["127.0.0.1", "[::1]"])
     with serve(app) as url:
         assert httpx.get(f"{url}/livez").status_code == 200
         assert httpx.get(f"{url}/livez", headers={"Host": "[::1]:80"}).status_code == 200
@@ -515,10 +475,7 @@ def test_metrics_show_the_store_and_count_requests_by_route_never_by_path(api, s
 
 def test_experiments_are_told_with_their_runs_the_dearest_first(store, metrics):
     bills = [make_run_bill("a", "s", 3), make_run_bill("b", "t", 20), make_run_bill("c", "t", 30)]
-    app = build_app(
-        store=store, history=None, metrics=metrics, started_at=NOW, now=lambda: NOW,
-        runs=lambda: bills, local=HERE,
-    )  # fmt: skip
+    app = an_app(store, metrics, started_at=NOW, runs=lambda: bills)
     with serve(app) as url:
         told = httpx.get(f"{url}/v1/experiments").json()
     assert [(one["experiment"], one["runs"], one["cost"]) for one in told["experiments"]] == [
@@ -578,9 +535,7 @@ def test_the_document_describes_every_route_and_every_shape(api):
 
 
 def test_the_server_stops_when_its_block_ends_and_frees_its_port(store, metrics):
-    app = build_app(
-        store=store, history=None, metrics=metrics, started_at=STARTED, now=lambda: NOW, local=HERE
-    )
+    app = an_app(store, metrics)
     with serve(app) as url:
         port = urlsplit(url).port
         with pytest.raises(OSError, match="in use"), serve(app, port=port):

@@ -49,7 +49,7 @@ class Access(NamedTuple):
         return self.teams is None or owner in self.teams
 
 
-EVERYTHING: Final = Access("this machine", "admin", None)
+ADMIN: Final = Access("admin", "admin", None)
 
 
 class Local(NamedTuple):
@@ -105,7 +105,7 @@ class Gate:
         sha256 = digest(secret)
         admin = self._local.admin_sha256
         if admin is not None and hmac.compare_digest(admin, sha256):
-            return EVERYTHING._replace(name="admin")
+            return ADMIN
         now = self._now()
         token = self._known(now).get(sha256)
         if token is None or (token.expires_at is not None and token.expires_at <= now):

@@ -114,7 +114,7 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     errors = {403, 404, 409, 415, 422, 501, 503}
     add("POST", PATH, feedback.say, "editor", Incident, errors)
     add("POST", MARKS_PATH, feedback.mark, "editor", Incident, errors)
-    tokens = ThingRoutes(Token, store, now, follow, lambda one: _shown(one, store))
+    tokens = ThingRoutes(Token, store, now, follow, lambda some: _shown(some, store))
     _add_things(add, Token, tokens, views.TokenView, "admin", "admin")
     for kind in KINDS:
         if kind is not Token:
@@ -204,14 +204,18 @@ def _add_things(
     add("DELETE", one, routes.drop, sets, "text/plain", refused, 204)
 
 
-def _shown(token: Token, store: Store) -> views.TokenView:
-    return views.TokenView(
-        name=token.name,
-        teams=token.teams,
-        role=token.role,
-        expires_at=token.expires_at,
-        used_at=store.tokens_used().get(token.name),
-    )
+def _shown(tokens: Sequence[Token], store: Store) -> list[views.TokenView]:
+    used = store.tokens_used()
+    return [
+        views.TokenView(
+            name=token.name,
+            teams=token.teams,
+            role=token.role,
+            expires_at=token.expires_at,
+            used_at=used.get(token.name),
+        )
+        for token in tokens
+    ]
 
 
 def _content(answers: type | str) -> dict[str, Any]:

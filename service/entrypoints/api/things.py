@@ -25,7 +25,7 @@ NO_REASON: Final = "no reason given"
 class ThingRoutes:
     """The routes of one kind of thing. A team sees and changes its own alone.
 
-    `show` says how a thing is shown, unless as it is.
+    `show` says how things are shown, unless as they are.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class ThingRoutes:
         store: Store,
         now: Callable[[], datetime],
         follow: Follow | None,
-        show: Callable[[Any], object] = lambda thing: thing,
+        show: Callable[[list[Any]], list[Any]] = lambda things: things,
     ) -> None:
         self._show = show
         self._kind = kind
@@ -47,7 +47,7 @@ class ThingRoutes:
         """List what stands, by name."""
         access = access_of(request)
         known = self._store.things(self._tag)
-        mine = [self._show(one) for one in known if _is_theirs(access, one)]
+        mine = self._show([one for one in known if _is_theirs(access, one)])
         return views.answer(views.Listing(items=mine, as_of=self._now()))
 
     def get(self, name: Name, request: Request) -> Response:
@@ -117,7 +117,8 @@ class ThingRoutes:
             raise HTTPException(422, str(error)) from None
 
     def _answer(self, thing: Standing) -> Response:
-        answer = views.answer(self._show(thing))
+        (shown,) = self._show([thing])
+        answer = views.answer(shown)
         answer.headers["ETag"] = f'"{etag_of(thing)}"'
         return answer
 

@@ -199,12 +199,10 @@ def test_a_worker_listens_nowhere_and_ends_when_told_to(settings, cluster, worke
     assert run.wait(timeout=60) == 0
 
 
-def test_a_worker_goes_on_from_the_state_that_it_kept(settings, cluster, config, workers):
-    text = config.read_text()
-    config.write_text(text.replace("[kafka]", "save_every_minutes = 0.05\n[kafka]", 1))
+def test_a_worker_goes_on_from_the_state_that_it_kept(settings, cluster, workers):
     publish(settings, cluster, resources=3, hours=24 * 34)
     first = workers.start()
-    wait_until(lambda: '"event": "saved"' in workers.log, workers)
+    wait_until(lambda: said(cluster), workers)
     first.send_signal(signal.SIGTERM)
     assert first.wait(60) == 0
     workers.running.remove(first)
@@ -215,6 +213,17 @@ def test_a_worker_goes_on_from_the_state_that_it_kept(settings, cluster, config,
     begun = [json.loads(line) for line in workers.log.splitlines() if '"restored"' in line]
     assert begun
     assert all(one["offset"] > 0 and one["flaws"] == [] for one in begun)
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_keeps_its_state_although_no_more_messages_come(
+    settings, cluster, config, workers
+):
+    text = config.read_text()
+    config.write_text(text.replace("[kafka]", "save_every_minutes = 0.05\n[kafka]", 1))
+    publish(settings, cluster, resources=1, hours=24)
+    workers.start()
+    wait_until(lambda: '"event": "saved"' in workers.log, workers)
 
 
 def test_one_process_keeps_the_state_of_a_partition_at_a_time(tmp_path):
