@@ -34,7 +34,7 @@ down: setup ## end what make up started from this checkout
 	@$(BIN)/python deploy/up.py --down
 
 test: format lint types imports ## every test that CI runs
-	$(PYTEST) tests/faults tests/e2e tests/integration tests/benchmarks tests/contract tests/unit service detectors
+	$(PYTEST) --durations 15 tests/faults tests/e2e tests/integration tests/benchmarks tests/contract tests/unit service detectors
 
 check: format lint types imports unit ## format, lint, types, import contracts, unit tests
 

@@ -24,6 +24,8 @@ from service.core.state import Streams
 from tests.arriving import Disk
 from tests.factories import make_event
 
+pytestmark = pytest.mark.slow  # months through the whole pipeline
+
 T0 = datetime(2026, 6, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 JULY = 30

@@ -9,6 +9,8 @@ from service.core.events import Arrival
 from tests.arriving import told_of
 from tests.factories import make_event
 
+pytestmark = pytest.mark.slow  # weeks through the whole pipeline
+
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAY = 24

@@ -21,6 +21,8 @@ from service.core.state import Saved, StateError, Streams
 from service.entrypoints.partition import Partition, Place, TooManyBadError
 from tests.factories import make_event, make_finding
 
+pytestmark = pytest.mark.slow  # weeks through the whole pipeline
+
 START = datetime(2026, 6, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SOURCE = {"source": b"aws"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.adapters.slack_blocks import FALLBACK_LIMIT, Look, blocks_of, escape, fallback
@@ -166,6 +166,7 @@ def test_a_chart_with_nothing_to_compare_is_none():
     assert chart_block(make_chart(expected=[None] * 120), "c") is None
 
 
+@settings(max_examples=25)  # a view is 20 blocks, each held against the whole schema
 @given(text=st.text(max_size=300), teams=st.lists(st.text(min_size=1, max_size=200), max_size=3))
 def test_every_view_is_valid_whatever_the_names(text, teams):
     incident = make_incident(title=text or "x", owner="unowned")
