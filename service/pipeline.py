@@ -38,6 +38,7 @@ from service.core.new_spend import NewSpend
 from service.core.owners import Owner, Owners
 from service.core.ports import Changes, SourceStatus
 from service.core.purchases import Purchases
+from service.core.recording import recorded
 from service.core.rollups import Rollups
 from service.core.scoring import Point, Scoring, is_closed
 from service.core.spend import Spend, Spent
@@ -111,6 +112,8 @@ class Pipeline:
         keeps_history: bool = True,
     ) -> None:
         self._keeps_history = keeps_history
+        for scoring in parts.scorings.values():
+            scoring.notes_expected = keeps_history
         self._parts = parts
         self._contacts = contacts
         self._statuses: dict[str, SourceStatus] = {}
@@ -207,8 +210,12 @@ class Pipeline:
             parts.experiments.observe_cost(series, parts.ledger.about(series))
         parts.purchases.judge()
         parts.spend.apply(now)
-        kept = sorted(changed) if self._keeps_history else ()
-        rows = [row for key in kept for row in parts.ledger.rows(*key, offset)]
+        expected = {
+            key: one for grain in parts.scorings.values() for key, one in grain.expected().items()
+        }
+        kept = changed if self._keeps_history else ()
+        around = parts.ledger, parts.owners, parts.estimates
+        rows = list(recorded(kept, around, expected, offset))
         return Found(self._members(now), rows, too_late, spent)
 
     def refusal(self, intent: Intent) -> str | None:

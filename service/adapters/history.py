@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from service.adapters.whole_files import sync_folder, write_whole
 from service.core import money
-from service.core.ledger import LedgerRow
+from service.core.ledger import Expected, Labels, LedgerRow
 
 BUFFERED_ROWS: Final = 50_000
 SMALL_BYTES: Final = 64 * 1024 * 1024
@@ -32,13 +32,17 @@ REACHES: Final = "reaches"
 
 Columns = Mapping[str, NDArray[Any]]
 _Cell = tuple[datetime, datetime, str]
-_NEWEST: Final = """
-    SELECT * FROM read_parquet($files) WHERE {where}
-    QUALIFY row_number() OVER (
-        PARTITION BY series, charge_period_start, charge_period_end, charge_category
-        ORDER BY version DESC, cost DESC) = 1
-    ORDER BY series, charge_period_start, charge_period_end, charge_category
+_CELL: Final = "series, charge_period_start, charge_period_end, charge_category"
+NEWEST: Final = f"""
+    SELECT * FROM {{told}} WHERE {{where}} QUALIFY
+        rank() OVER (PARTITION BY {_CELL} ORDER BY version DESC) = 1
+        AND row_number() OVER (
+            PARTITION BY {_CELL}, sku_id, commitment ORDER BY version DESC, cost DESC) = 1
 """
+STORED: Final = "read_parquet($files, union_by_name = true)"
+_IN_ORDER: Final = f"{NEWEST} ORDER BY {_CELL}, sku_id, commitment"
+NO_LABELS: Final = Labels(*[""] * len(Labels._fields))
+_UNKNOWN: Final = Expected(*[float("nan")] * len(Expected._fields))
 _SEGMENT: Final = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)"
 # An extension that is not there must be an error, never a download; input is only ever our own.
 _DUCKDB: Final[dict[str, str | bool | int | float | list[str]]] = {
@@ -64,7 +68,7 @@ class History:
         self._duckdb = duckdb.connect(config={**_DUCKDB, "temp_directory": str(folder / ".spill")})
         self._writing = threading.Lock()
         self._lock = threading.Lock()
-        self._waiting: dict[str, dict[_Cell, LedgerRow]] = {}
+        self._waiting: dict[str, dict[_Cell, list[LedgerRow]]] = {}
         self._waiting_rows = 0
         mark = folder / REACHES
         self.reaches = int(mark.read_text("ascii")) if mark.exists() else 0
@@ -74,10 +78,14 @@ class History:
         with self._lock:
             for row in rows:
                 cells = self._waiting.setdefault(row.series, {})
-                known = cells.get(row[1:4])
-                if known is None or row.version >= known.version:
-                    cells[row[1:4]] = row
-                    self._waiting_rows += known is None
+                known = cells.setdefault(row[1:4], [])
+                before = len(known)
+                if known and row.version > known[0].version:
+                    known.clear()
+                if not known or row.version == known[0].version:
+                    known[:] = [one for one in known if _part(one) != _part(row)]
+                    known.append(row)
+                self._waiting_rows += len(known) - before
             full = self._waiting_rows >= BUFFERED_ROWS
         if full:
             self.flush()
@@ -86,7 +94,7 @@ class History:
         """Write what waits: on return it is on disk. OSError when it cannot be, and it waits on."""
         with self._writing:
             with self._lock:
-                rows = [row for cells in self._waiting.values() for row in cells.values()]
+                rows = self._waiting_now()
             for name, part in _by_month(rows).items():
                 month = self._folder / name
                 if not month.exists():
@@ -100,21 +108,60 @@ class History:
                 self._mark(max(self.reaches, *(row.version for row in rows)))
 
     def series(self, key: str, since: datetime, until: datetime) -> list[LedgerRow]:
-        """Return the newest version of each cell that began in `since <= start < until`, by time.
+        """Return what each charge category of each period costs that began in the window, by time.
 
-        Charge categories of one period are rows of their own. OSError when it cannot be read.
+        The window is `since <= start < until`. OSError when it cannot be read.
         """
         since, until = since.astimezone(UTC), until.astimezone(UTC)
         with self._lock:
-            waiting = dict(self._waiting.get(key, {}))
-        cells: dict[_Cell, LedgerRow] = {}
+            waiting = {cell: list(rows) for cell, rows in self._waiting.get(key, {}).items()}
+        cells: dict[_Cell, list[LedgerRow]] = {}
         for row in self._stored(key, since, until):
-            cells[row[1:4]] = row
-        for cell, row in waiting.items():
+            cells.setdefault(row[1:4], []).append(row)
+        for cell, rows in waiting.items():
             known = cells.get(cell)
-            if since <= cell[0] < until and (known is None or row.version >= known.version):
-                cells[cell] = row
-        return [cells[cell] for cell in sorted(cells)]
+            if since <= cell[0] < until and (known is None or rows[0].version >= known[0].version):
+                cells[cell] = rows
+        return [
+            LedgerRow(
+                key, *cell, money.total(row.cost for row in cells[cell]), cells[cell][0].version
+            )
+            for cell in sorted(cells)
+        ]
+
+    def ask(
+        self,
+        queries: Sequence[str],
+        since: datetime,
+        until: datetime,
+        tables: Mapping[str, Columns],
+        **values: Any,
+    ) -> list[list[tuple[Any, ...]]]:
+        """Return the answers to queries over `told`: all versions that began in a window, in UTC.
+
+        The queries may name `tables`, and `values` as parameters; `newest` is `told` without the
+        versions that lost. A query that answers nothing, such as one that makes a temporary table,
+        is an empty list. OSError when it cannot be read.
+        """
+        window = {"since": naive(since), "until": naive(until)}
+        inside = "charge_period_start >= $since AND charge_period_start < $until"
+        with self._lock:
+            waiting = self._waiting_now()
+        with _locked(self._folder, fcntl.LOCK_SH), closing(self._duckdb.cursor()) as cursor:
+            try:
+                files = self._files(since, until)
+                sources = [STORED] if files else []
+                for name, columns in {"waiting": _columns(waiting), **tables}.items():
+                    cursor.register(name, columns)
+                told = " UNION ALL BY NAME ".join(
+                    f"SELECT * FROM {one} WHERE {inside}" for one in [*sources, "waiting"]
+                )
+                newest = NEWEST.format(told="told", where="true")
+                begin = f"WITH told AS ({told}), newest AS ({newest}) "
+                known = window | values | ({"files": files} if files else {})
+                return [_answer(cursor, query, begin, known) for query in queries]
+            except duckdb.Error as error:
+                raise OSError(f"the history in {self._folder}: {error}") from error
 
     def compact(self) -> None:
         """Merge the small segments of each month into one, leaving out versions that lost."""
@@ -134,23 +181,18 @@ class History:
         self.reaches = version
 
     def _stored(self, key: str, since: datetime, until: datetime) -> list[LedgerRow]:
-        first, last = f"{since:%Y-%m}", f"{until:%Y-%m}"
         where = "series = $key AND charge_period_start >= $since AND charge_period_start < $until"
         with _locked(self._folder, fcntl.LOCK_SH):
-            files = [
-                str(file)
-                for month in self._folder.glob("????-??")
-                if first <= month.name <= last
-                for file in month.glob("*.parquet")
-            ]
+            files = self._files(since, until)
             if not files:
                 return []
+            columns = f"{_CELL}, cost, version"
             found = self._ask(
-                _NEWEST.format(where=where),
+                f"SELECT {columns} FROM ({_IN_ORDER.format(told=STORED, where=where)})",
                 files=files,
                 key=key,
-                since=since.replace(tzinfo=None),
-                until=until.replace(tzinfo=None),
+                since=naive(since),
+                until=naive(until),
             )
         return [
             LedgerRow(
@@ -180,7 +222,9 @@ class History:
 
     def _merge(self, month: Path) -> None:
         small = self._small(month)
-        merged = self._write(month, _NEWEST.format(where="true"), files=[str(f) for f in small])
+        merged = self._write(
+            month, _IN_ORDER.format(told=STORED, where="true"), files=[str(f) for f in small]
+        )
         # Readers hold the lock from listing the segments to having read them.
         with _locked(self._folder, fcntl.LOCK_EX):
             for segment in small:
@@ -198,6 +242,19 @@ class History:
             except duckdb.Error as error:
                 raise OSError(f"the history in {self._folder}: {error}") from error
 
+    def _files(self, since: datetime, until: datetime) -> list[str]:
+        """Return the segments of the months of a window; hold the lock until they are read."""
+        first, last = f"{since.astimezone(UTC):%Y-%m}", f"{until.astimezone(UTC):%Y-%m}"
+        return [
+            str(file)
+            for month in self._folder.glob("????-??")
+            if first <= month.name <= last
+            for file in month.glob("*.parquet")
+        ]
+
+    def _waiting_now(self) -> list[LedgerRow]:
+        return [row for cells in self._waiting.values() for rows in cells.values() for row in rows]
+
     def _small(self, month: Path) -> list[Path]:
         return sorted(f for f in month.glob("*.parquet") if f.stat().st_size < SMALL_BYTES)
 
@@ -205,23 +262,64 @@ class History:
         with self._lock:
             for row in rows:
                 cells = self._waiting[row.series]
-                if cells.get(row[1:4]) is row:
-                    del cells[row[1:4]]
-                    self._waiting_rows -= 1
+                waiting = cells.get(row[1:4], [])
+                left = [one for one in waiting if one is not row]
+                self._waiting_rows -= len(waiting) - len(left)
+                if left:
+                    cells[row[1:4]] = left
+                else:
+                    cells.pop(row[1:4], None)
                 if not cells:
                     del self._waiting[row.series]
 
 
+def _part(row: LedgerRow) -> tuple[str, str]:
+    """Name a row among those of its period and category."""
+    return row.sku_id, row.commitment
+
+
 def _columns(rows: Sequence[LedgerRow]) -> Columns:
-    series, starts, ends, categories, costs, versions = zip(*rows, strict=True)
+    labels = [row.labels or NO_LABELS for row in rows]
+    expected = [row.expected or _UNKNOWN for row in rows]
     return {
-        "series": np.array(series, dtype=object),
-        "charge_period_start": _times(starts),
-        "charge_period_end": _times(ends),
-        "charge_category": np.array(categories, dtype=object),
-        "cost": np.array([money.text(cost) for cost in costs], dtype=object),
-        "version": np.array(versions, dtype=np.int64),
+        "series": text_column([row.series for row in rows]),
+        "charge_period_start": _times([row.charge_period_start for row in rows]),
+        "charge_period_end": _times([row.charge_period_end for row in rows]),
+        "charge_category": text_column([row.charge_category for row in rows]),
+        "cost": text_column([money.text(row.cost) for row in rows]),
+        "version": np.array([row.version for row in rows], dtype=np.int64),
+        "sku_id": text_column([row.sku_id for row in rows]),
+        "commitment": text_column([row.commitment for row in rows]),
+        "quantity": text_column([money.text(row.quantity) for row in rows]),
+        "estimated": np.array([row.estimated for row in rows], dtype=bool),
+        "scored": np.array([row.scored for row in rows], dtype=bool),
+        "expected": np.array([one.cost for one in expected], dtype=np.float32),
+        "expected_low": np.array([one.low for one in expected], dtype=np.float32),
+        "expected_high": np.array([one.high for one in expected], dtype=np.float32),
+        **{
+            name: text_column([one[place] for one in labels])
+            for place, name in enumerate(Labels._fields)
+        },
     }
+
+
+def text_column(values: Sequence[str]) -> NDArray[Any]:
+    """Return text as a column that DuckDB reads."""
+    return np.array(values, dtype=object)
+
+
+def _answer(
+    cursor: duckdb.DuckDBPyConnection, query: str, begin: str, values: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    head, found, rest = query.partition("{told}")
+    whole = head + begin + rest if found else query
+    used = {name: value for name, value in values.items() if f"${name}" in whole}
+    return cursor.execute(whole, used).fetchall()
+
+
+def naive(at: datetime) -> datetime:
+    """Return a time as segments hold it."""
+    return at.astimezone(UTC).replace(tzinfo=None)
 
 
 @contextmanager
@@ -243,5 +341,5 @@ def _by_month(rows: Iterable[LedgerRow]) -> dict[str, list[LedgerRow]]:
 
 
 def _times(times: Sequence[datetime]) -> NDArray[np.datetime64]:
-    seconds = np.array([at.timestamp() for at in times])
+    seconds = np.array([at.timestamp() for at in times], np.float64)
     return np.rint(seconds * 1e6).astype(np.int64).view("datetime64[us]")

@@ -32,6 +32,7 @@ class Row(NamedTuple):
     cost: Decimal
     scored: bool
     quantity: Decimal = money.ZERO  # 0 when the row names none
+    commitment: str = ""  # FOCUS' Used or Unused, of a commitment discount
 
 
 class Cell:

@@ -45,8 +45,44 @@ STEP_HOURS: Final[Mapping[Grain, int]] = {"hour": 1, "day": 24, "other": 24}
 Charge = Literal["usage", "fee", "adjustment", "tax", "credit"]
 
 
+class Labels(NamedTuple):
+    """Names of one series; empty text where its newest row has none.
+
+    `owner` is what the chain says of that row. `tags` is a JSON object of text by plain key, as
+    routes and groups compare keys.
+    """
+
+    source: str
+    owner: str
+    billing_account_id: str
+    sub_account_id: str
+    sub_account_name: str
+    service_category: str
+    service_name: str
+    region_id: str
+    resource_id: str
+    resource_name: str
+    resource_type: str
+    billing_currency: str
+    grain: str
+    tags: str
+
+
+class Expected(NamedTuple):
+    """What a step was expected to cost when it was judged, and its range."""
+
+    cost: float
+    low: float
+    high: float
+
+
 class LedgerRow(NamedTuple):
-    """What one kind of charge of one period of one series costs, as of `version` (a log offset)."""
+    """What one kind of charge of one period of one series costs, as of `version` (a log offset).
+
+    All of a period and category is told together: what the newest version does not name is no more.
+    `commitment` is FOCUS' Used or Unused of a discount that was committed to. What the usage of a
+    step was `expected` to cost stands with one of the rows that are `scored`.
+    """
 
     series: str
     charge_period_start: datetime
@@ -54,6 +90,13 @@ class LedgerRow(NamedTuple):
     charge_category: str
     cost: Decimal
     version: int
+    sku_id: str = ""
+    commitment: str = ""
+    quantity: Decimal = money.ZERO
+    estimated: bool = False
+    labels: Labels | None = None
+    scored: bool = False
+    expected: Expected | None = None
 
 
 class Change(NamedTuple):
@@ -117,7 +160,7 @@ class Ledger:
         if cell is None:
             cell = cells[cell_key] = Cell()
         cost = cost_of(event, self._metrics.get(source, self._otherwise))
-        row = Row(cost, event.is_scored, quantity_of(event))
+        row = Row(cost, event.is_scored, quantity_of(event), event.commitment_discount_status or "")
         scored = row.scored or any(known.scored for known in cell.rows.values())
         if before is not None and (key, step) not in before:
             before[key, step] = cost_of_cells(cells)
@@ -195,15 +238,17 @@ class Ledger:
         return about
 
     def rows(self, series: SeriesKey, step: int, version: int) -> Iterator[LedgerRow]:
-        """Yield what a step of a series costs now, by charge period and category."""
-        sums: dict[tuple[datetime, datetime, str], Decimal] = {}
+        """Yield what a step of a series costs now, by period, category, SKU and commitment."""
+        sums: dict[tuple[datetime, datetime, str, str, str], tuple[Decimal, Decimal]] = {}
         book = self._books.get(series)
-        for cell_key, cell in (book.cells(step) if book else NO_CELLS).items():
-            period = (cell_key[0], cell_key[1], cell_key[3])
+        for (start, end, sku, category), cell in (book.cells(step) if book else NO_CELLS).items():
             for row in cell.costs():
-                sums[period] = money.add(sums.get(period, money.ZERO), row.cost)
-        for (start, end, category), cost in sorted(sums.items()):
-            yield LedgerRow(str(series), start, end, category, cost, version)
+                kind = (start, end, category, sku, row.commitment)
+                cost, quantity = sums.get(kind, (money.ZERO, money.ZERO))
+                sums[kind] = money.add(cost, row.cost), money.add(quantity, row.quantity)
+        name = str(series)
+        for (start, end, category, sku, commitment), (cost, quantity) in sorted(sums.items()):
+            yield LedgerRow(name, start, end, category, cost, version, sku, commitment, quantity)
 
     def series(self) -> Iterator[SeriesKey]:
         """Yield every series."""
@@ -287,10 +332,10 @@ class Ledger:
                         known[0].restore(head, steps, known[1], anew=anew)
         self._touched = {}
 
-    def digest(self) -> list[tuple[str, datetime, datetime, str, Decimal]]:
+    def digest(self) -> list[tuple[str, datetime, datetime, str, str, Decimal]]:
         """Return the whole ledger in a fixed order: equal ledgers have equal digests."""
         return sorted(
-            row[:5]
+            (*row[:4], f"{row.sku_id} {row.commitment}", row.cost)
             for key, book in self._books.items()
             for step in tuple(book.steps)
             for row in self.rows(key, step, 0)

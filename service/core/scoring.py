@@ -17,7 +17,7 @@ from service.core import money
 from service.core.deliveries import Chart
 from service.core.events import SeriesKey
 from service.core.findings import QUIET_STEPS, OddPoint, Stretch, Stretches, is_history
-from service.core.ledger import STEP_HOURS
+from service.core.ledger import STEP_HOURS, Expected
 from service.core.overrides import Bar, Barred, BarredPoint, Bars, Level, Levels, Taken
 from service.core.ports import Fleet
 from service.core.presence import Presence
@@ -101,6 +101,8 @@ class Scoring:
         self._bars = Bars(24 // step_hours)
         self._barred = Barred()
         self._levels = Levels()
+        self._expected: dict[tuple[SeriesKey, int], Expected] = {}
+        self.notes_expected = False
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -113,6 +115,14 @@ class Scoring:
         for step in sorted(by_step):
             self._close(now, before=step)
             self._judge_step(step, self._order(by_step[step]))
+
+    def expected(self) -> dict[tuple[SeriesKey, int], Expected]:
+        """Return what the first detector expected of the steps judged since the last call.
+
+        Nothing, unless `notes_expected` is set, and of a series that is too young to be judged.
+        """
+        expected, self._expected = self._expected, {}
+        return expected
 
     def close(self, now: datetime) -> None:
         """Learn every point whose period closed."""
@@ -315,6 +325,8 @@ class Scoring:
         self._make_room(fresh)
         known = np.where(np.isnan(costs), 0.0, costs)
         scores = self._fleet.score(rows, steps, known, on_close=False)
+        if self.notes_expected:
+            self._note_expected(points, step, known, scores)
         restated = [
             index
             for index, row in enumerate(rows)
@@ -338,6 +350,18 @@ class Scoring:
 
         for index, point in enumerate(points):
             self._go_on(point, actuals[index], scores, index)
+
+    def _note_expected(
+        self, points: Sequence[Point], step: int, costs: F64, scores: Mapping[str, Scores]
+    ) -> None:
+        first = next(iter(scores.values()), None)
+        if first is None:
+            return
+        columns = (first.expected.tolist(), first.low.tolist(), first.high.tolist(), costs.tolist())
+        for point, *found, cost in zip(points, *columns, strict=True):
+            # Of what it cannot judge a detector expects what came.
+            if not found[1] == found[0] == found[2] == cost:
+                self._expected[point.series, step] = Expected(*found)
 
     def _make_room(self, fresh: Sequence[SeriesKey]) -> None:
         self._fleet.resize(len(self._rows))

@@ -29,6 +29,7 @@ from service.entrypoints.api.limits import Rates
 from service.entrypoints.api.problems import Problem
 from service.entrypoints.api.routes import SERIES_PATH, Parts, Routes
 from service.entrypoints.api.session import SessionRoutes
+from service.entrypoints.api.spend_table import SPEND_SHAPES, add_spend
 from service.entrypoints.api.things import ThingRoutes
 from service.telemetry import Metrics
 from service.web import page
@@ -47,6 +48,7 @@ _SHAPES: Final = (
     views.TokenView,
     views.Listing[views.TokenView],
     *(views.Listing[kind] for kind in KINDS if kind not in (Token, Budget)),  # type: ignore[valid-type]
+    *SPEND_SHAPES,
     Problem,
 )
 
@@ -110,6 +112,7 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     add = _Adder(app, gate)
     _add_reading(add, routes)
     _add_sessions(add, SessionRoutes(gate, now))
+    add_spend(add, store, history, now, settles_after)
     feedback = FeedbackRoute(store, now, follow)
     errors = {403, 404, 409, 415, 422, 501, 503}
     add("POST", PATH, feedback.say, "editor", Incident, errors)

@@ -252,7 +252,7 @@ def test_the_ledger_is_what_the_last_snapshot_of_each_scope_says(
     for arrival in arrivals:
         ledger.take("focus", DECODE(ENCODE(arrival.event)))
     costs = defaultdict(Decimal)
-    for series, start, _, _, cost in ledger.digest():
+    for series, start, _, _, _, cost in ledger.digest():
         costs[series.split("/")[2], iso(start)] += cost
     assert {key: cost for key, cost in costs.items() if cost} == {
         key: cost for key, cost in expected.items() if cost

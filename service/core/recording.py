@@ -1,0 +1,35 @@
+"""Recording: what the history is told of the steps that a batch changed."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from service.core.estimates import Estimates
+from service.core.events import SeriesKey
+from service.core.labels import labels_of
+from service.core.ledger import Expected, Ledger, LedgerRow
+from service.core.owners import Owners
+
+USAGE: Final = "Usage"
+
+
+def recorded(
+    changed: Iterable[tuple[SeriesKey, int]],
+    parts: tuple[Ledger, Owners, Estimates],
+    expected: Mapping[tuple[SeriesKey, int], Expected],
+    version: int,
+) -> Iterator[LedgerRow]:
+    """Yield what steps cost now, with the labels of their series, and what was expected of them.
+
+    What a step was expected to cost stands with the first row of its usage.
+    """
+    ledger, owners, estimates = parts
+    for series, step in sorted(changed):
+        labels = labels_of(series, ledger.about(series), owners)
+        estimated = estimates.covers(series, step)
+        due = expected.get((series, step))
+        for row in ledger.rows(series, step, version):
+            scored = row.charge_category == USAGE and (series, step) in expected
+            told: dict[str, Any] = {"labels": labels, "estimated": estimated, "scored": scored}
+            if scored:
+                told["expected"], due = due, None
+            yield row._replace(**told)

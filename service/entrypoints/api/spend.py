@@ -1,0 +1,198 @@
+"""Spend: what was spent by any dimension, and who moved it, from the ledger's history."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final
+
+from fastapi import HTTPException, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.adapters.history import History
+from service.adapters.slices import Around, Slices
+from service.core.claims import Claim
+from service.core.moves import Moves, moves_of
+from service.core.ports import Store
+from service.core.slices import (
+    BY_TAG,
+    DIMENSIONS,
+    Cut,
+    Grain,
+    Sliced,
+    check_dimension,
+    lines_of,
+    starts_of,
+)
+from service.entrypoints.api import views
+from service.entrypoints.api.access import access_of
+from service.entrypoints.api.problems import RETRY_LATER
+from service.entrypoints.api.queries import Name, Time
+
+MOST_BY: Final = 3
+LONGEST: Final[dict[Grain, timedelta]] = {"hour": timedelta(days=31), "day": timedelta(days=400)}
+USUAL: Final = timedelta(days=14)
+WEEK: Final = timedelta(days=7)
+Values = Annotated[list[Name], Field(max_length=100)]
+
+
+class _Where(BaseModel):
+    """Which charges: of a dimension any of the values, of dimensions all; empty for none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: list[Name] = Field([], max_length=MOST_BY, description="service_name, tag:team, …")
+    owner: Values = []
+    source: Values = []
+    billing_account_id: Values = []
+    sub_account_id: Values = []
+    sub_account_name: Values = []
+    service_category: Values = []
+    service_name: Values = []
+    region_id: Values = []
+    resource_id: Values = []
+    resource_name: Values = []
+    resource_type: Values = []
+    billing_currency: Values = []
+    charge_category: Values = []
+    sku_id: Values = []
+    commitment_discount_status: Values = []
+    tag: Values = Field([], description="KEY=VALUE; KEY= for what has no such tag.")
+    until: Time | None = Field(None, description="Default: now.")
+    limit: int = Field(20, ge=1, le=100, description="At most so many lines, the largest.")
+
+    def dimensions(self) -> tuple[str, ...]:
+        """Return by what to cut; ValueError for what is no dimension."""
+        return tuple(dict.fromkeys(check_dimension(one) for one in self.by))
+
+    def where(self) -> dict[str, frozenset[str]]:
+        """Return the filters by dimension; ValueError for a tag without a value."""
+        found = {name: set(getattr(self, name, ())) for name in DIMENSIONS}
+        for tag in self.tag:
+            key, equals, value = tag.partition("=")
+            if not equals:
+                message = f"tag: {tag!r} is not like team=search"
+                raise ValueError(message)
+            found.setdefault(check_dimension(BY_TAG + key), set()).add(value)
+        return {name: frozenset(values) for name, values in found.items() if values}
+
+
+class SpendQuery(_Where):
+    """Which spend, cut by what, by hour or by day of UTC."""
+
+    grain: Grain = "day"
+    since: Time | None = Field(None, description="Default: 14 days before `until`.")
+
+    def window(self, now: datetime) -> tuple[datetime, datetime]:
+        """Return the window asked for; ValueError when it is empty or too long."""
+        until = self.until or now
+        since = self.since or until - USUAL
+        _check(since, until, LONGEST[self.grain])
+        return since, until
+
+
+class MoversQuery(_Where):
+    """Which spend, and which two windows of one length to compare."""
+
+    since: Time | None = Field(None, description="Default: 7 days before `until`.")
+    before: Time | None = Field(
+        None, description="Where the window before begins. Default: so that it ends at `since`."
+    )
+
+    def windows(self, now: datetime) -> tuple[datetime, datetime, datetime]:
+        """Return where both windows begin, and where the second ends; ValueError otherwise."""
+        until = self.until or now
+        since = self.since or until - WEEK
+        _check(since, until, LONGEST["day"] / 2)
+        before = self.before or since - (until - since)
+        _check(before, since, LONGEST["day"])
+        if before > since - (until - since):
+            raise ValueError("the window `before` runs into the one that begins at `since`")
+        return before, since, until
+
+
+class SpendRoutes:
+    """One method a route; its docstring is its description in the OpenAPI document."""
+
+    def __init__(
+        self,
+        store: Store,
+        history: History | None,
+        now: Callable[[], datetime],
+        settles_after: Callable[[str], timedelta],
+    ) -> None:
+        self._store = store
+        self._slices = None if history is None else Slices(history, settles_after)
+        self._now = now
+
+    def spend(self, query: Annotated[SpendQuery, Query()], request: Request) -> Response:
+        """Say what was spent, by hour or day and by up to three dimensions, in each currency.
+
+        A team sees what its own resources cost. A series counts with all of the window to what its
+        newest row names.
+        """
+        now = self._now()
+        try:
+            since, until = query.window(now)
+            cut = Cut(since, until, query.dimensions(), query.where(), access_of(request).teams)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from None
+        totals, cells, others, left_out = self._ask(
+            lambda slices: slices.spend(cut, query.grain, query.limit, self._around(now))
+        )
+        starts = starts_of(since, until, query.grain)
+        return views.answer(
+            Sliced(
+                as_of=now,
+                since=since,
+                until=until,
+                grain=query.grain,
+                by=list(cut.by),
+                starts=starts,
+                totals=totals,
+                lines=lines_of(cut.by, starts, cells),
+                others=lines_of((), starts, others),
+                lines_left_out=left_out,
+            )
+        )
+
+    def movers(self, query: Annotated[MoversQuery, Query()], request: Request) -> Response:
+        """Say who moved spend between two windows, by price, by quantity, as new or as gone."""
+        now = self._now()
+        try:
+            before, since, until = query.windows(now)
+            by = query.dimensions() or ("resource_id", "service_name")
+            cut = Cut(before, until, by, query.where(), access_of(request).teams)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from None
+        rows = self._ask(lambda slices: slices.moves(cut, since, self._around(now)))
+        moves, totals = moves_of(by, rows)
+        return views.answer(
+            Moves(
+                as_of=now,
+                before=before,
+                since=since,
+                until=until,
+                by=list(by),
+                totals=totals,
+                items=moves[: query.limit],
+                moves_left_out=max(0, len(moves) - query.limit),
+            )
+        )
+
+    def _ask(self, question: Callable[[Slices], Any]) -> Any:
+        if self._slices is None:
+            raise HTTPException(501, "This process keeps no history: ask the one that watches.")
+        try:
+            return question(self._slices)
+        except OSError:
+            raise HTTPException(503, "The history cannot be read.", RETRY_LATER) from None
+
+    def _around(self, now: datetime) -> Around:
+        sources = [status.source for status in self._store.sources()]
+        claims = [one for one in self._store.things("claim") if isinstance(one, Claim)]
+        return Around(now, sources, claims)
+
+
+def _check(since: datetime, until: datetime, longest: timedelta) -> None:
+    if not timedelta(0) < until - since <= longest:
+        message = f"a window must not be empty, nor longer than {longest.days} days"
+        raise ValueError(message)
