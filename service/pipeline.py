@@ -28,6 +28,7 @@ from service.core.feedback import Feedbacks
 from service.core.findings import Finding, OddPoint, Stretch, Stretches
 from service.core.gone import Gone
 from service.core.gpu_findings import GpuFindings
+from service.core.gpu_hosts import GpuHost
 from service.core.group_scoring import GroupScoring
 from service.core.groups import Change, Groups
 from service.core.holds import IDLE
@@ -57,13 +58,14 @@ REPORTS_EVERY: Final = 5
 class Found(NamedTuple):
     """What one batch changed before anybody is told: findings as an incident needs them.
 
-    `spent` is what budgets are judged by.
+    `spent` is what budgets are judged by, `gpus` the hosts that changed.
     """
 
     members: list[Member]
     ledger_rows: list[LedgerRow]
     too_late: list[Arrival]
     spent: list[Spent]
+    gpus: Mapping[str, GpuHost | None]
 
 
 class Outcome(NamedTuple):
@@ -166,6 +168,7 @@ class Pipeline:
         """
         found = self.find(batch, now, offset)
         changes = self._tell(found.members, now, offset, found.spent, ends_backfill)
+        changes.gpus = found.gpus
         return Outcome(changes, found.ledger_rows, found.too_late)
 
     def find(self, batch: Sequence[Arrival], now: datetime, offset: int) -> Found:
@@ -179,7 +182,8 @@ class Pipeline:
         before: dict[tuple[SeriesKey, int], Decimal | None] = {}
         changed: set[tuple[SeriesKey, int]] = set()
         self._forget(now)
-        spent = self._report(now)
+        is_due = self._is_due(now)
+        spent = parts.spend.report(now) if is_due else []
         moved = parts.groups.settle(lambda series, step: is_closed(series, step, now), now)
         parts.told.note_moved(moved)
         if self._contacts is not None:
@@ -216,7 +220,10 @@ class Pipeline:
         kept = changed if self._keeps_history else ()
         around = parts.ledger, parts.owners, parts.estimates
         rows = list(recorded(kept, around, expected, offset))
-        return Found(self._members(now), rows, too_late, spent)
+        members = self._members(now)
+        return Found(
+            members, rows, too_late, spent, parts.gpus.hosts(now, parts.owners) if is_due else {}
+        )
 
     def refusal(self, intent: Intent) -> str | None:
         """Say in one line why an intent cannot be followed, or None."""
@@ -371,7 +378,9 @@ class Pipeline:
 
     def everything(self) -> Changes:
         """Return all that is known, for a store that has lost it; see `Desk.everything`."""
-        return self._desk.everything(self._forgot_at or EARLIEST, self._statuses.values())
+        changes = self._desk.everything(self._forgot_at or EARLIEST, self._statuses.values())
+        changes.gpus = self._parts.gpus.all_hosts()
+        return changes
 
     def _periods(self, finding_id: str) -> Mapping[int, OddPoint] | None:
         stretch = self._parts.stretches.get(finding_id)
@@ -527,15 +536,15 @@ class Pipeline:
         self._desk.note_spent(spent)
         return self._desk.tell(members, now, offset, sources, ends_backfill)
 
-    def _report(self, now: datetime) -> list[Spent]:
-        """Report what was spent by now, at moments that do not hang on how arrivals are cut."""
+    def _is_due(self, now: datetime) -> bool:
+        """Tell whether to report sums now: at moments that do not hang on how arrivals are cut."""
         mark = now.replace(
             minute=now.minute // REPORTS_EVERY * REPORTS_EVERY, second=0, microsecond=0
         )
         if self._reported_at is not None and mark <= self._reported_at:
-            return []
+            return False
         self._reported_at = mark
-        return self._parts.spend.report(now)
+        return True
 
     def _member(self, stretch: Stretch, now: datetime) -> Member:
         sums = stretch.sums

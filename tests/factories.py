@@ -3,11 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from detectors.base import step_of
 from service.core.deliveries import Chart, Notice, delivery_id_of
 from service.core.drivers import Driver
 from service.core.events import CostEvent
 from service.core.experiments import RunBill
 from service.core.findings import Finding
+from service.core.gpu_hosts import GpuDevice, GpuHost, HourCount, IdleGroup
 from service.core.incidents import Incident
 from service.core.wording import text_of
 
@@ -71,6 +73,33 @@ def make_incident(**overrides) -> Incident:
         "odd_until": NOW,
     }
     return Incident(**(values | overrides))
+
+
+def make_gpu_host(**overrides) -> GpuHost:
+    """Two GPUs of one host, one of which has done nothing for hours."""
+    since = NOW - timedelta(hours=5)
+    devices = [
+        GpuDevice(
+            gpu_uuid=f"GPU-{number}", gpu_instance_id=None, model="H100", state=state,
+            since=since, cause=cause, allocated=True, namespace="ml", pod="train-0",
+        )
+        for number, (state, cause) in enumerate([("active", None), ("idle", "finished")])
+    ]  # fmt: skip
+    told = IdleGroup(
+        finding_id="f1", cause="finished", since=since, gpu_count=1,
+        wasted_per_hour=Decimal("4.10"), waste=Decimal("20.50"), saves_per_hour=Decimal(0),
+        saves_why="as the rest of it works", reason="1 of 2 GPUs has done nothing.",
+    )  # fmt: skip
+    step = step_of(NOW, 1)
+    values = {
+        "host": "i-gpu", "resource_id": "i-gpu", "owner": "ml", "owner_source": "tag team=ml",
+        "sub_account_id": "1", "region_id": "us-east-1", "provider": "AWS",
+        "instance_type": "p5.4xlarge", "model": "H100", "pool": "train", "gpus": 2,
+        "billing_currency": "USD", "price_per_gpu_hour": Decimal("4.10"), "price_source": "list",
+        "reserved": False, "devices": devices, "idle": [told],
+        "hours": [HourCount(step - hour, 7200, 3600, 3600, 7200) for hour in range(5, 0, -1)],
+    }  # fmt: skip
+    return GpuHost(**(values | overrides))
 
 
 def make_chart(**overrides) -> Chart:

@@ -17,6 +17,7 @@ from service.core.chain import BEGINNING, Link, fit
 from service.core.deliveries import Chart
 from service.core.drivers import Member
 from service.core.findings import Finding, OddPoint
+from service.core.gpu_hosts import GpuHost
 from service.core.intents import Intent
 from service.core.ports import SourceStatus
 from service.core.spend import Spent
@@ -42,7 +43,8 @@ class Told(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 class Record(msgspec.Struct, kw_only=True, frozen=True, tag_field="x_Record", tag="findings"):
     """What one input message changed: a link of the chain of its partition.
 
-    One that is too large for a message is several with the same link, numbered by `part`.
+    One that is too large for a message is several with the same link, numbered by `part`. Of hosts
+    with GPUs it holds those that changed, with the hours that were counted anew.
     """
 
     topic: str
@@ -53,6 +55,7 @@ class Record(msgspec.Struct, kw_only=True, frozen=True, tag_field="x_Record", ta
     told: list[Told]
     sources: list[SourceStatus]
     spent: list[Spent] = []
+    gpus: dict[str, GpuHost | None] = {}
     part: int = 0
     parts: int = 1
 
@@ -107,22 +110,31 @@ def encode(entry: Entry) -> list[bytes]:
     if len(whole) <= MAX_MESSAGE_BYTES or not isinstance(entry, Record):
         return [whole]
     record = entry
-    rows: list[list[Told]] = [[]]
+    parts: list[tuple[list[Told], dict[str, GpuHost | None]]] = [([], {})]
     size = 0
-    for row in record.told:
+    rows: list[Told | tuple[str, GpuHost | None]] = [*record.told, *record.gpus.items()]
+    for row in rows:
         length = len(_ENCODE(row))
-        if rows[-1] and size + length > MAX_MESSAGE_BYTES // 2:
-            rows.append([])
+        if size and size + length > MAX_MESSAGE_BYTES // 2:
+            parts.append(([], {}))
             size = 0
-        rows[-1].append(row)
+        if isinstance(row, Told):
+            parts[-1][0].append(row)
+        else:
+            parts[-1][1][row[0]] = row[1]
         size += length
     return [
         _ENCODE(
             msgspec.structs.replace(
-                record, told=some, spent=[] if part else record.spent, part=part, parts=len(rows)
+                record,
+                told=told,
+                gpus=gpus,
+                spent=[] if part else record.spent,
+                part=part,
+                parts=len(parts),
             )
         )
-        for part, some in enumerate(rows)
+        for part, (told, gpus) in enumerate(parts)
     ]
 
 

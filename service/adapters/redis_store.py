@@ -18,6 +18,7 @@ from redis.retry import Retry as RedisRetry
 from service.core.budget_figures import BudgetStatus
 from service.core.deliveries import Delivery, Notice
 from service.core.findings import Finding
+from service.core.gpu_hosts import GpuHost
 from service.core.incidents import Incident
 from service.core.intents import Intent
 from service.core.ports import (
@@ -39,8 +40,9 @@ from service.core.ports import (
 from service.core.standing import Standing
 
 PREFIX: Final = "spendwatch:"
-# What budgets come to lies beside the things that people set up, under a kind that is none.
+# What budgets come to, and hosts, lie beside what people set up, under kinds that are none.
 BUDGETS: Final = "budget-status"
+GPUS: Final = "gpu-host"
 SCAN: Final = 500
 STATES: Final = ("ready", "sending", "unknown", "sent", "dead", "superseded")
 _UNREADABLE: Final = (msgspec.DecodeError, KeyError, ValueError, OverflowError)
@@ -116,7 +118,7 @@ class RedisStore:
             len(incidents),
             len(sources),
             len(notices),
-            len(changes.things) + len(changes.budgets),
+            len(changes.things) + len(changes.budgets) + len(changes.gpus),
             len(changes.intents),
             len(changes.refused),
         ]
@@ -139,6 +141,8 @@ class RedisStore:
             args += [kind, name, b"" if thing is None else _json(thing)]
         for name, budget in changes.budgets.items():
             args += [BUDGETS, name, b"" if budget is None else _json(budget)]
+        for name, host in changes.gpus.items():
+            args += [GPUS, name, b"" if host is None else _json(host)]
         for intent in changes.intents:
             args += [intent.intent_id, _score(intent.at), _json(intent)]
         for intent_id, reason in changes.refused.items():
@@ -238,6 +242,12 @@ class RedisStore:
         """Return every budget as it stands, by name."""
         rows = self._redis.hgetall(f"{PREFIX}things:{BUDGETS}")
         return [msgspec.json.decode(rows[name], type=BudgetStatus) for name in sorted(rows)]
+
+    @_guarded
+    def gpus(self) -> list[GpuHost]:
+        """Return every host with GPUs as it stands, by name."""
+        rows = self._redis.hgetall(f"{PREFIX}things:{GPUS}")
+        return [msgspec.json.decode(rows[name], type=GpuHost) for name in sorted(rows)]
 
     @_guarded
     def intents(self, limit: int = 100) -> list[Intent]:

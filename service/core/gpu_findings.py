@@ -1,6 +1,6 @@
 """GPU findings: idle verdicts in the words that incidents are built from."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
@@ -11,6 +11,7 @@ from service.core.deliveries import Chart
 from service.core.drivers import Member
 from service.core.events import CostEvent, GpuSample, SeriesKey
 from service.core.findings import Finding, Status, finding_id_of
+from service.core.gpu_hosts import GpuHost, GpuHosts
 from service.core.gpu_rates import HourCost
 from service.core.idle import IdleGpus
 from service.core.idle_verdicts import IdleVerdict
@@ -30,6 +31,7 @@ class GpuFindings:
     def __init__(self, idle: IdleGpus) -> None:
         self._idle = idle
         self._sampled: set[str] = set()
+        self._hosts = GpuHosts()
 
     def observe(self, arrived_at: datetime, sample: GpuSample) -> None:
         """Take in one sample."""
@@ -88,6 +90,14 @@ class GpuFindings:
         verdicts = self._idle.advance(now)
         return [Member(_finding(verdict, owners), {}, 1) for verdict in verdicts]
 
+    def hosts(self, now: datetime, owners: Owners) -> dict[str, GpuHost | None]:
+        """Return the hosts that changed since the last call, None for one that is no more."""
+        return self._hosts.update(self._idle, now, owners, _name)
+
+    def all_hosts(self) -> Mapping[str, GpuHost]:
+        """Return every host as it was told last."""
+        return self._hosts.all()
+
     def forget(self, before: datetime) -> None:
         """Let go of resources that have no GPU any more, nor a bill since a time."""
         self._idle.forget(before)
@@ -97,17 +107,24 @@ class GpuFindings:
     def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
         """Yield what changed since the last save."""
         yield from streams.values(f"{name}/sampled", [("", sorted(self._sampled))])
+        yield from self._hosts.save(streams, f"{name}/hosts")
         yield from self._idle.save(streams, name)
 
     def restore(self, saved: Saved, name: str, keep: Callable[[SeriesKey], bool]) -> None:
         """Take over what was saved of the hosts whose series are kept."""
         self._sampled = set(saved.values(f"{name}/sampled", list[str]).get("", ()))
+        self._hosts.restore(saved, f"{name}/hosts", lambda host: keep(series_of_host(host)))
         self._idle.restore(saved, name, lambda host: keep(series_of_host(host)))
 
 
 def series_of_host(host: str) -> SeriesKey:
     """Name the idleness of a host, without what becomes known later only: account, currency."""
     return SeriesKey("gpu_samples", "", host, "", "hour")
+
+
+def _name(verdict: IdleVerdict) -> str:
+    series = str(series_of_host(verdict.key))
+    return finding_id_of(series, f"{DETECTOR}:{verdict.cause}", verdict.since)
 
 
 def _finding(verdict: IdleVerdict, owners: Owners) -> Finding:
@@ -117,11 +134,7 @@ def _finding(verdict: IdleVerdict, owners: Owners) -> Finding:
     paid = money.ZERO if waste is None else waste
     rate, saves = verdict.wasted_per_hour, verdict.saves_per_hour
     return Finding(
-        finding_id=finding_id_of(
-            str(series),
-            f"{DETECTOR}:{verdict.cause}",
-            verdict.since,
-        ),
+        finding_id=_name(verdict),
         detector=DETECTOR,
         kind=DETECTOR,
         status=_status(verdict),

@@ -20,7 +20,7 @@ from service.core.gpu_runs import SILENCE, Run, idle_between, let_go, run_of, to
 from service.core.gpus import HOUR, NEVER, REOPENS, Gpu, GpuHours, GpuKey
 from service.core.idle_causes import Neighbours
 from service.core.idle_groups import Group, Member, Place, SavedGroup, going_on, over
-from service.core.idle_verdicts import Ending, IdleVerdict
+from service.core.idle_verdicts import Cause, Ending, IdleVerdict
 from service.core.prices import PriceBook
 from service.core.state import Chunk, Saved, StateError, Streams
 from service.core.unused import Unused
@@ -118,6 +118,18 @@ class IdleGpus:
         self._pass_time(int(now.timestamp()))
         verdicts, self._verdicts = self._verdicts, []
         return verdicts
+
+    def standing(self) -> Iterator[IdleVerdict]:
+        """Yield what was told and has not ended, in a fixed order."""
+        for place in sorted(self._groups):
+            group = self._groups[place]
+            if group.members and group.verdict is not None:
+                yield group.verdict
+        yield from self._unused.standing()
+
+    def causes(self) -> dict[GpuKey, Cause]:
+        """Return why the GPUs that are told as idle do nothing."""
+        return {key: group.place.cause for key, group in self._told.items()}
 
     def forget(self, before: datetime) -> None:
         """Let go of what was not billed since a time and has no GPU any more."""

@@ -12,6 +12,7 @@ from detectors.base import F64, I64, Detector, Scores
 from service.core.budget_figures import BudgetStatus
 from service.core.deliveries import Delivery, DeliveryState, Notice
 from service.core.findings import Finding
+from service.core.gpu_hosts import GpuHost
 from service.core.incidents import Incident
 from service.core.intents import Intent
 from service.core.standing import Standing
@@ -177,6 +178,8 @@ class Changes(msgspec.Struct, kw_only=True):
     refused: Mapping[str, str] = {}
     # By name; None for one that is no more.
     budgets: Mapping[str, BudgetStatus | None] = {}
+    # By host; None for one that is no more.
+    gpus: Mapping[str, GpuHost | None] = {}
 
 
 class Begun(NamedTuple):
@@ -309,6 +312,10 @@ class Store(Protocol):
 
     def budgets(self) -> list[BudgetStatus]:
         """Return every budget as it stands, by name."""
+        ...
+
+    def gpus(self) -> list[GpuHost]:
+        """Return every host with GPUs as it stands, by name."""
         ...
 
     def deliveries(

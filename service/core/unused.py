@@ -63,6 +63,12 @@ class Unused:
             known.changed = False
         return verdicts
 
+    def standing(self) -> Iterator[IdleVerdict]:
+        """Yield what was told and has not ended, in a fixed order."""
+        for _, known in sorted(self._known.items()):
+            if known.verdict is not None and not known.verdict.ended:
+                yield known.verdict
+
     def forget(self, before: datetime) -> None:
         """Let go of reservations not billed since a time, and of which nothing is told."""
         edge = step_of(before, 1)

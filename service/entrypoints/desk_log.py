@@ -26,6 +26,7 @@ from service.core.drivers import Member
 from service.core.events import EARLIEST
 from service.core.feedback import NO_BAR, NO_LEVEL
 from service.core.findings import Finding, OddPoint
+from service.core.gpu_hosts import GpuHost, joined
 from service.core.incidents import Incident
 from service.core.intents import Feedback, Order
 from service.core.money import ZERO
@@ -68,6 +69,7 @@ class DeskLog:
         self._chains = Chains()
         self._held: dict[str, _Held] = {}
         self._sources: dict[Place, list[SourceStatus]] = {}
+        self._gpus: dict[str, GpuHost] = {}
         self._orders: dict[str, Handed] = {}
         self._next_intent = 0
         self._next = 0
@@ -126,6 +128,7 @@ class DeskLog:
         """Yield what changed since the last save; take all of it before the next entry."""
         yield from self._desk.save(streams, self._periods)
         yield from streams.values("held", self._held.items())
+        yield from streams.values("gpus", self._gpus.items())
         rest = _Rest(
             ends=list(self._chains.ends.items()),
             waiting=self._chains.waiting,
@@ -151,6 +154,7 @@ class DeskLog:
 
     def _restore(self, saved: Saved) -> None:
         self._held = saved.values("held", _Held)
+        self._gpus = saved.values("gpus", GpuHost)
         (rest,) = saved.values("router", _Rest).values()
         self._chains = Chains(dict(rest.ends), rest.waiting)
         self._sources = dict(rest.sources)
@@ -165,7 +169,18 @@ class DeskLog:
         members = [self._member(told, place) for record in link for told in record.told]
         for record in link:
             self._desk.note_spent(record.spent, "/".join(map(str, place)))
-        return self._changes(members, offset)
+        changes = self._changes(members, offset)
+        changes.gpus = {
+            host: self._host(host, news) for record in link for host, news in record.gpus.items()
+        }
+        return changes
+
+    def _host(self, host: str, news: GpuHost | None) -> GpuHost | None:
+        if news is None:
+            self._gpus.pop(host, None)
+            return None
+        self._gpus[host] = joined(self._gpus.get(host), news)
+        return self._gpus[host]
 
     def _changes(self, members: Sequence[Member], offset: int) -> Changes:
         return self._desk.tell(members, self._now, offset + 1, self._statuses())

@@ -21,6 +21,7 @@ from service.adapters.sources.base import Flaw, Row
 from service.core.chain import BEGINNING
 from service.core.drivers import Member
 from service.core.events import EARLIEST, Arrival, CostEvent
+from service.core.gpu_hosts import GpuHost, as_news
 from service.core.intents import Order
 from service.core.partitions import partition_key, partition_of
 from service.core.spend import Spent
@@ -106,8 +107,8 @@ class Partition:
         self._now = now = max(message.at, self._now or message.at)
         letters: list[Letter] = []
         strays: list[Stray] = []
-        members, spent = self._find(message, now, letters, strays)
-        if not (members or spent or letters or strays or now - self._said_at >= SAYS_EVERY):
+        members, spent, gpus = self._find(message, now, letters, strays)
+        if not (members or spent or gpus or letters or strays or now - self._said_at >= SAYS_EVERY):
             return Output(None, [], [])
         self._said_at = now
         due = self._due_charts(members, now)
@@ -123,6 +124,7 @@ class Partition:
             told=told(members, {name: chart for name, chart in charts.items() if chart}),
             sources=[copy(status) for status in self._pipeline.statuses.values()],
             spent=spent,
+            gpus=gpus,
         )
         self._end = message.offset
         return Output(record, letters, strays)
@@ -159,14 +161,15 @@ class Partition:
 
     def _find(
         self, message: Message, now: datetime, letters: list[Letter], strays: list[Stray]
-    ) -> tuple[list[Member], list[Spent]]:
-        """Do what a message asks; return the findings that changed, and what was spent."""
+    ) -> tuple[list[Member], list[Spent], dict[str, GpuHost | None]]:
+        """Do what a message asks; return the findings that changed, what was spent, and hosts."""
         if ORDER_HEADER in message.headers:
-            return self._pipeline.obey(_ORDER(message.value), now), []
+            return self._pipeline.obey(_ORDER(message.value), now), [], {}
         batch = [] if TICK_HEADER in message.headers else self._read(message, letters, strays)
         found = self._pipeline.find(batch, now, message.offset + 1)
         letters += [self._too_late(message, arrival) for arrival in found.too_late]
-        return found.members, found.spent
+        gpus = {host: as_news(one) for host, one in found.gpus.items()}
+        return found.members, found.spent, gpus
 
     def _due_charts(self, members: Sequence[Member], now: datetime) -> list[str]:
         """Name the findings whose chart is to be said now, and note that it was."""

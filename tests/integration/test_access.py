@@ -7,6 +7,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
+from service.core.claims import Claim
 from service.core.estimates import Gap
 from service.core.intents import Put
 from service.core.ports import Changes
@@ -21,6 +22,7 @@ from tests.factories import (
     SERIES,
     make_chart,
     make_finding,
+    make_gpu_host,
     make_incident,
     make_notice,
     make_run_bill,
@@ -159,6 +161,27 @@ async def test_of_experiments_and_estimates_a_team_is_told_its_own(filled):
         assert [one["runs"] for one in told["experiments"]] == [len(seen)]
         estimates = (await ask(app, who, "GET", "/v1/status")).json()["estimates"]
         assert len(estimates) == (who == "chief")
+
+
+async def test_of_gpus_a_team_is_told_its_own(filled):
+    hosts = {"i-gpu": make_gpu_host(), "i-other": make_gpu_host(host="i-other", owner="web")}
+    claimed = make_gpu_host(host="i-claimed", resource_id="i-claimed", owner="unowned")
+    claim = Claim(name="c", owner="ml", author="ada", resource_id="i-claimed")
+    more = {"gpus": hosts | {"i-claimed": claimed}, "things": {("claim", "c"): claim}}
+    assert filled.save(Changes(previous=1, offset=2, **more)) == "saved"
+    app = an_app(filled)
+    for who, seen in {"own": ["i-claimed", "i-gpu"], "other": ["i-other"]}.items():
+        told = (await ask(app, who, "GET", "/v1/gpus")).json()
+        assert [host["host"] for host in told["hosts"]] == seen
+        assert [pool["hosts"] for pool in told["pools"]] == [len(seen)]
+    told = (await ask(app, "chief", "GET", "/v1/gpus?pool=train&limit=1")).json()
+    (pool,) = told["pools"]
+    assert (pool["provisioned"], pool["wasted_per_hour"]) == (6, "12.3")
+    assert pool["idle_share"][-5:] == [0.5] * 5
+    assert (len(told["starts"]), told["hosts_left_out"]) == (168, 2)
+    assert filled.save(Changes(previous=2, offset=3, gpus=dict.fromkeys(hosts))) == "saved"
+    told = (await ask(app, "chief", "GET", "/v1/gpus")).json()
+    assert [host["host"] for host in told["hosts"]] == ["i-claimed"]
 
 
 async def test_the_page_shows_what_its_reader_may_see(filled):

@@ -503,6 +503,7 @@ def test_the_document_describes_every_route_and_every_shape(api):
             "/v1/experiments",
             "/v1/findings",
             "/v1/findings/{finding_id}",
+            "/v1/gpus",
             "/v1/incidents",
             "/v1/incidents/{incident_id}",
             "/v1/incidents/{incident_id}/chart.png",
