@@ -509,9 +509,13 @@ class Pipeline:
         status.last_period_end = max(status.last_period_end or until, until)
         return status
 
+    def _known_until(self, source: str) -> datetime | None:
+        status = self._statuses.get(source)
+        return None if status is None else status.last_period_end
+
     def _members(self, now: datetime) -> list[Member]:
         parts = self._parts
-        parts.stretches.advance(now)
+        parts.stretches.advance(now, self._known_until)
         told = {stretch.finding_id: stretch for stretch in parts.stretches.drain()}
         # A bill that says what was estimated changes no figure, but that it was an estimate.
         for finding_id in sorted(self._estimated - told.keys()):

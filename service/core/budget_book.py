@@ -32,6 +32,8 @@ from service.core.spend import DAYS_KEPT, SILENT_DAYS, Spent
 
 # How long after a period its figures may change, and after a day it may be incomplete.
 SETTLES_AFTER: Final = timedelta(hours=72)
+# How long after a period a bill may still show that it went over.
+LATE_FOR: Final = timedelta(days=14)
 OPEN_FOR: Final = timedelta(hours=24)
 MOVERS_TOLD: Final = 3
 
@@ -48,14 +50,22 @@ class Part(msgspec.Struct, kw_only=True):
 
 
 class Life(msgspec.Struct, kw_only=True):
-    """One period of a budget: what is crossed, and at which amount and when each first was."""
+    """One period of a budget: what is crossed, and at which amount and when each first was.
+
+    It is judged by what its budget was when it settled, as `settled_as` says.
+    """
 
     period: Period
     crossed: list[str] = []
     seen: dict[str, tuple[Decimal, datetime]] = {}
     detected_at: datetime | None = None
     figures: Figures | None = None
-    is_settled: bool = False
+    settled_as: Budget | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether its figures were taken as final."""
+        return self.settled_as is not None
 
 
 class Book(msgspec.Struct, kw_only=True):
@@ -108,20 +118,22 @@ class Book(msgspec.Struct, kw_only=True):
             memory.drop(self.budget.name)
         self.touched = None
         for life in self.lives:
-            old = life.figures
+            old, was_settled = life.figures, life.is_settled
             self._tell(life, now, memory)
-            if life.detected_at is not None and (life.figures != old or life.is_settled):
+            news = life.figures != old or life.is_settled != was_settled
+            if life.detected_at is not None and news:
                 changed.append(life)
-        self.lives = [life for life in self.lives if not life.is_settled]
+        edge = day_of(now - LATE_FOR)
+        self.lives = [life for life in self.lives if life.period.end > edge]
         return changed
 
     def _tell(self, life: Life, now: datetime, memory: Outlooks) -> None:
-        budget, period = self.budget, life.period
+        budget, period = life.settled_as or self.budget, life.period
         begin, end = start_of_day(period.begin), start_of_day(period.end)
         mine = self._by_day(range(period.begin, period.end))
         facts = self._facts(life, mine, now, memory)
-        self._cross(life, facts, now)
-        life.is_settled = now >= end + SETTLES_AFTER
+        self._cross(life, budget, facts, now)
+        life.settled_as = budget if now >= end + SETTLES_AFTER else None
         said, fast = facts.forecast, facts.burn
         beside = joined(mine.values())
         is_change = self.changed_at is not None and self.changed_at >= begin
@@ -200,8 +212,9 @@ class Book(msgspec.Struct, kw_only=True):
             was and burn(hours, daily, lasts, goes_on=True) is not None
         )
 
-    def _cross(self, life: Life, facts: Facts, now: datetime) -> None:
-        budget, before = self.budget, life.crossed
+    @staticmethod
+    def _cross(life: Life, budget: Budget, facts: Facts, now: datetime) -> None:
+        before = life.crossed
         crossed = [
             f"{percent:g} %"
             for percent in sorted(budget.thresholds)

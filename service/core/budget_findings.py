@@ -186,7 +186,7 @@ class Budgets:
             finding_id=finding_id_of(series, KIND, figures.period_start),
             detector=KIND,
             kind=KIND,
-            status=_status_of(life, budget.amount),
+            status=_status_of(life, figures.amount),
             series=series,
             resource_id=None,
             sub_account_id=account,

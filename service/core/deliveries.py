@@ -262,7 +262,7 @@ class Deliveries:
         incident.quiet, incident.is_inhibited = "", False
         self._held.pop(incident.incident_id, None)
         targets = self._targets(labels_of(incident))
-        self._inhibit(incident, talk)
+        self._inhibit(incident, talk, at.now)
         for destination, target in targets.items():
             knows = destination in talk.told or destination in talk.shared
             if not knows and not incident.is_inhibited:
@@ -276,13 +276,14 @@ class Deliveries:
         if (incident.quiet, incident.is_inhibited) != before:
             self._hushed[incident.incident_id] = incident
 
-    def _inhibit(self, incident: Incident, talk: Talk) -> None:
+    def _inhibit(self, incident: Incident, talk: Talk, now: datetime) -> None:
         """Note when another incident's notice says it already.
 
         Once it did, this is told only when it has doubled: a detector that remembers goes on for a
         while after a GPU was stopped.
         """
-        if talk.told or talk.shared or incident.state != "firing":
+        is_told = talk.told or talk.shared
+        if is_told or not (incident.state == "firing" or _is_late_news(incident, talk, now)):
             return
         if self._inhibitions.by_idle(incident):
             incident.is_inhibited = True
@@ -291,6 +292,7 @@ class Deliveries:
             incident.is_inhibited = True
             incident.quiet = f"inhibited by incident {source[:12]}"
         if incident.is_inhibited:
+            talk.was_held = True
             self._held[incident.incident_id] = None
 
     def _consider(self, one: _Candidate, at: _Round) -> None:
@@ -302,11 +304,11 @@ class Deliveries:
             return
         if incident.state != "firing":
             # What was over before it could be told is told later.
-            is_over = incident.state == "resolved" and one.destination in talk.waits
-            talk.waits.pop(one.destination, None)
-            if is_over and incident.status != "retracted":
+            waited = talk.waits.pop(one.destination, None) is not None
+            if waited and incident.state == "resolved" and incident.status != "retracted":
                 self._keep(one, at.now)
-            return
+            if waited or not _is_late_news(incident, talk, at.now):
+                return
         if not self._is_held(incident, at.now) and not self._is_in_plan(one, at):
             self._route(one, at)
 
@@ -317,6 +319,7 @@ class Deliveries:
         if hold is None and plan is not None and not self._planning.is_exceeded(plan):
             hold = planned(plan)
         if hold is not None:
+            self._talks[incident.incident_id].was_held = True
             self._hold(incident, hold, now)
         return hold is not None
 
@@ -341,6 +344,12 @@ class Deliveries:
             self._keep(one, at.now)
             return
         until = policy.quiet_until(incident.severity, at.now)
+        if incident.state == "resolved":  # nothing more can come while it waits
+            if until is None:
+                at.posts.append(one)
+            else:
+                self._keep(one, at.now)
+            return
         since = talk.waits.get(one.destination, at.now)
         until = until or max(since + policy.group_wait, at.now)
         if until <= at.now:
@@ -505,6 +514,19 @@ def _posted(
     incident: Incident, destination: str, reason: Reason, why: str, now: datetime
 ) -> Decision:
     return Decision(incident, destination, "post", reason, 0, why, now, now)
+
+
+def _is_late_news(incident: Incident, talk: Talk, now: datetime) -> bool:
+    """Tell whether rows that come now say of something that is over what nobody could be told.
+
+    What somebody said, did or silenced while it went on is no news any more.
+    """
+    return (
+        incident.state == "resolved"
+        and incident.status != "retracted"
+        and incident.moved_at == now
+        and not (talk.was_held or incident.marks or incident.feedback)
+    )
 
 
 def delivery_id_of(incident_id: str, destination: str, seq: int) -> str:

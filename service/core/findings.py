@@ -480,8 +480,14 @@ class Stretches:
             self._live.setdefault((stretch.series, stretch.detector), stretch)
         self._changed[stretch.finding_id] = stretch
 
-    def advance(self, now: datetime) -> None:
-        """Let time pass: confirm what has settled, end what has been quiet, forget what is both."""
+    def advance(
+        self, now: datetime, known_until: Callable[[str], datetime | None] = lambda _: None
+    ) -> None:
+        """Let time pass: confirm what has settled, end what has been quiet, forget what is both.
+
+        `known_until` says how far a source has told, if it has. What it has not told of is not
+        quiet, unless it stays away for so long that it would have settled.
+        """
         for stretch in list(self._known.values()):
             hours = stretch.step_hours
             settled = self.settles_at(stretch.series, stretch.last_step, hours)
@@ -492,6 +498,9 @@ class Stretches:
             quiet = start_of(stretch.last_step + QUIET_STEPS[hours] + 2, hours)
             if stretch.stands_alone:
                 quiet = stretch.detected_at + timedelta(days=1)
+            elif now < settled and (told := known_until(stretch.series.source)) is not None:
+                is_told = told >= start_of(stretch.last_step + 1 + QUIET_STEPS[hours], hours)
+                quiet = quiet if is_told else settled
             if stretch.ended_at is None and now >= quiet:
                 self.end(stretch)
             elif stretch.ended_at is not None and now >= max(settled, quiet) + self._remembers:

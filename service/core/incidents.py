@@ -65,7 +65,8 @@ class Incident(msgspec.Struct, kw_only=True):
     budget says of it, `exhausts` the budget that another would use up alone. `marks` are what
     people did about it; `quiet` says why somebody who would hear of it does not; `level` is the
     narrowest thing that it is about. The row that first raised it was of a period up to
-    `period_end`, and came at `arrived_at`.
+    `period_end`, and came at `arrived_at`; `came_late` tells that it was over by then. `moved_at`
+    is when what is said of it last came to another figure.
     """
 
     incident_id: str
@@ -112,6 +113,8 @@ class Incident(msgspec.Struct, kw_only=True):
     level: Level | None = None
     period_end: datetime | None = None
     arrived_at: datetime | None = None
+    came_late: bool = False
+    moved_at: datetime | None = None
 
 
 class SeverityLimits(NamedTuple):
@@ -406,7 +409,9 @@ class Incidents:
             level=level,
             period_end=known.period_end if known else lead.charge_period_end,
             arrived_at=known.arrived_at if known else lead.detected_at,
+            came_late=known.came_late if known else over and not retracted,
         )
+        incident.moved_at = now if known is None or _moved(known, incident) else known.moved_at
         self._incidents[incident_id] = incident
         self._note_wake(incident)
         return incident
@@ -478,6 +483,14 @@ def _state(feedback: Sequence[Feedback], marks: Sequence[Marked], *, over: bool)
     if over:
         return "resolved"
     return "expected" if mutes(feedback) else state_of(marks)
+
+
+def _moved(before: Incident, after: Incident) -> bool:
+    """Tell whether what was found says another figure than it did."""
+    return any(
+        getattr(before, name) != getattr(after, name)
+        for name in ("finding_ids", "actual", "expected", "impact", "odd_until")
+    )
 
 
 def _resolved_at(marks: Sequence[Marked]) -> datetime | None:

@@ -63,7 +63,8 @@ class Talk(msgspec.Struct, kw_only=True):
 
     `waits` says since when it could have been told but for a wait of the route; `shared` names the
     bundle that tells it; `digested` are those whose digest has it, or will. `due` is when to look
-    again. `said_elsewhere` is what it had cost when another incident's notice said it.
+    again. `said_elsewhere` is what it had cost when another incident's notice said it; `was_held`
+    tells that somebody, or another notice, once kept it from being told.
     """
 
     told: dict[str, Told] = {}
@@ -71,6 +72,7 @@ class Talk(msgspec.Struct, kw_only=True):
     shared: dict[str, str] = {}
     digested: list[str] = []
     said_elsewhere: Decimal | None = None
+    was_held: bool = False
     due: datetime | None = None
 
 

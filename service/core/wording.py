@@ -99,6 +99,8 @@ _WITHOUT_EXPECTATION: Final = (IDLE, ONCE, FIRST, BUDGET, *BUNDLES)
 _TIMES_SHOWN: Final = 1000
 # A rate per day, and what a month of it would cost, are said of a day of data, not of an hour.
 _DAY: Final = timedelta(days=1)
+# From here on it is worth saying that a row was there, and nobody read it.
+_OURS: Final = timedelta(hours=1)
 
 
 class Field(NamedTuple):
@@ -213,7 +215,7 @@ def _rate_first(incident: Incident) -> str:
         span = duration(_length(incident))
         if impact is None:
             return f"Over after {span}{' of idle GPUs' if idle else ''}"
-        return f"{money(impact, currency)}{idle} in {span}"
+        return f"Ended: {money(impact, currency)}{idle} in {span}"
     if rate is None:
         return f"Cost unknown{idle}" if impact is None else f"{signed(impact, currency)} so far"
     if idle:
@@ -285,11 +287,24 @@ def _how_it_ended(incident: Incident) -> str:
     last = standing(incident.marks)
     if last is not None and last.mark.act == "resolve" and last.over_at is None:
         return f"resolved by {clean(last.mark.who, 100)}"
+    if incident.came_late:
+        return _how_late(incident)
     if incident.is_new_level:
         return "it stays at this level, taken as normal from now on"
     if incident.kind == FIRST:
         return "it has stopped"
     return _ENDINGS.get(incident.ending, "back to normal")
+
+
+def _how_late(incident: Incident) -> str:
+    """Say why nobody heard while it went on: how late the provider was, and how late we were."""
+    came, ended = incident.arrived_at, incident.period_end
+    if came is None or ended is None:
+        return "over before it could be told"
+    what = "its samples" if incident.kind == IDLE else "the bill for it"
+    said = f"over before it could be told: {what} arrived {duration(came - ended)} after it ended"
+    ours = incident.opened_at - came
+    return f"{said}, and was read {duration(ours)} later" if ours >= _OURS else said
 
 
 def _mean(incident: Incident) -> str:

@@ -118,6 +118,24 @@ def test_two_replays_are_byte_identical(first, tmp_path):
     assert content(tmp_path) == content(first / "out")
 
 
+def test_a_bill_that_came_days_late_is_told_as_over_in_one_post(events, tmp_path):
+    whole = T0 + 18 * 24 * HOUR
+    late = [
+        e | {"x_ArrivedAt": stamp(whole)}
+        if T0 + 16 * 24 * HOUR < datetime.fromisoformat(e["x_ArrivedAt"]) <= whole
+        else e
+        for e in events
+    ]
+    (tmp_path / "events.ndjson").write_text(lines(late))
+    replay(tmp_path / "events.ndjson", out=tmp_path / "out")
+    (incident,) = [i for i in read(tmp_path / "out", "incidents.ndjson") if i["owner"] == "team-1"]
+    told = [n for n in read(tmp_path / "out", "notices.ndjson")
+            if n["incident_id"] == incident["incident_id"]]  # fmt: skip
+    assert (told[0]["action"], told[0]["at"]) == ("post", stamp(whole))
+    assert "the bill for it arrived 28 h after it ended" in told[0]["text"]
+    assert {n["action"] for n in told[1:]} <= {"edit"}
+
+
 def test_a_file_of_intents_is_followed_as_it_was_then(first, tmp_path):
     incident = next(i for i in read(first / "out", "incidents.ndjson") if i["owner"] == "team-1")
     intent = {

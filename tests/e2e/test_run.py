@@ -174,6 +174,26 @@ def test_history_is_learnt_a_spike_is_told_once_and_withdrawn_when_restated(
     assert process.wait(timeout=20) == 0
 
 
+@pytest.mark.timeout(300)
+def test_a_bill_a_day_and_more_late_is_told_although_its_spike_is_over(config, start, slack, port):
+    folder, workspace = config.parent, slack[1]
+    write(folder, "history.ndjson", rows(21 * 24, 36, 10))
+    start()
+    wait_for(lambda: (ask(port, "/v1/status") or {}).get("sources"))
+    wait_for(lambda: ask(port, "/v1/status")["sources"][0]["events"] == 21 * 24 - 35)
+    late = [*rows(35, 34, 60), *rows(33, 9, 10)]
+    write(folder, "late.ndjson", late)
+    (post,) = wait_for(lambda: said(workspace))
+    assert "Ended: $1" in post["text"]
+    assert (
+        "over before it could be told: the bill for it arrived 33 h after it ended"
+        in json.dumps(post)
+    )
+    (incident,) = incidents(port)
+    assert (incident["state"], incident["came_late"]) == ("resolved", True)
+    assert len(workspace.channel("spend").messages) == 1
+
+
 def state_of(folder):
     """Return what is saved: the log's first and last batch, and the offsets of the checkpoints."""
     with closing(sqlite3.connect(folder / "var" / "log.sqlite")) as log:

@@ -252,6 +252,27 @@ def test_a_period_that_is_over_is_summed_up_when_it_has_settled():
     assert june[-1].at >= T0 + timedelta(days=33)
 
 
+def test_what_a_late_bill_brings_to_a_month_that_is_over_is_told_by_the_amount_of_then():
+    run = Run()
+    was = Budget(name="ml", owner="ml", amount=Decimal(8000), thresholds=[100.0],
+                 forecast_thresholds=[], burn_rate=False)  # fmt: skip
+    run.follow(Put(thing=was, **SAID | {"at": T0}), T0)
+    run.arrive(usual(35))
+    late = 35 * 24 + 1
+    now = T0 + timedelta(hours=late)
+    lower = msgspec.structs.replace(was, amount=Decimal(4900))
+    run.follow(Put(thing=lower, **SAID | {"at": now}), now)
+    assert run.notices == []
+    run.arrive([(late, hourly(29 * 24, 5000, name="i-9"))])
+    (post,) = run.notices
+    assert (post.action, post.reason, post.incident.state) == ("post", "first", "resolved")
+    assert post.text.startswith("✅ 130 % of $8,000")
+    run.arrive([(43 * 24, hourly(29 * 24 + 1, 50_000, name="i-9"))])
+    assert len(run.notices) == 2
+    run.arrive([(50 * 24, hourly(29 * 24 + 2, 50_000, name="i-9"))])
+    assert len(run.notices) == 2
+
+
 def test_an_incident_that_would_use_up_its_owners_budget_is_high_and_says_so():
     burst = [(h + 1, hourly(h, 15)) for h in range(23 * 24, 23 * 24 + 30)]
     low = Run(usual(23), burst, ml=ML | {"amount": Decimal(50_000)})

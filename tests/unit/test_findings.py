@@ -62,6 +62,19 @@ def test_time_alone_ends_and_confirms_but_never_retracts(stretches):
     assert stretch.status == "confirmed"
 
 
+def test_hours_that_no_bill_speaks_of_yet_are_not_quiet_until_they_would_have_settled(stretches):
+    stretch = raise_at(stretches, STEP)
+    stretches.advance(T0 + 70 * HOUR, lambda _: T0 + 24 * HOUR)
+    assert stretch.ended_at is None
+    stretches.advance(T0 + 70 * HOUR, lambda _: T0 + 25 * HOUR)
+    assert stretch.ended_at == T0 + HOUR
+    other = raise_at(stretches, STEP + 100)
+    stretches.advance(T0 + 172 * HOUR, lambda _: T0 + 101 * HOUR)
+    assert other.ended_at is None
+    stretches.advance(T0 + 173 * HOUR, lambda _: T0 + 101 * HOUR)
+    assert other.ended_at == T0 + 101 * HOUR
+
+
 def test_it_is_confirmed_when_the_last_of_its_periods_has_settled(stretches):
     stretch = raise_at(stretches, STEP)
     raise_at(stretches, STEP + 8)

@@ -357,7 +357,7 @@ def story():
 
 def live(ticks=(), restarts=()):
     tree = routes(
-        group_wait="20m", repeat_interval="6h", max_posts_per_hour=1, max_posts_per_week=6,
+        group_wait="20m", repeat_interval="6h", max_posts_per_hour=1, max_posts_per_week=5,
         quiet_hours={"start": "20:00", "end": "07:00"}, digest="daily", min_severity="medium",
         escalate_to="boss", escalate_after={"high": "3h", "medium": "9h"},
         routes=[{"matchers": ["owner=web"], "group_by": ["owner"], "group_interval": "3h"}],

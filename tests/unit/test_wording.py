@@ -117,7 +117,7 @@ def test_one_driver_explains_nothing_more_than_the_headline():
 
 
 def test_an_end_states_the_total_and_how_long_it_took():
-    assert headline(make_over()).startswith("✅ $4,120 in 3 d 6 h · ")
+    assert headline(make_over()).startswith("✅ Ended: $4,120 in 3 d 6 h · ")
     assert words(make_over()).lead == "Total $4,120 over expected in 3 d 6 h; back to normal."
     ended = [field for field in words(make_over()).fields if field.label == "Ended"]
     assert [(f.value, f.at) for f in ended] == [("13 Mar 2026 00:00 UTC", make_over().ends_at)]
@@ -179,7 +179,7 @@ def test_what_stopping_idle_gpus_saves_is_said_beside_what_they_cost(saves, said
 def test_idle_gpus_whose_samples_end_are_not_back_at_work():
     over = {"state": "resolved", "ends_at": STARTS_AT + timedelta(hours=9)}
     silent = make_idle(**over, ending="silent")
-    assert headline(silent).startswith("⚪ $192 for idle GPUs in 9 h · ")
+    assert headline(silent).startswith("⚪ Ended: $192 for idle GPUs in 9 h · ")
     assert "nobody knows whether it idles on" in words(silent).lead
     assert words(make_idle(**over, ending="worked")).lead.endswith("; at work again.")
 
