@@ -21,6 +21,7 @@ from service.core.findings import Finding
 from service.core.gpu_hosts import GpuHost
 from service.core.incidents import Incident
 from service.core.intents import Intent
+from service.core.missed import DIGEST
 from service.core.ports import (
     Answer,
     Begin,
@@ -75,6 +76,7 @@ class RedisStore:
         self._claim = client.register_script((_LUA / "claim.lua").read_text("utf-8"))
         self._conclude = client.register_script((_LUA / "conclude.lua").read_text("utf-8"))
         self._tell = client.register_script((_LUA / "tell.lua").read_text("utf-8"))
+        self._catch_up = client.register_script((_LUA / "catch_up.lua").read_text("utf-8"))
 
     @classmethod
     def connect(cls, url: str, **security: Any) -> "RedisStore":
@@ -351,6 +353,33 @@ class RedisStore:
             self._tell(keys=_keys("outbox", "deliveries:", "delivery:", "conversation:"), args=args)
         )
 
+    @_guarded
+    def waiting(self, destination: str) -> list[list[Delivery]]:
+        """Return the first posts that wait for a destination, each with what follows it."""
+        found = []
+        names = [f"{PREFIX}deliveries:{state}" for state in ("ready", "unknown")]
+        for id_ in [one for name in names for one in self._redis.zrange(name, 0, -1)]:
+            with suppress(redis.ResponseError, *_UNREADABLE):
+                key = f"{PREFIX}delivery:{id_.decode()}"
+                action, conversation = self._redis.hmget(key, "action", "conversation")
+                if action == b"post" and conversation.decode().endswith(f"|{destination}"):
+                    ids = self._redis.zrange(conversation, 0, -1)
+                    rows = [self._delivery(one.decode()) for one in ids]
+                    found.append([row for row in rows if row is not None])
+        return found
+
+    @_guarded
+    def catch_up(self, digests: Sequence[tuple[Notice, Sequence[Delivery]]], now: datetime) -> bool:
+        """Put digests into the outbox, each in the place of posts that wait."""
+        args: list[Any] = [_score(now), len(digests)]
+        for notice, posts in digests:
+            args += [notice.delivery_id, notice.incident_id, notice.destination, _json(notice)]
+            args.append(len(posts))
+            for post in posts:
+                args += [post.notice.delivery_id, post.claim]
+        keys = _keys("outbox", "deliveries:", "delivery:", "conversation:", "messages")
+        return bool(self._catch_up(keys=keys, args=args))
+
     def close(self) -> None:
         """Close the connections."""
         self._redis.close()
@@ -376,11 +405,18 @@ class RedisStore:
             at += SCAN
         return found[:limit]
 
+    def _parent(self, conversation: bytes) -> dict[str, str] | None:
+        """Return what the first post of a conversation came to, or the digest in its place."""
+        ref = _ref(self._redis.hget(PREFIX + "messages", conversation))
+        if ref is None or ref.keys() != {DIGEST}:
+            return ref
+        told = _ref(self._redis.hget(PREFIX + "messages", ref[DIGEST]))
+        return ref if told is None else {**told, **ref}
+
     def _delivery(self, delivery_id: str) -> Delivery | None:
         row = self._redis.hgetall(f"{PREFIX}delivery:{delivery_id}")
         if not row:
             return None
-        parent = self._redis.hget(PREFIX + "messages", row[b"conversation"])
         return Delivery(
             notice=msgspec.json.decode(row[b"notice"], type=Notice),
             state=row[b"state"].decode(),
@@ -389,7 +425,7 @@ class RedisStore:
             claim=int(row[b"claim"]),
             error=row.get(b"error", b"").decode() or None,
             ref=_ref(row.get(b"ref")),
-            parent=_ref(parent),
+            parent=self._parent(row[b"conversation"]),
             updated_at=_time(float(row[b"updated"])),
         )
 

@@ -49,18 +49,22 @@ class Part(msgspec.Struct, kw_only=True):
     not_counted: list[str]
 
 
-class Life(msgspec.Struct, kw_only=True):
-    """One period of a budget: what is crossed, and at which amount and when each first was.
+class Settled(msgspec.Struct, frozen=True, array_like=True):
+    """What a budget was when one of its periods settled, by which that is judged from then on."""
 
-    It is judged by what its budget was when it settled, as `settled_as` says.
-    """
+    amount: Decimal
+    thresholds: list[float]
+
+
+class Life(msgspec.Struct, kw_only=True):
+    """One period of a budget: what is crossed, and at which amount and when each first was."""
 
     period: Period
     crossed: list[str] = []
     seen: dict[str, tuple[Decimal, datetime]] = {}
     detected_at: datetime | None = None
     figures: Figures | None = None
-    settled_as: Budget | None = None
+    settled_as: Settled | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -128,12 +132,13 @@ class Book(msgspec.Struct, kw_only=True):
         return changed
 
     def _tell(self, life: Life, now: datetime, memory: Outlooks) -> None:
-        budget, period = life.settled_as or self.budget, life.period
+        budget, period = self._terms(life), life.period
         begin, end = start_of_day(period.begin), start_of_day(period.end)
         mine = self._by_day(range(period.begin, period.end))
         facts = self._facts(life, mine, now, memory)
         self._cross(life, budget, facts, now)
-        life.settled_as = budget if now >= end + SETTLES_AFTER else None
+        if now >= end + SETTLES_AFTER:
+            life.settled_as = Settled(budget.amount, list(map(float, budget.thresholds)))
         said, fast = facts.forecast, facts.burn
         beside = joined(mine.values())
         is_change = self.changed_at is not None and self.changed_at >= begin
@@ -160,6 +165,14 @@ class Book(msgspec.Struct, kw_only=True):
             amount_before=self.amount_before if is_change else None,
             changed_at=self.changed_at if is_change else None,
             not_counted=sorted({c for part in self.parts.values() for c in part.not_counted}),
+        )
+
+    def _terms(self, life: Life) -> Budget:
+        was = life.settled_as
+        if was is None:
+            return self.budget
+        return msgspec.structs.replace(
+            self.budget, amount=was.amount, thresholds=was.thresholds, forecast_thresholds=[]
         )
 
     def _by_day(self, days: Iterable[int]) -> dict[int, Charges]:

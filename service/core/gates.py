@@ -36,6 +36,11 @@ class Gate:
         """Tell whether the destination is only tried now and then."""
         return self._failures >= FAILURES
 
+    @property
+    def probes_at(self) -> datetime | None:
+        """Return when it is tried next; None unless it is shut."""
+        return self._opens_at if self.is_shut else None
+
     def passes_at(self, now: datetime, *, jumps: bool = False) -> datetime:
         """Return `now` when a send may go, and then `note` how it ended; else when to ask again.
 

@@ -357,6 +357,21 @@ class Store(Protocol):
         """Put posts into the outbox that no log holds; return how many were not there already."""
         ...
 
+    def waiting(self, destination: str) -> list[list[Delivery]]:
+        """Return the first posts that wait for a destination, each with what follows it.
+
+        Those that are `unknown` may have been sent, or somebody may be at them.
+        """
+        ...
+
+    def catch_up(self, digests: Sequence[tuple[Notice, Sequence[Delivery]]], now: datetime) -> bool:
+        """Put digests into the outbox, each in the place of posts that wait and what follows them.
+
+        What is told of those later has the digest for its `parent`. False, and nothing is done,
+        when somebody is at one of the posts, or was since they were looked at.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of connections."""
         ...

@@ -105,6 +105,7 @@ class Demo:
                     follow=self._inbox.ask,
                     token=token,
                     moment=self._moment,
+                    is_live=False,
                 )
                 with machine.serving(port) as address:
                     self._say(f"page          {address}/sign-in#token={token}")

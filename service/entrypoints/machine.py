@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from service.adapters.history import History
+from service.bootstrap import build_rates
 from service.config import Settings
 from service.core.estimates import Gap
 from service.core.experiments import RunBill
@@ -71,7 +72,8 @@ class Machine:
 
     `faults` says what is wrong elsewhere now, in sentences for the status. `follow` takes what
     people do, `token` is the admin's, and `memory` is what no store holds; `moment` turns a moment
-    outside into one of the service's time.
+    outside into one of the service's time. What is not `is_live` is told at its own
+    times, which are past: nothing of it is late.
     """
 
     def __init__(  # noqa: PLR0913  what all threads share
@@ -85,6 +87,7 @@ class Machine:
         memory: Memory = NO_MEMORY,
         *,
         moment: Callable[[datetime], datetime] = lambda at: at,
+        is_live: bool = True,
     ) -> None:
         self._parts = parts
         self.stop = stop
@@ -98,7 +101,12 @@ class Machine:
         self._faults: list[str] = []
         self._counting = Counting(parts.metrics)
         self.sender = Sender(
-            parts.store, parts.notifiers, parts.metrics, utc_now, parts.settings.fallbacks
+            parts.store,
+            parts.notifiers,
+            parts.metrics,
+            utc_now,
+            parts.settings.fallbacks,
+            rates=build_rates(parts.settings) if is_live else None,
         )
 
     def save(self, outcome: Outcome) -> Saved:

@@ -16,6 +16,7 @@ import structlog
 from service.core.deliveries import Delivery
 from service.core.fallbacks import WAITS, Fallbacks, is_severe, posts_instead, stand_ins
 from service.core.gates import Gate
+from service.core.missed import DIGEST
 from service.core.ports import (
     LogUnavailableError,
     Notifier,
@@ -28,12 +29,15 @@ from service.core.ports import (
     Unknown,
     UnreadableDeliveryError,
 )
+from service.core.rates import Rates
 from service.core.receipts import Receipt, receipt_of
+from service.entrypoints.catching_up import CatchingUp
 from service.telemetry import Metrics
 
 LEASE: Final = timedelta(seconds=90)
 LONGEST_WAIT: Final = timedelta(minutes=5)
-MOST_ATTEMPTS: Final = 300  # a day of trying, at the longest wait
+MOST_ATTEMPTS: Final = 300
+TRIES_FOR: Final = timedelta(days=1)
 SENDERS: Final = 4
 LOOKS_AFTER: Final = timedelta(seconds=15)
 POLL_SECONDS: Final = 0.2
@@ -60,9 +64,10 @@ def _held(delivery: Delivery, gate: Gate) -> Outcome:
     return Unknown(why) if delivery.state == "unknown" else Retry(why)
 
 
-def _given_up(delivery: Delivery, outcome: Outcome) -> Outcome:
+def _given_up(delivery: Delivery, outcome: Outcome, now: datetime) -> Outcome:
     """End what failed too often. Whoever says when to come back is alive, and not given up."""
-    if isinstance(outcome, Sent | Refused) or delivery.attempts < MOST_ATTEMPTS:
+    is_new = delivery.attempts < MOST_ATTEMPTS or now < delivery.notice.at + TRIES_FOR
+    if is_new or isinstance(outcome, Sent | Refused):
         return outcome
     if isinstance(outcome, Retry) and outcome.after is not None:
         return outcome
@@ -73,7 +78,8 @@ class Sender:
     """Sends what is due. Several may run, in one process or many, on one store.
 
     `keep` writes down how a delivery ended, before the store hears of it; what cannot be written
-    down comes back as unknown.
+    down comes back as unknown. With `rates`, what a destination missed for long is told in one
+    digest once it is back, in which they add up what is of several currencies.
     """
 
     def __init__(
@@ -84,6 +90,8 @@ class Sender:
         clock: Clock,
         fallbacks: Fallbacks | None = None,
         keep: Keep | None = None,
+        *,
+        rates: Rates | None = None,
     ) -> None:
         self._store = store
         self._notifiers = notifiers
@@ -92,6 +100,9 @@ class Sender:
         self._fallbacks = fallbacks or {}
         self._keep = keep
         self._gates: dict[str, Gate] = defaultdict(Gate)
+        self._missed = (
+            None if rates is None else CatchingUp(store, notifiers, metrics, clock, keep, rates)
+        )
 
     def faults(self) -> list[str]:
         """Say which destinations fail, and why, in sentences for the status."""
@@ -135,13 +146,15 @@ class Sender:
         if passes_at <= now:
             outcome, now = await self._try(delivery), self._clock()
             gate.note(outcome, now)
-            outcome = _given_up(delivery, outcome)
+            outcome = _given_up(delivery, outcome, now)
             self._note(delivery, outcome)
         else:
             outcome = _held(delivery, gate)
         due = now + wait_before_retry(delivery.attempts, outcome)
         if passes_at > now:
             due = max(passes_at, due) if gate.is_shut else passes_at
+        elif gate.probes_at is not None:
+            due = gate.probes_at  # one is tried again and again, and not each in turn
         if not isinstance(outcome, Sent):
             due = await self._fall_back(delivery, outcome, now, due)
         if self._keep is not None and isinstance(outcome, Sent | Refused):
@@ -149,6 +162,8 @@ class Sender:
         await asyncio.to_thread(
             self._store.conclude, notice.delivery_id, delivery.claim, outcome, now, due
         )
+        if self._missed is not None:
+            await self._missed.note(notice.destination, outcome)
         return True
 
     async def _serve(self, stop: asyncio.Event) -> None:
@@ -198,6 +213,11 @@ class Sender:
         notifier = self._notifiers.get(kind)
         if notifier is None:
             return Refused(f"no notifier of kind {kind!r} is configured")
+        parent = delivery.parent or {}
+        if parent.keys() == {DIGEST}:
+            return Retry("the digest that tells it is on its way")
+        if DIGEST in parent and delivery.notice.action == "edit":
+            return Sent(parent)  # the digest stays as it was sent
         if delivery.state == "unknown":
             found = await notifier.find(delivery.notice, delivery.parent)
             if not isinstance(found, Retry):

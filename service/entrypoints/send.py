@@ -12,7 +12,7 @@ from importlib.metadata import version
 from service.adapters.kafka_deliveries import ReceiptBook
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import ensure
-from service.bootstrap import build_cluster, build_notifiers, build_topics, open_store
+from service.bootstrap import build_cluster, build_notifiers, build_rates, build_topics, open_store
 from service.config import ConfigError, Settings
 from service.core.ports import Store, StoreUnavailableError
 from service.entrypoints.health import healthy
@@ -33,7 +33,9 @@ def send(settings: Settings, health: str | None = None) -> None:
         store = stack.enter_context(open_store(settings))
         book = ReceiptBook(stack.enter_context(Publisher(cluster)))
         metrics = Metrics(version("spendwatch"))
-        sender = Sender(store, notifiers, metrics, utc_now, settings.fallbacks, book.keep)
+        rates = build_rates(settings)
+        fallbacks = settings.fallbacks
+        sender = Sender(store, notifiers, metrics, utc_now, fallbacks, book.keep, rates=rates)
         stack.enter_context(healthy(health, metrics, lambda: _why_not_ready(store)))
 
         async def work() -> None:

@@ -8,6 +8,7 @@ import pytest
 from service.adapters.notifiers.slack import Slack, SlackSettings
 from service.core.gates import FAILURES
 from service.core.ports import Changes, Refused, Retry, Sent, StoreUnavailableError, Unknown
+from service.core.rates import Rates
 from service.core.secret import Secret
 from service.entrypoints.local_slack import build_app, serve
 from service.entrypoints.local_slack_workspace import Fault
@@ -412,3 +413,74 @@ async def test_who_hears_of_it_by_a_route_does_not_hear_of_it_again(store, clock
     save_incident(store, SEVERE, make_notice(destination="slack:#spend", at=NOW), routed)
     await for_a_while(sender, clock, timedelta(minutes=30), timedelta(seconds=30))
     assert [n.delivery_id for n in mail.sent] == [routed.delivery_id]
+
+
+@pytest.fixture
+async def outage(store, server, workspace, clock):
+    """An hour in which Slack answers nothing, beginning now, with ten incidents in it."""
+    address = f"{server[0]}/api/"
+    slack = Slack(SlackSettings(token=Secret("xoxb-1"), base_url=address, timeout_seconds=2))
+    mail = Recorder()
+    sender = Sender(
+        store, {"slack": slack, "email": mail}, Metrics("test"), clock, FALLBACKS, rates=Rates()
+    )
+    methods = ("chat.postMessage", "conversations.history", "users.conversations", "chat.update")
+    workspace.faults += [Fault(method, status=503, times=10**6) for method in methods]
+    end = NOW + timedelta(hours=1)
+    for number in range(10):
+        high = number in (2, 7)
+        incident = make_incident(
+            incident_id=f"{number:032}", title=f"service {number}",
+            severity="high" if high else "medium", state="resolved" if number == 7 else "firing",
+            ends_at=clock.now if number == 7 else None,
+        )  # fmt: skip
+        said = {"incident": incident, "at": clock.now, "chart": None, "destination": "slack:#spend"}
+        save_incident(
+            store, incident, make_notice(seq=0, **said), make_notice(seq=1, action="edit", **said)
+        )
+        await for_a_while(sender, clock, timedelta(minutes=3), timedelta(seconds=15))
+    await for_a_while(sender, clock, end - clock.now, timedelta(seconds=15))
+    assert posts(workspace) == []
+    workspace.faults.clear()
+    yield sender, mail
+    await slack.close()
+
+
+async def test_after_an_hour_without_slack_there_is_one_digest_and_what_is_severe_is_posted(
+    outage, store, workspace, clock
+):
+    sender, mail = outage
+    assert [n.incident.title for n in mail.sent] == ["service 2"]
+    assert mail.sent[0].at - NOW < timedelta(minutes=6 + 15)
+    await for_a_while(sender, clock, timedelta(minutes=6), timedelta(seconds=1))
+    texts = [m["text"] for m in posts(workspace)]
+    (digest,) = [text for text in texts if "that could not be told here since 1 Jun 2026" in text]
+    single = [text for text in texts if text != digest]
+    assert len(single) == 2  # the one that was tried all the time, and the severe one
+    assert "service 0" in single[0]
+    assert "service 2" in single[1]
+    shown = str(posts(workspace)[texts.index(digest)]["blocks"])
+    assert all(f"service {n}" in shown for n in (1, 3, 4, 5, 6, 7, 8, 9))
+    counts = store.delivery_counts()
+    assert (counts["ready"], counts["unknown"], counts["dead"]) == (0, 0, 0)
+
+
+async def test_what_follows_goes_beneath_the_digest_and_leaves_it_as_it_is(
+    outage, store, workspace, clock
+):
+    sender, _mail = outage
+    await for_a_while(sender, clock, timedelta(minutes=6), timedelta(seconds=1))
+    digest = next(m for m in posts(workspace) if "could not be told" in m["text"])
+    before = len(posts(workspace))
+    incident = make_incident(incident_id=f"{5:032}", title="service 5")
+    said = {"incident": incident, "at": clock.now, "chart": None, "destination": "slack:#spend"}
+    save_incident(
+        store, incident, make_notice(seq=2, action="edit", **said),
+        make_notice(seq=3, action="thread", reason="growth", **said),
+    )  # fmt: skip
+    await for_a_while(sender, clock, timedelta(seconds=5))
+    (reply,) = [m for m in workspace.channel("spend").messages if m.get("thread_ts") == digest["ts"]
+                and m["ts"] != digest["ts"]]  # fmt: skip
+    assert "it grew" in reply["text"]
+    assert len(posts(workspace)) == before
+    assert "edited" not in digest

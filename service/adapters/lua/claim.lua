@@ -43,7 +43,7 @@ while true do
   else
     -- A claim that ran out may have been sent: whoever takes it over must look first.
     local taken = (state == 'ready') and 'sending' or 'unknown'
-    redis.call('HSET', key, 'state', taken, 'due', ARGV[2], 'updated', ARGV[1])
+    redis.call('HSET', key, 'state', taken, 'due', ARGV[2], 'leased', ARGV[2], 'updated', ARGV[1])
     redis.call('HINCRBY', key, 'claim', 1)
     redis.call('HINCRBY', key, 'attempts', 1)
     redis.call('ZADD', KEYS[2] .. taken, ARGV[1], id)

@@ -8,7 +8,7 @@ if claim ~= ARGV[2] or (state ~= 'sending' and state ~= 'unknown') then return 0
 redis.call('ZREM', KEYS[2] .. state, ARGV[1])
 redis.call('ZADD', KEYS[2] .. ARGV[3], ARGV[4], ARGV[1])
 redis.call('HSET', key, 'state', ARGV[3], 'due', ARGV[5], 'error', ARGV[6], 'ref', ARGV[7],
-  'updated', ARGV[4])
+  'leased', 0, 'updated', ARGV[4])
 if ARGV[3] == 'sent' or ARGV[3] == 'dead' then
   if ARGV[3] == 'sent' and ARGV[7] ~= ''
     and (action ~= 'thread' or redis.call('HEXISTS', KEYS[4], conversation) == 0) then
