@@ -285,6 +285,11 @@ class ApiSettings(_Section, frozen=True):
     requests_per_second: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 20
     burst: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100
 
+    @property
+    def link_keys(self) -> list[Secret]:
+        """Return the keys whose links hold, the newest first."""
+        return [key for key in (self.link_key, self.old_link_key) if key is not None]
+
     def __post_init__(self) -> None:
         """Refuse what can be neither listened on nor linked to."""
         if not is_host(self.host):

@@ -133,7 +133,7 @@ class Desk:
         if kind == "claim":
             things = self._parts.things
             self._parts.incidents.reown(lambda finding: owner_of(finding, things))
-        if kind in ("claim", "silence", "subscription", "plan"):
+        if kind in ("claim", "silence", "subscription", "plan", "optout"):
             self._parts.deliveries.restand()
 
     def budgets(self) -> list[Budget]:

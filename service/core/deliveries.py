@@ -14,6 +14,7 @@ from service.core.events import content_hash
 from service.core.holds import Hold, Inhibitions, labels_of, planned, silenced
 from service.core.incidents import Incident
 from service.core.money import ZERO
+from service.core.optouts import OptOut, opted_out
 from service.core.planning import Planning
 from service.core.plans import Plan
 from service.core.rates import Rates
@@ -267,7 +268,10 @@ class Deliveries:
             knows = destination in talk.told or destination in talk.shared
             if not knows and not incident.is_inhibited:
                 self._consider(_Candidate(incident, destination, target, "first"), at)
+        gone = self._left()
         for destination, last in list(talk.told.items()):
+            if destination in gone:
+                continue
             policy = targets[destination].policy if destination in targets else Policy()
             if is_new or last.is_behind:
                 self._follow_up(destination, last, incident, policy, at)
@@ -471,7 +475,7 @@ class Deliveries:
         target = Target(policy.escalate_to or "", why, Policy())
         for other in self._router.escalates_to(policy):
             is_posted = any((p.destination, p.incident) == (other, incident) for p in at.posts)
-            if other not in talk.told and not is_posted:
+            if not (other in talk.told or is_posted or other in self._left()):
                 talk.shared.pop(other, None)
                 at.posts.append(_Candidate(incident, other, target, "escalated"))
 
@@ -489,7 +493,12 @@ class Deliveries:
         )
 
     def _targets(self, labels: Mapping[str, str]) -> dict[str, Target]:
-        return self._router.destinations(labels, self._things.of(Subscription))
+        found = self._router.destinations(labels, self._things.of(Subscription))
+        gone = self._left()
+        return {name: target for name, target in found.items() if name not in gone}
+
+    def _left(self) -> frozenset[str]:
+        return opted_out(self._things.of(OptOut))
 
     def _reaches(self, incident: Incident, policy: Policy, said: Decimal) -> bool:
         """Tell whether an incident has cost what a destination hears from, beyond what was said."""

@@ -14,6 +14,7 @@ from service.core.budgets import Budget
 from service.core.claims import Claim
 from service.core.events import content_hash
 from service.core.members import Member
+from service.core.optouts import OptOut
 from service.core.plans import Plan
 from service.core.silences import Silence
 from service.core.state import Chunk, Saved, Streams
@@ -29,6 +30,7 @@ Standing = (
     | Plan
     | Claim
     | Member
+    | OptOut
 )  # fmt: skip
 KINDS: Final[tuple[type[Standing], ...]] = get_args(Standing)
 Key = tuple[str, str]

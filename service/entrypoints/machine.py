@@ -150,6 +150,7 @@ class Machine:
             follow=self._follow,
             local=local_of(settings, self._token),
             rates=Rates(settings.api.requests_per_second, settings.api.burst),
+            link_keys=settings.api.link_keys,
             runs=self._memory.runs,
             gaps=self._memory.gaps,
         )

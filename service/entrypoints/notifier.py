@@ -17,6 +17,7 @@ from service.core.deliveries import Delivery
 from service.core.fallbacks import WAITS, Fallbacks, is_severe, posts_instead, stand_ins
 from service.core.gates import Gate
 from service.core.missed import DIGEST
+from service.core.optouts import opted_out
 from service.core.ports import (
     LogUnavailableError,
     Notifier,
@@ -201,6 +202,8 @@ class Sender:
         time = now if isinstance(outcome, Refused) else notice.at + WAITS
         if now < time:
             return min(due, time)
+        gone = opted_out(await asyncio.to_thread(self._store.things, "optout"))
+        others = [other for other in others if other not in gone]
         incident = await asyncio.to_thread(self._store.incident, notice.incident_id)
         if incident is not None and is_severe(incident):
             posts = posts_instead(notice, incident, others, now)

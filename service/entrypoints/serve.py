@@ -44,6 +44,7 @@ def serve_api(settings: Settings, say: Callable[[str], None]) -> None:
             follow=follow,
             local=local_of(settings, make_token(settings)),
             rates=Rates(settings.api.requests_per_second, settings.api.burst),
+            link_keys=settings.api.link_keys,
         )
         slack_app.mount(app, settings, store, follow)
         with serve(app, settings.api.host, settings.api.port) as address:

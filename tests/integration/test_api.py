@@ -490,6 +490,7 @@ def test_the_document_describes_every_route_and_every_shape(api):
     assert sorted(document["paths"]) == sorted(
         [
             "/",
+            "/act",
             "/livez",
             "/metrics",
             "/readyz",
@@ -512,6 +513,8 @@ def test_the_document_describes_every_route_and_every_shape(api):
             "/v1/members",
             "/v1/members/{name}",
             "/v1/movers",
+            "/v1/optouts",
+            "/v1/optouts/{name}",
             "/v1/plans",
             "/v1/plans/{name}",
             "/v1/series/{key}",

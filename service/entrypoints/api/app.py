@@ -19,10 +19,12 @@ from service.core.findings import Finding
 from service.core.incidents import Incident
 from service.core.members import Member
 from service.core.ports import Store
+from service.core.secret import Secret
 from service.core.standing import KINDS
 from service.core.tokens import Token
 from service.entrypoints.api import problems, views
 from service.entrypoints.api.access import NO_LOCAL, Gate, Local, Rule
+from service.entrypoints.api.acts import add_acts
 from service.entrypoints.api.edge import Edge
 from service.entrypoints.api.feedback import MARKS_PATH, PATH, Done, FeedbackRoute, Follow, Said
 from service.entrypoints.api.limits import Rates
@@ -73,6 +75,7 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     follow: Follow | None = None,
     local: Local = NO_LOCAL,
     rates: Rates | None = None,
+    link_keys: Sequence[Secret] = (),
 ) -> FastAPI:
     """Build the API and the page over one store.
 
@@ -82,7 +85,7 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     experiments cost, `gaps` how far estimates were from the bill. `hosts` are the
     names it may be asked under, none meaning any: a page of a stranger could point a name of its
     own at an address that only you can reach. `local` says whether requests from this machine need
-    a token, `rates` how much one caller may ask.
+    a token, `rates` how much one caller may ask. `link_keys` sign the links in mails.
     """
     release = version("spendwatch")
     routes = Routes(
@@ -117,6 +120,7 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     errors = {403, 404, 409, 415, 422, 501, 503}
     add("POST", PATH, feedback.say, "editor", Incident, errors)
     add("POST", MARKS_PATH, feedback.mark, "editor", Incident, errors)
+    add_acts(add, store, now, follow, link_keys)
     tokens = ThingRoutes(Token, store, now, follow, lambda some: _shown(some, store))
     _add_things(add, Token, tokens, views.TokenView, "admin", "admin")
     for kind in KINDS:
