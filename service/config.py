@@ -268,6 +268,12 @@ class GpuAgentSettings(_Section, frozen=True):
     hosts: dict[str, GpuHostSettings] = {}
 
 
+class OpsSettings(_Section, frozen=True):
+    """Who hears what is wrong with the service itself: one of the receivers, or nobody."""
+
+    receiver: str | None = None
+
+
 class ApiSettings(_Section, frozen=True):
     """Where the page and the API listen, how people reach them from outside, and who is let in.
 
@@ -334,6 +340,7 @@ class Settings(_Section, frozen=True):
         default_factory=lambda: {"everyone": ["console:"]}
     )
     fallbacks: dict[str, list[str]] = {}
+    ops: OpsSettings = OpsSettings()
     notifiers: dict[str, dict[str, Any]] = {}
     slack_users: dict[SlackUserId, SlackUserSettings] = {}
     prices: Path | None = None
@@ -357,6 +364,9 @@ class Settings(_Section, frozen=True):
             if not destinations:
                 message = f"receivers: {name[:80]!r} is empty: it would reach nobody"
                 raise ValueError(message)
+        if self.ops.receiver is not None and self.ops.receiver not in self.receivers:
+            message = f"ops: receiver {self.ops.receiver[:80]!r} is not under [receivers]"
+            raise ValueError(message)
 
     def settles_after(self, source: str) -> timedelta:
         """Return how long after a period's end a source may still change it."""

@@ -18,7 +18,7 @@ from service.adapters.signed_links import Act, Action, url_of
 from service.core.bundles import BUNDLES
 from service.core.deliveries import Notice
 from service.core.holds import IDLE
-from service.core.incidents import CAUSES, HISTORY, ONCE, Incident
+from service.core.incidents import CAUSES, HISTORY, ONCE, TROUBLE, Incident
 from service.core.phrases import clean
 from service.core.secret import Secret
 from service.core.wording import footer, plain_text, text_of, words
@@ -48,6 +48,7 @@ _SUBJECTS: Final = {
     IDLE: "Idle GPUs",
     ONCE: "One-time purchase",
     HISTORY: "Spend of the past",
+    TROUBLE: "Trouble with Spendwatch",
     "group": "Incidents told together",
     "summary": "Incidents told together",
     "plan": "A plan",
@@ -130,7 +131,7 @@ def envelope(
 def subject(incident: Incident) -> str:
     """Name an incident by what never changes about it; the money is the first line of the text."""
     parts = (incident.service_name, incident.owner, incident.sub_account_id)
-    if incident.kind == HISTORY:
+    if incident.kind in (HISTORY, TROUBLE):
         parts = (incident.title, "", "")
     if incident.kind in BUNDLES:
         parts = ("", "", "")  # who owns what is in it may change
@@ -154,7 +155,7 @@ def _links(
         return links
     incident = notice.incident
     is_open = incident.state == "firing" and incident.status != "retracted"
-    actions = _ACTIONS if is_open and incident.kind not in (HISTORY, *BUNDLES) else ()
+    actions = _ACTIONS if is_open and incident.kind not in (HISTORY, TROUBLE, *BUNDLES) else ()
     for action, label in (*actions, ("unsubscribe", "Unsubscribe")):
         act = Act(
             incident_id=notice.incident_id,

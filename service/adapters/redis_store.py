@@ -46,6 +46,7 @@ BUDGETS: Final = "budget-status"
 GPUS: Final = "gpu-host"
 SCAN: Final = 500
 STATES: Final = ("ready", "sending", "unknown", "sent", "dead", "superseded")
+_BEAT: Final = msgspec.json.Decoder(tuple[datetime, list[str]])
 _UNREADABLE: Final = (msgspec.DecodeError, KeyError, ValueError, OverflowError)
 _LUA: Final = Path(__file__).with_name("lua")
 _P = ParamSpec("_P")
@@ -76,6 +77,7 @@ class RedisStore:
         self._claim = client.register_script((_LUA / "claim.lua").read_text("utf-8"))
         self._conclude = client.register_script((_LUA / "conclude.lua").read_text("utf-8"))
         self._tell = client.register_script((_LUA / "tell.lua").read_text("utf-8"))
+        self._trouble = client.register_script((_LUA / "trouble.lua").read_text("utf-8"))
         self._catch_up = client.register_script((_LUA / "catch_up.lua").read_text("utf-8"))
 
     @classmethod
@@ -352,6 +354,35 @@ class RedisStore:
         return int(
             self._tell(keys=_keys("outbox", "deliveries:", "delivery:", "conversation:"), args=args)
         )
+
+    @_guarded
+    def troubles(self) -> list[bytes]:
+        """Return the troubles that were told and are not over, as they were noted."""
+        rows = self._redis.hgetall(PREFIX + "troubles")
+        return [rows[key] for key in sorted(rows)]
+
+    @_guarded
+    def note_trouble(
+        self, key: str, trouble: bytes, notices: Sequence[Notice], now: datetime
+    ) -> bool:
+        """Note that a trouble began or is over, with what is told of it."""
+        args: list[Any] = [_score(now), key, trouble]
+        for one in notices:
+            args += [one.delivery_id, one.incident_id, one.destination, one.seq, one.action]
+            args.append(_json(one))
+        keys = _keys("outbox", "deliveries:", "delivery:", "conversation:", "troubles")
+        return bool(self._trouble(keys=keys, args=args))
+
+    @_guarded
+    def beat(self, part: str, faults: Sequence[str], until: datetime) -> None:
+        """Say that a part of the service works until then, and what it knows to be wrong."""
+        self._redis.hset(PREFIX + "beats", part, _json((until, list(faults))))
+
+    @_guarded
+    def beats(self) -> dict[str, tuple[datetime, list[str]]]:
+        """Return by part until when it said to work, and what it knew to be wrong."""
+        rows = self._redis.hgetall(PREFIX + "beats")
+        return {name.decode(): _BEAT.decode(rows[name]) for name in sorted(rows)}
 
     @_guarded
     def waiting(self, destination: str) -> list[list[Delivery]]:

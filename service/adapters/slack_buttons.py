@@ -19,7 +19,7 @@ from slack_sdk.models.blocks import (
 from service.core.budgets import KIND as BUDGET
 from service.core.bundles import BUNDLES
 from service.core.holds import IDLE
-from service.core.incidents import FIRST, HISTORY, ONCE, RUNAWAY, Incident
+from service.core.incidents import FIRST, HISTORY, ONCE, RUNAWAY, TROUBLE, Incident
 from service.core.intents import in_effect as said_in_effect
 from service.core.marks import in_effect as done_in_effect
 from service.core.owners import INFERRED, UNOWNED
@@ -28,7 +28,7 @@ from service.core.phrases import clean
 SNOOZES: Final = {"4h": "4 hours", "1d": "1 day", "7d": "7 days", "50%": "until it costs 50 % more"}
 # Of these nothing was learnt that a new level, or a higher bar, could change.
 _NOT_LEARNT: Final = (IDLE, FIRST, ONCE, RUNAWAY, BUDGET)
-_NO_LIFE: Final = (HISTORY, *BUNDLES)
+_NO_LIFE: Final = (HISTORY, TROUBLE, *BUNDLES)
 # An incident's name is at most this long; a block's may be 255.
 _LONGEST_NAME: Final = 128
 

@@ -15,6 +15,13 @@ OVERDUE_AFTER: Final = timedelta(minutes=5)
 REJECTED_SHARE: Final = 0.01
 
 
+class Reason(NamedTuple):
+    """One thing that is wrong: `text` says it with its figures, `key` names it while it lasts."""
+
+    key: str
+    text: str
+
+
 class Health(NamedTuple):
     """The word, and why it is not `ok`; a reason names the source or the part it is about."""
 
@@ -38,16 +45,28 @@ def health_of(
 
     `faults` are what the process knows of itself, in sentences.
     """
-    reasons = [*faults, *(reason for source in sources for reason in _faults(source, now))]
+    reasons = [one.text for one in reasons_of(sources, next_due, now, faults)]
     if dead := deliveries.get("dead"):
         reasons.append(f"{_count(dead, 'notice')} could not be delivered.")
     if unknown := deliveries.get("unknown"):
         reasons.append(f"{_count(unknown, 'notice')} may or may not have arrived.")
-    if next_due is not None and now - next_due > OVERDUE_AFTER:
-        reasons.append(f"Notices wait to be sent since {moment(next_due)}.")
     if rebuilding:
         return Health("rebuilding", ("The store is being rebuilt from the log.", *reasons))
     return Health("degraded" if reasons else "ok", tuple(reasons))
+
+
+def reasons_of(
+    sources: Iterable[SourceStatus],
+    next_due: datetime | None,
+    now: datetime,
+    faults: Iterable[str] = (),
+) -> list[Reason]:
+    """Return what is wrong now, and can be right again."""
+    found = [Reason(text.partition(" since ")[0], text) for text in faults]
+    found += [reason for source in sources for reason in _faults(source, now)]
+    if next_due is not None and now - next_due > OVERDUE_AFTER:
+        found.append(Reason("outbox", f"Notices wait to be sent since {moment(next_due)}."))
+    return found
 
 
 def is_stale(source: SourceStatus, now: datetime) -> bool:
@@ -55,14 +74,17 @@ def is_stale(source: SourceStatus, now: datetime) -> bool:
     return source.last_arrived_at is not None and now - source.last_arrived_at > STALE_AFTER
 
 
-def _faults(source: SourceStatus, now: datetime) -> Iterable[str]:
+def _faults(source: SourceStatus, now: datetime) -> Iterable[Reason]:
+    name = source.source
     if source.last_error:
-        yield f"Source {source.source}: {source.last_error}"
+        yield Reason(f"error of {name}", f"Source {name}: {source.last_error}")
     if is_stale(source, now):
-        yield f"Source {source.source}: nothing arrived for over {STALE_AFTER.days * 24} h."
+        text = f"Source {name}: nothing arrived for over {STALE_AFTER.days * 24} h."
+        yield Reason(f"silence of {name}", text)
     seen = source.events + source.rejected
     if source.rejected > REJECTED_SHARE * seen:
-        yield f"Source {source.source}: {source.rejected} of {seen} rows were rejected."
+        text = f"Source {name}: {source.rejected} of {seen} rows were rejected."
+        yield Reason(f"rejected of {name}", text)
 
 
 def _count(number: int, thing: str) -> str:

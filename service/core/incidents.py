@@ -49,6 +49,8 @@ RUNAWAY: Final = "runaway_run"
 SAVES: Final = ("drop", PRICE_CHANGE)
 # What sums up the past of a source.
 HISTORY: Final = "backfill"
+# What is wrong with the service itself; no spend.
+TROUBLE: Final = "trouble"
 JOINS_WITHIN: Final = timedelta(hours=48)
 # What begins later than this after an incident is another: one that never ends would grow for ever.
 LONGEST: Final = timedelta(days=92)

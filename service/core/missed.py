@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from service.core.bundles import BUNDLES, LISTED, Bundle, at_risk, bundle_id_of, incident_of
 from service.core.deliveries import Delivery, Notice, delivery_id_of
 from service.core.fallbacks import is_severe
-from service.core.incidents import HISTORY, Incident
+from service.core.incidents import HISTORY, TROUBLE, Incident
 from service.core.phrases import duration, moment
 from service.core.rates import Rates
 from service.core.wording import text_of
@@ -39,7 +39,7 @@ def is_missed(notice: Notice, incident: Incident, now: datetime) -> bool:
     """Tell whether a post that waits is better told in a digest."""
     return (
         notice.action == "post"
-        and incident.kind not in (HISTORY, *BUNDLES)
+        and incident.kind not in (HISTORY, TROUBLE, *BUNDLES)
         and notice.destination.partition(":")[0] not in MACHINES
         and now - notice.at >= LATE
         and not is_severe(incident)

@@ -357,6 +357,27 @@ class Store(Protocol):
         """Put posts into the outbox that no log holds; return how many were not there already."""
         ...
 
+    def troubles(self) -> list[bytes]:
+        """Return the troubles that were told and are not over, as they were noted."""
+        ...
+
+    def note_trouble(
+        self, key: str, trouble: bytes, notices: Sequence[Notice], now: datetime
+    ) -> bool:
+        """Note that a trouble began (or, with an empty one, is over), with what is told of it.
+
+        False, and nothing is done, when that was noted before.
+        """
+        ...
+
+    def beat(self, part: str, faults: Sequence[str], until: datetime) -> None:
+        """Say that a part of the service works until then, and what it knows to be wrong."""
+        ...
+
+    def beats(self) -> Mapping[str, tuple[datetime, Sequence[str]]]:
+        """Return by part until when it said to work, and what it knew to be wrong."""
+        ...
+
     def waiting(self, destination: str) -> list[list[Delivery]]:
         """Return the first posts that wait for a destination, each with what follows it.
 

@@ -16,7 +16,7 @@ from service.core.bundles import BUNDLES, LISTED
 from service.core.deliveries import Notice
 from service.core.drivers import Driver
 from service.core.holds import IDLE
-from service.core.incidents import FIRST, HISTORY, ONCE, Incident
+from service.core.incidents import FIRST, HISTORY, ONCE, TROUBLE, Incident
 from service.core.intents import MUTES, Act, Feedback, Mark, Verdict, in_effect
 from service.core.marks import comments_of, standing
 from service.core.money import ZERO
@@ -94,7 +94,7 @@ _SAID: Final[Mapping[Verdict, str]] = {
     "undo": "{who} took that back ({why}).",
 }
 # What a charge that was not used, or was bought once, ought to have cost is no figure to show.
-_WITHOUT_EXPECTATION: Final = (IDLE, ONCE, FIRST, BUDGET, *BUNDLES)
+_WITHOUT_EXPECTATION: Final = (IDLE, ONCE, FIRST, BUDGET, TROUBLE, *BUNDLES)
 # From here on it is not worth saying how many times normal it is.
 _TIMES_SHOWN: Final = 1000
 # A rate per day, and what a month of it would cost, are said of a day of data, not of an hour.
@@ -196,6 +196,8 @@ def _amount_first(incident: Incident) -> str:
     impact, currency = incident.impact, incident.billing_currency
     if incident.status == "retracted":
         return "Withdrawn"
+    if incident.kind == TROUBLE:
+        return "Works again" if incident.state == "resolved" else "Spendwatch"
     if incident.budget is not None:
         return budget_words.share(incident.budget)
     if incident.kind == ONCE and impact is not None:
@@ -266,6 +268,10 @@ def _lead(incident: Incident, *, with_mean: bool) -> str:
     if incident.status == "retracted":
         what = "It was taken back" if incident.kind == ONCE else "These hours are normal now"
         return f"{what}: there is nothing to do."
+    if incident.kind == TROUBLE:
+        over = f"It lasted {duration(_length(incident))}."
+        going = "What is spent meanwhile may not be told: look at the status and the logs."
+        return over if incident.state == "resolved" else going
     if incident.kind == HISTORY:
         return (
             "Over before this source was first read, so it is told once, here; "
@@ -373,7 +379,7 @@ def fields(incident: Incident) -> tuple[Field, ...]:
     has_end = incident.kind != ONCE and incident.budget is None
     if incident.state == "resolved" and incident.ends_at is not None and has_end:
         found.append(_moment("Ended", incident.ends_at))
-    if incident.kind == HISTORY:
+    if incident.kind in (HISTORY, TROUBLE):
         return tuple(found)
     if stands and incident.confidence:
         found.append(Field("Confidence", clean(incident.confidence, 300)))
@@ -432,7 +438,7 @@ def status(incident: Incident) -> str:
     """Say how far the figures can be relied on, and what people have done about it."""
     if incident.status == "retracted":
         return _STATUSES["retracted"]
-    if incident.kind == HISTORY:
+    if incident.kind in (HISTORY, TROUBLE):
         return ""
     over = incident.state == "resolved" and incident.kind == ONCE  # what happens once has no end
     done = "" if over else _stands(incident)

@@ -30,13 +30,16 @@ from service.core.gpu_hosts import GpuHost, joined
 from service.core.incidents import Incident
 from service.core.intents import Feedback, Order
 from service.core.money import ZERO
+from service.core.phrases import moment
 from service.core.ports import Changes, SourceStatus
 from service.core.state import Chunk, Saved, StateError, Streams, keep_all
+from service.core.troubles import SILENT
 from service.desk import Desk
 from service.desk import Parts as DeskParts
 
 # What the owners of the partitions still know must be known here.
 MARGIN: Final = timedelta(days=7)
+PLACES_NAMED: Final = 5
 
 
 class Handed(msgspec.Struct, kw_only=True):
@@ -70,6 +73,7 @@ class DeskLog:
         self._held: dict[str, _Held] = {}
         self._sources: dict[Place, list[SourceStatus]] = {}
         self._gpus: dict[str, GpuHost] = {}
+        self._heard: dict[Place, datetime] = {}
         self._orders: dict[str, Handed] = {}
         self._next_intent = 0
         self._next = 0
@@ -124,6 +128,20 @@ class DeskLog:
             case Tick():
                 return self._changes([], offset)
 
+    def silent(self) -> list[str]:
+        """Say which partitions nothing is heard of: who owns one says something every few minutes.
+
+        What was heard before a restart is not known, so that it counts from then.
+        """
+        heard = {place: self._heard.setdefault(place, self._now) for place in self._sources}
+        found = sorted(place for place, at in heard.items() if self._now - at > SILENT)
+        if not found:
+            return []
+        since = moment(min(heard[place] for place in found))
+        named = ", ".join("/".join(map(str, place)) for place in found[:PLACES_NAMED])
+        more = f" and {len(found) - PLACES_NAMED} more" if len(found) > PLACES_NAMED else ""
+        return [f"A worker has stopped since {since}: nothing is heard of {named}{more}."]
+
     def save(self, streams: Streams) -> Iterator[Chunk]:
         """Yield what changed since the last save; take all of it before the next entry."""
         yield from self._desk.save(streams, self._periods)
@@ -166,6 +184,7 @@ class DeskLog:
     def _tell(self, link: Sequence[Record], offset: int) -> Changes:
         place = (link[0].topic, link[0].partition)
         self._sources[place] = link[0].sources
+        self._heard[place] = self._now
         members = [self._member(told, place) for record in link for told in record.told]
         for record in link:
             self._desk.note_spent(record.spent, "/".join(map(str, place)))

@@ -34,6 +34,7 @@ from service.entrypoints.api.serve import serve
 from service.entrypoints.counting import Counting, tell_log
 from service.entrypoints.insisting import insist
 from service.entrypoints.notifier import Sender
+from service.entrypoints.ops import build_ops
 from service.pipeline import Outcome
 from service.telemetry import Metrics
 
@@ -99,6 +100,7 @@ class Machine:
         self._memory = memory
         self._moment = moment
         self._faults: list[str] = []
+        self._is_live = is_live
         self._counting = Counting(parts.metrics)
         self.sender = Sender(
             parts.store,
@@ -145,7 +147,7 @@ class Machine:
             now=self._clock,
             settles_after=settings.settles_after,
             rebuilding=lambda: self.rebuilding,
-            faults=lambda: [*self._faults, *self._elsewhere(), *self.sender.faults()],
+            faults=self._wrong,
             hosts=_hosts(settings),
             follow=self._follow,
             local=local_of(settings, self._token),
@@ -166,8 +168,12 @@ class Machine:
     def _sending(self) -> Iterator[None]:
         loop = asyncio.new_event_loop()
         stop = asyncio.Event()
+
+        async def work() -> None:
+            await asyncio.gather(self._send(stop), self._look(stop))
+
         thread = threading.Thread(
-            target=loop.run_until_complete, args=(self._send(stop),), name="sender", daemon=True
+            target=loop.run_until_complete, args=(work(),), name="sender", daemon=True
         )
         thread.start()
         try:
@@ -176,6 +182,15 @@ class Machine:
             loop.call_soon_threadsafe(stop.set)
             thread.join()
             loop.close()
+
+    async def _look(self, stop: asyncio.Event) -> None:
+        parts = self._parts
+        ops = build_ops(parts.settings, parts.store, utc_now, self._wrong)
+        if self._is_live and ops is not None:
+            await ops.run(stop)
+
+    def _wrong(self) -> list[str]:
+        return [*self._faults, *self._elsewhere(), *self.sender.faults()]
 
     async def _send(self, stop: asyncio.Event) -> None:
         try:

@@ -57,6 +57,7 @@ GROUP: Final = "spendwatch-router"
 LOOKS_EVERY_SECONDS: Final = 0.1
 ASKS_STORE_EVERY_SECONDS: Final = 1.0
 TICK_SECONDS: Final = 60.0
+BEATS_FOR: Final = timedelta(minutes=2)
 # What a notifier was sending when the store lost it must have had time to arrive.
 LOOKS_AFTER_LOSS: Final = timedelta(seconds=30)
 
@@ -134,6 +135,7 @@ class Owner:
         self._one_at_a_time = asyncio.Lock()
         self._shelf: Shelf | None = None
         self._save_at = 0.0
+        self._beat_at = 0.0
         self._standing: str | None = "not in the group yet"
         self._desk: DeskLog | None = None
         self._intents: IntentReader | None = None
@@ -172,8 +174,15 @@ class Owner:
                         continue
                 if log.is_read(FINDINGS, 0) and self._next >= self._told_until:
                     await asyncio.to_thread(self._write_down, self._desk)
+                    if time.monotonic() >= self._beat_at:
+                        await asyncio.to_thread(self._beat, self._desk)
                     if time.monotonic() >= self._save_at:
                         await asyncio.to_thread(self._keep, self._desk)
+
+    def _beat(self, desk: DeskLog) -> None:
+        """Say, for those who look, that the router works, and who does not."""
+        self._beat_at = time.monotonic() + TICK_SECONDS / 2
+        self._insist_on(lambda: self._store.beat("router", desk.silent(), utc_now() + BEATS_FOR))
 
     def why_not_ready(self) -> str | None:
         """Say what is wrong, if anything is; to stand by is right."""

@@ -39,6 +39,7 @@ from service.core.events import Arrival, CostEvent
 from service.core.experiments import RunBill
 from service.core.intents import Intent
 from service.core.ledger import Metric, metric_of
+from service.core.phrases import moment
 from service.core.ports import IncidentFilter, SourceStatus, Store
 from service.entrypoints.admin_token import FILE, make_token
 from service.entrypoints.inbox import Inbox
@@ -48,6 +49,9 @@ from service.entrypoints.stopping import Interrupted, Stop
 from service.pipeline import Outcome, Pipeline
 from service.telemetry import Metrics, configure_logging
 
+# How a note ends on a delivery that is not whole, and from when on that is worth saying.
+INCOMPLETE: Final = ("not there yet: left alone", "written: left alone", "or cut: left alone")
+INCOMPLETE_AFTER: Final = timedelta(hours=1)
 POLL_SECONDS: Final = 2.0
 LISTENS_EVERY_SECONDS: Final = 0.2
 TICK: Final = timedelta(minutes=5)
@@ -83,6 +87,7 @@ class Service:
         self._gaps: Sequence[Gap] = ()
         self._hosts = build_hosts(settings)
         self._lookouts: dict[str, Lookout] = {}
+        self._left_alone: dict[str, dict[str, datetime]] = {}
 
     def run(self) -> None:
         """Serve until told to stop."""
@@ -235,10 +240,20 @@ class Service:
     def _new(self, name: str, book: SnapshotBook) -> list[Delivery]:
         """Return what is new and complete of one feed; of a bucket, once it was looked at."""
         now, lookout = self._clock(), self._lookouts.get(name)
+        notes: list[str] = []
         if lookout is not None:
-            return lookout.deliveries(book=book, now=now, note=_left_alone)
-        path = self._settings.sources[name].path
-        return deliveries(path, book=book, now=now, note=_left_alone)
+            found = lookout.deliveries(book=book, now=now, note=notes.append)
+        else:
+            found = deliveries(
+                self._settings.sources[name].path, book=book, now=now, note=notes.append
+            )
+        for note in notes:
+            _log.debug("left alone", note=note)
+        if found or notes or lookout is None:  # a bucket is only looked at now and then
+            known = self._left_alone.get(name, {})
+            parts = [note for note in notes if note.endswith(INCOMPLETE)]
+            self._left_alone[name] = {note: known.get(note, now) for note in parts}
+        return found
 
     def _look_out(self, stack: ExitStack) -> None:
         """Begin to look at the feeds that lie in buckets."""
@@ -251,7 +266,16 @@ class Service:
 
     def _out_of_sight(self) -> list[str]:
         faults = {name: lookout.fault for name, lookout in self._lookouts.items()}
-        return [f"Source {name}: {fault}." for name, fault in faults.items() if fault]
+        said = [f"Source {name}: {fault}." for name, fault in faults.items() if fault]
+        return [*said, *self._incomplete()]
+
+    def _incomplete(self) -> Iterator[str]:
+        """Say what lies there for long and is not whole."""
+        now = self._clock()
+        for name, notes in self._left_alone.copy().items():
+            for note, since in notes.items():
+                if now - since >= INCOMPLETE_AFTER:
+                    yield f"Source {name}: {note}, since {moment(since)}."
 
     def _beside(self, name: str) -> list[SnapshotBook] | None:
         """Return the books of the feeds that might bill the same accounts."""
@@ -304,10 +328,6 @@ def _make_private(folder: Path) -> None:
     if is_ours:
         with suppress(PermissionError):  # another's folder that we may write in
             folder.chmod(0o700)
-
-
-def _left_alone(note: str) -> None:
-    _log.debug("left alone", note=note)
 
 
 def _in_order(arrivals: list[Arrival]) -> Iterator[list[Arrival]]:

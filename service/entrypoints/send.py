@@ -18,6 +18,7 @@ from service.core.ports import Store, StoreUnavailableError
 from service.entrypoints.health import healthy
 from service.entrypoints.machine import utc_now
 from service.entrypoints.notifier import Sender
+from service.entrypoints.ops import build_ops
 from service.telemetry import Metrics, configure_logging
 
 
@@ -42,8 +43,12 @@ def send(settings: Settings, health: str | None = None) -> None:
             stop = asyncio.Event()
             for name in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(name, stop.set)
+            ops = build_ops(settings, store, utc_now, sender.faults, ("router",))
+            looking = asyncio.create_task(ops.run(stop)) if ops is not None else None
             try:
                 await sender.run(stop)
+                if looking is not None:
+                    await looking
             finally:
                 for notifier in notifiers.values():
                     await notifier.close()

@@ -161,3 +161,17 @@ def test_what_cannot_be_followed_is_refused_and_changes_no_incident(verdict, fin
     pattern = changes.refused[said.intent.intent_id]
     assert any(text in pattern for text in why.split("|"))
     assert log.orders == []
+
+
+def test_partitions_that_nothing_is_heard_of_are_one_sentence_until_they_speak_again():
+    log, minute = desk_log(), timedelta(minutes=1)
+    for number in (1, 3):
+        log.take(number, STARTS_AT, record(0, number=number, previous=BEGINNING))
+    log.take(4, STARTS_AT + 10 * minute, Tick())
+    assert log.silent() == []
+    log.take(5, STARTS_AT + 11 * minute, record(1, previous=0))
+    assert log.silent() == [
+        "A worker has stopped since 9 Mar 2026 18:00 UTC: nothing is heard of billing.events/1."
+    ]
+    log.take(6, STARTS_AT + 12 * minute, record(1, number=1, previous=0))
+    assert log.silent() == []
