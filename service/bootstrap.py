@@ -51,6 +51,7 @@ from service.core.ledger import STEP_HOURS, Ledger, Metric
 from service.core.members import Member
 from service.core.new_spend import NewSpend
 from service.core.owners import Calendars, Owners
+from service.core.phrases import clean
 from service.core.ports import Notifier
 from service.core.prices import PriceBook
 from service.core.purchases import Purchases
@@ -221,7 +222,33 @@ def build_desk_parts(settings: Settings) -> DeskParts:
         deliveries=Deliveries(build_router(settings), rates),
         things=Things(),
         budgets=budgets,
+        unreachable=lambda destination: _unreachable(settings, destination),
     )
+
+
+def _unreachable(settings: Settings, destination: str) -> str | None:
+    """Say why this config can tell nobody at a destination, or None."""
+    kinds = _kinds(settings)
+    kind, colon, target = destination.partition(":")
+    if kind not in kinds:
+        known = ", ".join(sorted(kinds))
+        return f"no receiver of the config is told by {clean(kind, 40)!r}, only by {known}"
+    names = settings.notifiers.get(kind, {}).get("to")
+    is_named = "to" in NOTIFIERS[kind].Settings.__struct_fields__
+    if not colon or not NOTIFIERS[kind].reaches(target):
+        return f"{clean(destination, 80)!r} names no one to tell"
+    if is_named and target not in (names or ()):
+        return f"{clean(destination, 80)!r} is not under [notifiers.{kind}.to]"
+    return None
+
+
+def _kinds(settings: Settings) -> set[str]:
+    """Return the kinds of destination that a receiver or a fallback names, or a team may."""
+    every = [*settings.receivers.values(), *settings.fallbacks.values()]
+    kinds = {one.partition(":")[0] for known in every for one in known}
+    if "signing_secret" in settings.notifiers.get("slack", {}):
+        kinds.add("slack")
+    return kinds
 
 
 def _budgets(settings: Settings) -> list[Budget]:
@@ -425,12 +452,10 @@ def build_notifiers(settings: Settings) -> dict[str, Notifier]:
         if name not in NOTIFIERS:
             _kind_of(name, "fallbacks")
     named = [(d, _kind_of(d, where), where) for where, known in told.items() for d in known]
-    kinds = {kind for _, kind, _ in named}
+    kinds = _kinds(settings)
     if unknown := settings.notifiers.keys() - NOTIFIERS.keys():
         raise ConfigError(f"notifiers: {min(unknown)!r} is not one of {', '.join(NOTIFIERS)}")
     found: dict[str, Notifier] = {}
-    if "signing_secret" in settings.notifiers.get("slack", {}):
-        kinds.add("slack")  # a team may subscribe there
     for kind in sorted(kinds):
         notifier = NOTIFIERS[kind]
         known = checked(_notifier_table(settings, kind), notifier.Settings, f"notifiers.{kind}")

@@ -30,18 +30,23 @@ from service.core.silences import Silence
 from service.core.spend import Spent
 from service.core.standing import Standing, Things, etag_of, key_of
 from service.core.state import Chunk, Saved, Streams
+from service.core.subscriptions import Subscription
 from service.core.wording import text_of
 
 Knows = Callable[[str], Mapping[int, OddPoint] | None]
 
 
 class Parts(NamedTuple):
-    """The wired parts of a desk, in the order in which data meets them."""
+    """The wired parts of a desk, in the order in which data meets them.
+
+    `unreachable` says why nobody can be told at a destination, or None.
+    """
 
     incidents: Incidents
     deliveries: Deliveries
     things: Things
     budgets: Budgets
+    unreachable: Callable[[str], str | None] = lambda _: None
 
 
 class Desk:
@@ -80,6 +85,8 @@ class Desk:
         etag = "" if known is None else etag_of(known)
         if intent.if_match is not None and intent.if_match != etag:
             return f"{kind} {name!r} was changed meanwhile"
+        if isinstance(intent, Put) and isinstance(intent.thing, Subscription):
+            return self._parts.unreachable(intent.thing.destination)
         if isinstance(intent, Put) and (end := _end_of(intent.thing)) and end <= intent.at:
             return f"{kind} {name!r} is over already"
         return None

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from service.bootstrap import build_desk_parts
+from service.config import Settings
 from service.core.budget_findings import Budgets
 from service.core.deliveries import Deliveries
 from service.core.incidents import Incidents, SeverityLimits
@@ -14,6 +16,7 @@ from service.core.owners import Owners
 from service.core.routing import Route, Router
 from service.core.standing import Things, etag_of
 from service.core.state import Saved, Streams
+from service.core.subscriptions import Subscription
 from service.core.tokens import Token
 from service.desk import Desk, Parts
 
@@ -87,3 +90,26 @@ def test_things_are_saved_and_restored():
 def test_an_intent_is_read_back_as_what_it_was():
     for intent in (Put(thing=TOKEN, **SAID), Drop(kind="token", name="ana", **SAID)):
         assert msgspec.json.decode(msgspec.json.encode(intent), type=Intent) == intent
+
+
+@pytest.mark.parametrize(
+    ("destination", "why"),
+    [
+        ("slack:#ml", None),
+        ("webhook:tickets", None),
+        ("email:a@example.com", "no receiver of the config is told by 'email', only by slack, "),
+        ("pigeon:loft", "no receiver of the config is told by 'pigeon'"),
+        ("webhook:nobody", "'webhook:nobody' is not under [notifiers.webhook.to]"),
+        ("slack:", "'slack:' names no one to tell"),
+        ("\x1b[2J:x", "no receiver of the config is told by '[2J'"),
+    ],
+)
+def test_a_subscription_that_could_never_be_delivered_is_refused_when_it_is_made(destination, why):
+    settings = Settings(
+        receivers={"everyone": ["slack:#spend", "webhook:tickets"]},
+        notifiers={"webhook": {"to": {"tickets": {}}}},
+    )
+    desk = Desk(build_desk_parts(settings), lambda _: None)
+    thing = Subscription(name="x", team="ml", destination=destination)
+    refused = desk.refusal(Put(thing=thing, **SAID))
+    assert refused == why if why is None else refused.startswith(why)
