@@ -89,9 +89,11 @@ def blocks_of(
 def mentioned(notice: Notice, look: Look) -> str | None:
     """Return the id of who is to be called: on the first post and when nobody took it, never else.
 
-    A mention in an edit would call nobody, and one in every line would soon be muted.
+    A mention in an edit would call nobody, and one in every line would soon be muted. Of what is
+    over nobody is called.
     """
-    is_first = notice.action == "post" and notice.reason == "first"
+    is_going_on = notice.incident.state != "resolved"
+    is_first = notice.action == "post" and notice.reason == "first" and is_going_on
     if not is_first and notice.reason != "escalated":
         return None
     return look.mentions.get(notice.incident.owner)

@@ -135,6 +135,7 @@ def _drivers(
             share=0.0,
             kind=one.kind,
             reason=_reason(one, now),
+            state="retracted" if one.status == "retracted" else one.state,
         )
         for one in incidents
         if one.kind != HISTORY

@@ -22,7 +22,7 @@ PLAINEST: Final = ("spike", "shift", "creep")
 
 
 class Driver(msgspec.Struct, kw_only=True):
-    """One series' part in an incident."""
+    """One series' part in an incident; in a bundle, one incident's, with its `state`."""
 
     series: str
     resource: str
@@ -34,6 +34,7 @@ class Driver(msgspec.Struct, kw_only=True):
     # How much of the impact is the price and how much the quantity; they add up to it.
     price_effect: Decimal | None = None
     quantity_effect: Decimal | None = None
+    state: str | None = None
 
 
 class Level(msgspec.Struct, kw_only=True, frozen=True):

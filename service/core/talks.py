@@ -238,6 +238,10 @@ def _moved(before: Incident, after: Incident) -> bool:
         len(after.finding_ids),
     ):
         return True
+    if [(one.series, one.state) for one in before.drivers if one.state] != [
+        (one.series, one.state) for one in after.drivers if one.state
+    ]:
+        return True  # of a bundle: what became of one of its incidents
     if (before.exhausts is None) != (after.exhausts is None):
         return True
     if before.budget is not None and after.budget is not None:

@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from service.adapters.slack_buttons import SNOOZES, is_claimable, last_done
+from service.adapters.slack_buttons import OF_ONE, SNOOZES, is_claimable, last_done
 from service.core.incidents import Incident
 from service.core.intents import Feedback, Intent, Mark
 from service.core.members import Member
@@ -28,6 +28,7 @@ DONE: Final = {
     "undo": "Taken back.",
 }
 _NAME: Final = re.compile(r"(?:do|say):([A-Za-z0-9_-]{1,128}):[0-9]{1,9}")
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _STAMP: Final = re.compile(r"([0-9]{1,11})(?:\.([0-9]{1,6}))?")
 _SPANS: Final = {"4h": timedelta(hours=4), "1d": timedelta(days=1), "7d": timedelta(days=7)}
 
@@ -57,6 +58,8 @@ def press_of(action: Any) -> Press | None:
             value = ""
     if found is None or at is None:
         return None
+    if act in OF_ONE:
+        return Press(OF_ONE[act], value, "", at) if _ID.fullmatch(value) else None
     return Press(act.partition("/")[0], found[1], value, at)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from service.adapters.history import History
 from service.config import ApiSettings, Settings
+from service.core.bundles import Bundle, incident_of
 from service.core.intents import Feedback, Mark, Put
 from service.core.marks import Marked
 from service.core.members import Member
@@ -19,6 +20,7 @@ from service.core.ports import (
     StoreUnavailableError,
     WrittenDownError,
 )
+from service.core.rates import Rates
 from service.core.secret import Secret
 from service.entrypoints.local_slack_workspace import Fault
 from service.entrypoints.machine import Machine, Parts
@@ -123,6 +125,50 @@ def test_an_undo_of_feedback_is_feedback(rig):
     said = Feedback(at=NOW, who="Bob", via="slack", why="x", incident_id="i", verdict="expected")
     rig.press(BOB, rig.post(state="expected", feedback=[said]), "undo")
     assert [feedback.verdict for feedback in rig.said] == ["undo"]
+
+
+def bundle(rig, *incidents):
+    """Post one message that tells several incidents."""
+    rig.save(incidents=incidents)
+    of = Bundle(bundle_id="b" * 32, kind="summary", destination="slack:#finops", about="more",
+                why="", opened_at=NOW, incident_ids=[])  # fmt: skip
+    whole = incident_of(of, incidents, Rates(), NOW)
+    return rig.post(whole)
+
+
+def several(**of_second):
+    return (
+        make_incident(incident_id="1" * 32, title="Amazon EC2"),
+        make_incident(incident_id="2" * 32, title="Amazon S3", **of_second),
+        make_incident(incident_id="3" * 32, title="Over", state="resolved", ends_at=NOW),
+    )
+
+
+def test_of_a_post_that_tells_several_a_menu_says_which_one_it_acts_on(rig):
+    ts = bundle(rig, *several())
+    menus = [
+        element
+        for block in rig.slack.channel("finops").message(ts)["blocks"]
+        for element in block.get("elements", ())
+        if element.get("type") == "static_select"
+    ]
+    assert [menu["placeholder"]["text"] for menu in menus] == [
+        "Acknowledge one…",
+        "One is expected…",
+    ]
+    labels = [option["text"]["text"] for option in menus[0]["options"]]
+    assert labels == ["+$2,310 Amazon EC2 (111111)", "+$2,310 Amazon S3 (222222)"]
+    assert "Acknowledged" in rig.press(BOB, ts, "acknowledge_one", "2" * 32)
+    rig.press(BOB, ts, "expected_one", "1" * 32)
+    assert [one.incident_id for one in rig.said] == ["2" * 32, "1" * 32]
+    assert (rig.said[0].act, rig.said[1].verdict) == ("acknowledge", "expected")
+
+
+def test_a_menu_of_several_teams_acts_on_ones_own_alone(rig):
+    ts = bundle(rig, *several(owner="web"))
+    said = rig.press(BOB, ts, "acknowledge_one", "2" * 32)
+    assert said.startswith("This belongs to web")
+    assert rig.said == []
 
 
 def test_another_teams_button_does_nothing_and_says_whose_it_is(rig):

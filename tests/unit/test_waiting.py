@@ -233,6 +233,15 @@ def test_beyond_the_posts_of_an_hour_one_message_sums_up_the_rest_and_most_money
     assert here.posts()[-1].incident.service_name == "service 08"
 
 
+def test_what_is_done_about_one_of_several_shows_in_the_post_that_tells_them():
+    here = office(max_posts_per_hour=1)
+    here.tell(T0 + HOUR, one(1, rate=900), one(2), one(3))
+    second = next(i.incident_id for i in here.incidents.values() if i.service_name == "service 02")
+    here.do(Mark(act="acknowledge", incident_id=second, at=T0 + HOUR, **SAID))
+    assert here.said == [("slack:#spend", "edit", "update")]
+    assert "acknowledged, going on for" in here.notices[-1].text
+
+
 def test_what_a_summary_cannot_list_is_in_the_digest():
     here = office(max_posts_per_hour=1)
     here.tell(T0 + HOUR, *[one(n, rate=240 + n) for n in range(60)])
