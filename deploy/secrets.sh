@@ -9,7 +9,7 @@ mkdir -p -m 700 "$folder"
 
 word() { head -c 32 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=\n'; }
 
-for name in admin-token store-password grafana-password; do
+for name in admin-token store-password grafana-password slack-signing-secret; do
   [[ -s "$folder/$name" ]] || word >"$folder/$name"
 done
 # The user "default" may ask whether the server lives; "spendwatch" may do what deploy/config.toml

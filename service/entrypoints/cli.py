@@ -470,22 +470,35 @@ def api(config: ConfigOption = None) -> None:
 
 
 @app.command("local-slack", epilog="Example: spendwatch local-slack --port 8322 spend payments")
-def local_slack(
+def local_slack(  # noqa: PLR0913, PLR0917  its options
     channels: Annotated[list[str], typer.Argument(help="Channels that there are, without #.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8322,
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     name: Annotated[
         list[str] | None, typer.Option(help="A host under which it is called, repeatable.")
     ] = None,
+    events: Annotated[
+        str | None, typer.Option(help="Where the app hears what is pressed: .../slack/events")
+    ] = None,
+    signing_secret_file: Annotated[
+        Path | None, typer.Option(help="What it is signed with, as in [notifiers.slack].")
+    ] = None,
+    address: Annotated[
+        str, typer.Option(help="How the app calls it, if not as browsers do: http://HOST:PORT/")
+    ] = "",
+    user: Annotated[
+        list[str] | None, typer.Option(help="Who may press, as ID=NAME, repeatable.")
+    ] = None,
 ) -> None:
     """Serve a stand-in for Slack, to try the service without one; nothing is kept.
 
     Name its address in [notifiers.slack] base_url, with /api/ at the end.
     """
-    from service.entrypoints.local_slack import stand_in  # noqa: PLC0415 - loads the web server
+    from service.entrypoints.local_slack import app_of, stand_in  # noqa: PLC0415 - loads the server
 
     with _one_line_errors():
-        stand_in(channels, host, port, name or (), say)
+        hears = app_of(events, signing_secret_file, address, user or ())
+        stand_in(channels, host, port, name or (), say, hears)
 
 
 @app.command(epilog="Example: spendwatch healthy http://127.0.0.1:9464/readyz")

@@ -10,7 +10,8 @@ import json
 from asyncio import BaseTransport
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import FastAPI, Request, Response
@@ -19,6 +20,8 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.config import ConfigError
+from service.core.secret import Secret
 from service.entrypoints.api.problems import SECURITY_HEADERS
 from service.entrypoints.api.serve import serve as api_serve
 from service.entrypoints.local_slack_hands import Hands
@@ -190,12 +193,51 @@ class _Protocol(H11Protocol):
         super().connection_lost(exc)
 
 
+class App(NamedTuple):
+    """The app that hears what is pressed here: where it listens, what is signed with, by whom.
+
+    `called` is how it calls this Slack, with a slash at the end; `users` names people by their ids.
+    """
+
+    events: str
+    signing_secret: Secret
+    called: str = ""
+    users: Mapping[str, str] = EVERYONE
+
+
+def app_of(
+    events: str | None, secret_file: Path | None, called: str, users: Sequence[str]
+) -> App | None:
+    """Read who hears; None when nobody does. ConfigError for what cannot be meant."""
+    if events is None or secret_file is None:
+        if events is not None or secret_file is not None:
+            raise ConfigError("events and signing-secret-file go together")
+        return None
+    named = [one.partition("=") for one in users]
+    if not all(id_ and name for id_, _, name in named):
+        raise ConfigError("user is written ID=NAME")
+    try:
+        secret = Secret(secret_file.read_text("utf-8").strip())
+    except OSError as error:
+        raise ConfigError(f"{secret_file}: {error.strerror}") from None
+    people = {id_: name for id_, _, name in named}
+    return App(events, secret, called, people or EVERYONE)
+
+
 def stand_in(
-    channels: Sequence[str], host: str, port: int, names: Sequence[str], say: Callable[[str], None]
+    channels: Sequence[str],
+    host: str,
+    port: int,
+    names: Sequence[str],
+    say: Callable[[str], None],
+    hears: App | None = None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     stop = Stop()
-    app = build_app(channels=channels, names=names)
+    users = EVERYONE if hears is None else hears.users
+    app = build_app(channels=channels, names=names, users=users)
+    if hears is not None:
+        app.state.hands.reach(hears.events, hears.signing_secret, hears.called)
     with api_serve(app, host, port, http=_Protocol) as address:
         say(f"local Slack: {address}")
         stop.wait()

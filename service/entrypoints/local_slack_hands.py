@@ -35,6 +35,7 @@ class Hands:
         self._slack = slack
         self._address = ""
         self._secret = ""
+        self._called = ""
         self._numbers = itertools.count(1)
         self._replies: dict[str, tuple[str, str]] = {}
 
@@ -43,9 +44,12 @@ class Hands:
         """Tell whether it is known where the app listens."""
         return bool(self._address)
 
-    def reach(self, address: str, secret: Secret) -> None:
-        """Say where the app listens, and what its requests are signed with."""
-        self._address, self._secret = address, secret.reveal()
+    def reach(self, address: str, secret: Secret, called: str = "") -> None:
+        """Say where the app listens, and what its requests are signed with.
+
+        `called` is how the app calls Slack, where that is not as a person's browser does.
+        """
+        self._address, self._secret, self._called = address, secret.reveal(), called
 
     def do(self, act: str, user: str, form: Mapping[str, str], base: str) -> None:
         """Do what a form of the page asks for; LookupError for what is not there."""
@@ -186,7 +190,7 @@ class Hands:
     def _reply_url(self, user: str, channel: str, base: str) -> str:
         name = str(next(self._numbers))
         self._replies[name] = user, channel
-        return f"{base}replies/{name}"
+        return f"{self._called or base}replies/{name}"
 
 
 def _element(blocks: list[Any], block_id: str, action_id: str) -> Args:

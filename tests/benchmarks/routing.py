@@ -1,17 +1,22 @@
-"""How much people hear of a month: python -m tests.benchmarks.routing [seed].
+"""How much people hear of a month: python -m tests.benchmarks.routing [seed | sample].
 
 Six weeks of noisy hours of 60 services of 8 teams go through the whole pipeline; in the last four
 begin 24 incidents, at random, of which all is known. The same findings are told by three policies:
 ours, an Alertmanager-like one, and every finding for itself. Each tells a team in a channel of its
 own, and nothing that has cost less than FLOOR over what was expected.
 
+With `sample` it is the bundled sample instead, once the detectors are calibrated: nine weeks with
+the faults that service/sample/faults.json tells, and all that is natural in it.
+
 A message is a duplicate when its channel heard of all that it names within the last 24 hours, by
-the name of the service. An incident is seen when a message names its service between its begin and
-a day after its end.
+the name of the service or resource. An incident is seen when a message names it between its begin
+and a day after its end.
 """
 
+import json
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
@@ -19,10 +24,13 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from service.adapters.sources import Reader, SnapshotBook
+from service.adapters.spool import Spool
 from service.bootstrap import build_pipeline
 from service.config import Settings
 from service.core.events import Arrival
 from service.core.findings import Finding
+from service.entrypoints.demo import ACCOUNT_OWNERS, SAMPLE, months
 from tests.factories import make_event
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
@@ -40,6 +48,26 @@ class Trouble(NamedTuple):
     first: int
     last: int
     times: float
+
+
+class Truth(NamedTuple):
+    """What is known of an incident: any of the names by which a message may call it, and when."""
+
+    names: frozenset[str]
+    begin: datetime
+    end: datetime
+
+
+class Case(NamedTuple):
+    """What the policies are held against: hours of rows, who hears, and what there is to see."""
+
+    title: str
+    batches: Iterable[tuple[datetime, list[Arrival]]]
+    settings: Settings
+    truths: list[Truth]
+    teams: int
+    begin: datetime
+    weeks: float
 
 
 class Said(NamedTuple):
@@ -87,38 +115,97 @@ def hours(random, put_in):
         yield at + HOUR, rows
 
 
-def settings():
+def settings(teams, **more):
     """Route each team to its channel; all else is as it comes."""
-    routes = [{"matchers": [f"owner=team-{n}"], "receiver": f"team-{n}"} for n in range(TEAMS)]
-    receivers = {f"team-{n}": [f"console:team-{n}"] for n in range(TEAMS)} | {
-        "rest": ["console:rest"]
-    }
+    routes = [{"matchers": [f"owner={team}"], "receiver": team} for team in teams]
+    receivers = {team: [f"console:{team}"] for team in teams} | {"rest": ["console:rest"]}
     known = {"route": {"receiver": "rest", "min_impact": str(FLOOR), "routes": routes},
-             "receivers": receivers}  # fmt: skip
+             "receivers": receivers, **more}  # fmt: skip
     return msgspec.convert(known, Settings, strict=False)
 
 
-def watch(random, put_in):
-    """Run the pipeline; return the findings as they changed hour by hour, and all notices."""
-    pipeline = build_pipeline(settings(), {"events": "effective"}, tells_history=True)
+def invented(seed) -> Case:
+    """Return the month that is made up."""
+    random = np.random.default_rng(seed)
+    put_in = troubles(random)
+    truths = [
+        Truth(frozenset([f"service-{one.service}"]), T0 + one.first * HOUR, T0 + one.last * HOUR)
+        for one in put_in
+    ]
+    return Case(
+        f"seed {seed}: {INCIDENTS} incidents, {SERVICES} services, {TEAMS} teams, 28 days",
+        hours(random, put_in), settings([f"team-{n}" for n in range(TEAMS)]), truths, TEAMS,
+        T0 + LEARNS * HOUR, LASTS / 24 / 7,
+    )  # fmt: skip
+
+
+def sample() -> Case:
+    """Return the bundled sample: from day 45 on, which is when its faults begin."""
+    told = json.loads((SAMPLE / "faults.json").read_text())
+    span = {name: datetime.fromisoformat(at) for name, at in told["span"].items()}
+    faults = [one for one in told["faults"] if one["kind"] != "fees"]
+    begin = span["start"] + 44 * DAY
+    estate = (SAMPLE / "estate.toml").read_text()
+    teams = sorted({*re.findall(r'"(team-[a-z-]+)"', estate), *ACCOUNT_OWNERS.values()})
+    truths = [
+        Truth(
+            frozenset([*one["resource_ids"], *one["resource_names"],
+                       *(f"{one['kind']} in {account}" for account in one["sub_account_ids"])]),
+            datetime.fromisoformat(one["start"]), datetime.fromisoformat(one["end"]),
+        )
+        for one in faults
+    ]  # fmt: skip
+    weeks = (span["end"] - begin) / DAY / 7
+    return Case(
+        f"the sample: {len(truths)} faults, {len(teams)} teams, {weeks:.1f} weeks",
+        of_sample(), settings(teams, owners={"sub_accounts": ACCOUNT_OWNERS}), truths, len(teams),
+        begin, weeks,
+    )  # fmt: skip
+
+
+def of_sample() -> Iterator[tuple[datetime, list[Arrival]]]:
+    """Yield the rows of the sample as they arrive in the demo."""
+    with SnapshotBook.temporary() as book:
+        for inputs in months():
+            spool = Spool()
+            for arrival in Reader(inputs, mode="replay", reject=refuse, snapshots=book):
+                spool.put(arrival)
+            yield from spool.batches()
+            spool.close()
+
+
+def refuse(rejected):
+    raise OSError(f"the bundled sample is broken: {rejected.reason}")
+
+
+def watch(case: Case):
+    """Run the pipeline; return the findings as they changed batch by batch, and all notices."""
+    metrics = {"events": "effective", "focus": "effective"}
+    pipeline = build_pipeline(case.settings, metrics, tells_history=True)
     changed, notices = [], []
-    for offset, (now, rows) in enumerate(hours(random, put_in), 1):
+    for offset, (now, rows) in enumerate(case.batches, 1):
         changes = pipeline.step(rows, now, offset).changes
         changed.append((now, list(changes.findings)))
         notices += changes.notices
     return changed, notices
 
 
-def service_of(finding: Finding) -> str:
-    return finding.service_name or finding.resource_name or "several"
+def names_of(finding: Finding) -> frozenset[str]:
+    """Return by what a message about a finding may be known: the narrowest that it names."""
+    named = finding.resource_id or finding.resource_name or finding.service_name or "several"
+    if finding.service_name is not None and finding.service_name.startswith("service-"):
+        named = finding.service_name
+    kinds = [f"{finding.kind} in {finding.sub_account_id}"] if finding.kind == "new_spend" else []
+    return frozenset([named, *kinds])
 
 
 def ours(changed, notices) -> tuple[list[Said], list[Said]]:
     """Return posts (digests too), and lines in threads."""
-    named = {f.finding_id: service_of(f) for _, found in changed for f in found}
+    named = {f.finding_id: names_of(f) for _, found in changed for f in found}
     posts, threads = [], []
     for notice in notices:
-        services = frozenset(named[name] for name in notice.incident.finding_ids)
+        of = (named[name] for name in notice.incident.finding_ids if name in named)
+        services = frozenset(name for names in of for name in names)
         said = Said(notice.at, notice.destination.partition(":")[2], services)
         if notice.action in ("post", "digest"):
             posts.append(said)
@@ -134,7 +221,7 @@ def every(changed) -> list[Said]:
         for one in findings:
             if one.finding_id not in told and is_worth(one):
                 told.add(one.finding_id)
-                said.append(Said(now, one.owner, frozenset([service_of(one)])))
+                said.append(Said(now, one.owner, names_of(one)))
     return said
 
 
@@ -145,14 +232,14 @@ def alertmanager(changed) -> list[Said]:
     group_wait and group_interval, so that neither holds anything back.
     """
     said: list[Said] = []
-    firing: dict[str, dict[str, str]] = {}
+    firing: dict[str, dict[str, frozenset[str]]] = {}
     last: dict[str, tuple[datetime, frozenset[str]]] = {}
     for now, findings in changed:
-        ended: dict[str, dict[str, str]] = {}
+        ended: dict[str, dict[str, frozenset[str]]] = {}
         for one in findings:
             members = firing.setdefault(one.owner, {})
             if one.ended_at is None and one.status != "retracted" and is_worth(one):
-                members[one.finding_id] = service_of(one)
+                members[one.finding_id] = names_of(one)
             elif one.finding_id in members:
                 ended.setdefault(one.owner, {})[one.finding_id] = members.pop(one.finding_id)
         for team, members in firing.items():
@@ -160,7 +247,7 @@ def alertmanager(changed) -> list[Said]:
             over = ended.get(team, {})
             is_new = bool(members.keys() - before)
             if is_new or over or (members and now - at >= REPEAT):
-                named = frozenset([*members.values(), *over.values()])
+                named = frozenset().union(*members.values(), *over.values())
                 said.append(Said(now, team, named))
                 last[team] = now, frozenset(members)
     return said
@@ -170,15 +257,14 @@ def is_worth(finding: Finding) -> bool:
     return finding.impact is not None and abs(finding.impact) >= FLOOR
 
 
-def seen(put_in: Iterable[Trouble], said: Iterable[Said]) -> int:
+def seen(truths: Iterable[Truth], said: Iterable[Said]) -> int:
     """Count the incidents that a message named in time."""
     return sum(
         any(
-            f"service-{one.service}" in message.services
-            and T0 + one.first * HOUR <= message.at <= T0 + one.last * HOUR + DAY
+            one.names & message.services and one.begin <= message.at <= one.end + DAY
             for message in said
         )
-        for one in put_in
+        for one in truths
     )
 
 
@@ -195,27 +281,26 @@ def duplicates(said: Iterable[Said]) -> int:
 
 def main() -> None:
     """Print the table."""
-    seed = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-    random = np.random.default_rng(seed)
-    put_in = troubles(random)
-    changed, notices = watch(random, put_in)
-    begin = T0 + LEARNS * HOUR
+    asked = sys.argv[1] if len(sys.argv) > 1 else "1"
+    case = sample() if asked == "sample" else invented(int(asked))
+    changed, notices = watch(case)
     posts, threads = ours(changed, notices)
-    weeks = TEAMS * LASTS / 24 / 7
+    weeks = case.teams * case.weeks
     rows = [("Spendwatch", posts), ("Alertmanager-like", alertmanager(changed)),
             ("every finding", every(changed))]  # fmt: skip
-    print(f"seed {seed}: {INCIDENTS} incidents, {SERVICES} services, {TEAMS} teams, 28 days")
+    print(case.title)
     print("| policy | messages | per team and week | beyond the incidents | seen | duplicates |")
     print("|---|---:|---:|---:|---:|---:|")
     for name, said in rows:
-        month = [one for one in said if one.at >= begin]
-        found = seen(put_in, month)
+        month = [one for one in said if one.at >= case.begin]
+        found = seen(case.truths, month)
         beyond = (len(month) - found) / weeks
         print(
             f"| {name} | {len(month)} | {len(month) / weeks:.2f} | {beyond:.2f} | "
-            f"{found} of {INCIDENTS} | {duplicates(month)} |"
+            f"{found} of {len(case.truths)} | {duplicates(month)} |"
         )
-    edits = sum(notice.action == "edit" for notice in notices)
+    threads = [one for one in threads if one.at >= case.begin]
+    edits = sum(notice.action == "edit" and notice.at >= case.begin for notice in notices)
     print(f"\nSpendwatch besides: {len(threads)} lines in threads, {edits} edits.")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -86,12 +87,23 @@ def test_what_compose_would_start_tells_slack_and_leaves_nothing_behind(tmp_path
         assert httpx.get(f"{page}/v1/incidents").status_code == 401
         workers = [line for line in command_lines(folder) if b"\0worker\0" in line]
         assert len(workers) == 2
+        shown = httpx.get(f"{told('local Slack')}?as=U0LOCALADA").text
+        hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', _form(shown)))
+        httpx.post(f"{told('local Slack')}/hands/press", data=hidden)
+        until(lambda: incidents()[0]["state"] == "acknowledged")
+        assert incidents()[0]["assignee"] == "Ada"
         until(lambda: "Subject:" in (folder / "mailpit.log").read_text())
     finally:
         run.send_signal(signal.SIGINT)
         run.wait(60)
     assert run.returncode == 0
     assert command_lines(folder) == []
+
+
+def _form(page):
+    """Return the form of the page whose button acknowledges."""
+    forms = re.findall(r"<form.*?</form>", page, re.DOTALL)
+    return next(form for form in forms if 'value="acknowledge"' in form)
 
 
 def test_who_lacks_java_is_told_so_in_one_line(tmp_path):
