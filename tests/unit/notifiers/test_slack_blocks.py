@@ -1,6 +1,7 @@
 """What Slack gets: within every limit, valid by Slack's own types, and never markup from a row."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import jsonschema
@@ -11,10 +12,13 @@ from hypothesis import strategies as st
 from service.adapters.slack_blocks import FALLBACK_LIMIT, Look, blocks_of, escape, fallback
 from service.adapters.slack_chart import chart_block
 from service.adapters.slack_limits import flaws, view_flaws
+from service.core.bundles import Bundle, incident_of
 from service.core.intents import Feedback, Mark
 from service.core.marks import Marked
 from service.core.members import Member
 from service.core.money import ZERO
+from service.core.rates import Rates
+from service.core.troubles import Known, begun, ended
 from service.entrypoints.slack_acts import Press
 from service.entrypoints.slack_views import Home, Question, ask_reason, ask_team, home_view
 from tests.factories import NOW, make_chart, make_driver, make_incident, make_notice
@@ -45,6 +49,16 @@ def marked(state, **mark):
     return make_incident(state=state, marks=[Marked(mark=done, rate=ZERO, severity="high")])
 
 
+def several(kind):
+    """A post that tells two incidents, one of which goes on."""
+    two = [make_incident(incident_id="a" * 32), make_over(incident_id="b" * 32)]
+    bundle = Bundle(bundle_id="c" * 32, kind=kind, destination="slack:#x", about="of one",
+                    why="", opened_at=NOW, incident_ids=[])  # fmt: skip
+    return incident_of(bundle, two, Rates(), NOW)
+
+
+LATE = {"came_late": True, "arrived_at": NOW, "period_end": NOW - timedelta(hours=31)}
+TROUBLE = Known(key="k", text="A worker has stopped.", since=NOW)
 LOOKS = {
     "firing": make_notice(),
     "withdrawn": make_notice(incident=make_withdrawn()),
@@ -55,6 +69,11 @@ LOOKS = {
     "snoozed": make_notice(incident=marked("snoozed", act="snooze", until_growth=0.5)),
     "expected": make_notice(incident=make_incident(state="expected", feedback=[SAID])),
     "unowned": make_notice(incident=make_incident(owner="unowned", owner_source="no tag")),
+    "late": make_notice(incident=make_over(**LATE)),
+    "several": make_notice(incident=several("summary"), chart=None),
+    "digest": make_notice(incident=several("digest"), action="digest", reason="digest", chart=None),
+    "trouble": begun(TROUBLE, ["slack:#ops"], NOW)[0],
+    "trouble is over": ended(TROUBLE, ["slack:#ops"], NOW)[0],
 }
 
 
@@ -106,6 +125,10 @@ def acts(notice, look=FULL):
         ("expected", "undo open"),
         ("resolved", "open"),
         ("withdrawn", "open"),
+        ("late", "open"),
+        ("several", "acknowledge_one expected_one open"),
+        ("digest", "acknowledge_one expected_one open"),
+        ("trouble", "open"),
     ],
 )
 def test_a_post_offers_what_may_be_done_as_things_stand(look, expected):
@@ -122,9 +145,19 @@ def test_without_an_app_that_hears_there_is_nothing_to_press():
     assert acts(make_notice(), Look("https://x.example")) == ["open"]
 
 
-@pytest.mark.parametrize("kind", ["summary", "digest", "group", "plan", "backfill"])
-def test_a_message_about_several_incidents_has_no_buttons_of_one(kind):
-    assert acts(make_notice(incident=make_incident(kind=kind))) == ["open"]
+@pytest.mark.parametrize("kind", ["summary", "digest", "group", "plan"])
+def test_of_several_incidents_a_menu_names_those_that_go_on_and_no_button_acts_on_all(kind):
+    blocks = blocks_of(make_notice(incident=several(kind)), FULL)
+    (menu, *_) = next(b["elements"] for b in blocks if b["type"] == "actions")
+    assert [option["value"] for option in menu["options"]] == ["a" * 32]
+    assert acts(make_notice(incident=several(kind)), Look(answers=True)) == [
+        "acknowledge_one",
+        "expected_one",
+    ]
+
+
+def test_a_sources_past_has_no_buttons():
+    assert acts(make_notice(incident=make_incident(kind="backfill"))) == ["open"]
 
 
 @pytest.mark.parametrize(
