@@ -21,7 +21,7 @@ Cause = Literal[
     "fault",  # a hardware error came up: to be repaired, not waste
     "reserved_unused",  # a capacity reservation that no instance uses
 ]
-Ending = Literal["", "worked", "pod", "silent", "used", "withdrawn"]
+Ending = Literal["", "worked", "pod", "silent", "used", "unbilled", "withdrawn"]
 COMMITTED: Final = "as a commitment pays for it either way"
 LONGEST_NAME: Final = 100
 
@@ -182,6 +182,8 @@ def _end(verdict: IdleVerdict) -> str:
     match verdict.ending:
         case "withdrawn":
             return "Withdrawn: samples that came late show work."
+        case "unbilled":
+            return f"No longer billed from {at} on."
         case "silent":
             return f"No longer seen: no sample has come since {at}. Whether it idles on is unknown."
         case "pod":

@@ -19,6 +19,8 @@ from service.core.state import Chunk, Saved, Streams
 LEAST_HOURS: Final = 2
 CERTAIN: Final = 6.0  # the score of what the bill itself says
 REMEMBERED: Final = 1440  # hours
+# A bill that says nothing of it for so long, as late as bills may be, says that it is no more.
+UNBILLED: Final = timedelta(hours=72)
 HOUR: Final = timedelta(hours=1)
 
 
@@ -26,6 +28,11 @@ class _Reservation(msgspec.Struct):
     hours: dict[int, HourCost | None] = {}  # by step; None when it was used
     verdict: IdleVerdict | None = None
     changed: bool = False
+
+    def is_unbilled(self, at: datetime) -> bool:
+        """Tell whether it is told to go on, although no bill speaks of it any more."""
+        told = self.verdict
+        return told is not None and not told.ended and at - told.until >= UNBILLED
 
     def unused(self) -> list[HourCost]:
         """Return the unused hours in a row that end with the newest hour known."""
@@ -57,7 +64,11 @@ class Unused:
     def advance(self, now: int) -> list[IdleVerdict]:
         """Return what changed since the last call."""
         at = datetime.fromtimestamp(now, UTC)
-        changed = [(key, known) for key, known in sorted(self._known.items()) if known.changed]
+        changed = [
+            (key, known)
+            for key, known in sorted(self._known.items())
+            if known.changed or known.is_unbilled(at)
+        ]
         verdicts = [verdict for key, known in changed if (verdict := _judged(key, known, at))]
         for _, known in changed:
             known.changed = False
@@ -91,6 +102,8 @@ def _judged(key: str, known: _Reservation, at: datetime) -> IdleVerdict | None:
     told = None if known.verdict is None or known.verdict.ended else known.verdict
     if unused and (told or len(unused) >= LEAST_HOURS):
         verdict = _going_on(key, unused, told, at)
+        if at - verdict.until >= UNBILLED:
+            verdict = msgspec.structs.replace(verdict, ended=True, ending="unbilled")
     elif told:
         withdrawn = known.hours.get(step_of(told.since, 1)) is None
         verdict = msgspec.structs.replace(

@@ -84,6 +84,7 @@ _ENDINGS: Final[Mapping[str, str]] = {
     "worked": "at work again",
     "pod": "given to a new pod",
     "used": "in use again",
+    "unbilled": "no longer billed",
     "silent": "no longer seen, so that nobody knows whether it idles on",
     "run": "the run is over",
 }

@@ -510,6 +510,23 @@ def test_a_reservation_that_is_used_again_is_over():
     assert not verdict.retracted
 
 
+def test_a_reservation_of_which_no_bill_speaks_any_more_is_over_and_goes_on_if_one_does():
+    gpus = idle_gpus()
+    gpus.advance(at())
+    for hour in range(3):
+        gpus.observe_cost(reservation(hour, "Unused"))
+    gpus.advance(at(4))
+    assert gpus.advance(at(74)) == []
+    (verdict,) = gpus.advance(at(75))
+    assert (verdict.ended, verdict.ending, verdict.until) == (True, "unbilled", at(3))
+    assert verdict.reason.endswith("No longer billed from 23 Jun 2025 11:00 UTC on.")
+    assert gpus.advance(at(99)) == []
+    for hour in range(3, 98):
+        gpus.observe_cost(reservation(hour, "Unused"))
+    (again,) = gpus.advance(at(100))
+    assert (again.ended, again.since) == (False, verdict.since)
+
+
 def test_a_reservation_whose_hours_are_restated_as_used_is_withdrawn():
     gpus = idle_gpus()
     gpus.advance(at())
