@@ -68,7 +68,7 @@ class Metrics:
         )
         self.event_age = prometheus.Histogram(
             "spendwatch_event_age_seconds",
-            "From the arrival of an event to the end of its processing.",
+            "From the arrival of a batch's newest event until what follows from it is saved.",
             ["source"],
             buckets=_AGES,
             registry=registry,
@@ -126,7 +126,7 @@ class Metrics:
         )
         self.notice_delay = prometheus.Histogram(
             "spendwatch_notice_delay_seconds",
-            "From a notice's cause to its acceptance by the destination.",
+            "From the decision to tell until the destination has the notice.",
             ["notifier"],
             buckets=_AGES,
             registry=registry,

@@ -1,6 +1,8 @@
 """Counting what was saved, and telling the log of it, alike on one machine and in the router."""
 
+from collections.abc import Callable
 from copy import copy
+from datetime import UTC, datetime
 
 import structlog
 
@@ -13,8 +15,11 @@ _log = structlog.get_logger("incidents")
 class Counting:
     """Moves the counters by what changed from one batch to the next."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(
+        self, metrics: Metrics, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self._metrics = metrics
+        self._clock = clock
         self._status: dict[str, str] = {}
         self._counted: dict[str, SourceStatus] = {}
 
@@ -38,7 +43,9 @@ class Counting:
         count = self._metrics.event
         count(source.source, "duplicate", number=duplicates)
         count(source.source, "rejected", number=source.rejected - old.rejected)
-        count(source.source, "new", number=source.events - old.events - duplicates)
+        newest = source.last_arrived_at if source.events > old.events else None
+        age = None if newest is None else self._clock() - newest
+        count(source.source, "new", age, source.events - old.events - duplicates)
 
 
 def tell_log(changes: Changes) -> None:

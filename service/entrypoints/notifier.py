@@ -231,7 +231,8 @@ class Sender:
         notice = delivery.notice
         kind = notice.destination.split(":", 1)[0]
         name = type(outcome).__name__.lower()
-        self._metrics.notice(kind, name)
+        is_taken = isinstance(outcome, Sent) and self._missed is not None
+        self._metrics.notice(kind, name, self._clock() - notice.at if is_taken else None)
         shut = (d for d, gate in self._gates.items() if gate.is_shut)
         self._metrics.gates_shut.labels(kind).set(sum(d.startswith(f"{kind}:") for d in shut))
         log = _log.info if isinstance(outcome, Sent) else _log.warning

@@ -465,6 +465,14 @@ async def test_after_an_hour_without_slack_there_is_one_digest_and_what_is_sever
     assert (counts["ready"], counts["unknown"], counts["dead"]) == (0, 0, 0)
 
 
+async def test_how_long_a_notice_waited_is_counted(store, clock):
+    sender = Sender(store, {"x": Recorder()}, Metrics("test"), clock, rates=Rates())
+    save(store, notice(0, destination="x:y", at=NOW - timedelta(seconds=90)))
+    await sender.drain()
+    shown = sender._metrics.render().decode()
+    assert 'spendwatch_notice_delay_seconds_sum{notifier="x"} 90.0' in shown
+
+
 async def test_what_follows_goes_beneath_the_digest_and_leaves_it_as_it_is(
     outage, store, workspace, clock
 ):

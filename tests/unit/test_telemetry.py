@@ -10,7 +10,9 @@ import structlog
 
 from service.core.deliveries import DeliveryState
 from service.core.findings import Finding
+from service.core.ports import Changes, SourceStatus
 from service.core.secret import Secret
+from service.entrypoints.counting import Counting
 from service.telemetry import Metrics, configure_logging
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -177,3 +179,16 @@ def test_a_logged_exception_is_told_without_the_values_of_its_frames(untouched_l
 def test_an_unknown_level_is_refused(untouched_logging):
     with pytest.raises(ValueError, match="LOUD"):
         configure_logging("loud", io.StringIO())
+
+
+def test_how_old_events_are_when_they_are_saved_is_counted_once_a_batch():
+    metrics, now = Metrics("0"), datetime(2026, 6, 1, tzinfo=UTC)
+    counting = Counting(metrics, lambda: now)
+    for events in (5, 9, 9):
+        status = SourceStatus(
+            source="aws", events=events, last_arrived_at=now - timedelta(seconds=30)
+        )
+        counting.count(Changes(previous=0, offset=1, sources=[status]), is_news=True)
+    shown = metrics.render().decode()
+    assert 'spendwatch_event_age_seconds_count{source="aws"} 2.0' in shown
+    assert 'spendwatch_event_age_seconds_sum{source="aws"} 60.0' in shown
