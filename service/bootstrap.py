@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,6 +27,8 @@ from service.adapters.notifiers.slack import SlackSettings
 from service.adapters.prices import PriceListError, load_prices
 from service.adapters.redis_store import RedisStore
 from service.adapters.sources import Access, Address, BucketError, BucketShelf, open_bucket
+from service.adder import Adder
+from service.adder import Parts as AdderParts
 from service.config import (
     BucketSettings,
     CalendarSettings,
@@ -38,8 +40,11 @@ from service.config import (
 from service.core.about import About
 from service.core.budget_findings import Budgets
 from service.core.budgets import Budget
+from service.core.cell_book import CellBook, CellsNewSpend, CellsTold
+from service.core.cells import Cells
 from service.core.deliveries import Deliveries
 from service.core.estimates import Ahead, Estimates
+from service.core.events import SeriesKey
 from service.core.experiments import Experiments
 from service.core.findings import Stretches
 from service.core.gpu_findings import GpuFindings
@@ -51,6 +56,7 @@ from service.core.ledger import STEP_HOURS, Ledger, Metric
 from service.core.members import Member
 from service.core.new_spend import NewSpend
 from service.core.owners import Calendars, Owners
+from service.core.partials import Partials
 from service.core.phrases import clean
 from service.core.ports import Notifier
 from service.core.prices import PriceBook
@@ -61,6 +67,7 @@ from service.core.routing import Router
 from service.core.scoring import Around, Scoring
 from service.core.spend import Spend
 from service.core.standing import Things
+from service.core.sum_about import SumAbout
 from service.core.told import Told
 from service.desk import Parts as DeskParts
 from service.pipeline import Parts, Pipeline
@@ -130,8 +137,12 @@ def build_pipeline(
     *,
     tells_history: bool,
     keeps_history: bool = True,
+    is_part: bool = False,
 ) -> Pipeline:
-    """Wire a pipeline. With `tells_history` (replay) the past is told like the present."""
+    """Wire a pipeline. With `tells_history` (replay) the past is told like the present.
+
+    One that `is_part` of several leaves sums of series to an adder, and new spend.
+    """
     ledger = Ledger(metrics)
     stretches = Stretches(settings.settles_after, timedelta(days=settings.remember_days))
     contacts: dict[str, datetime] = {}
@@ -160,7 +171,8 @@ def build_pipeline(
         for hours in (1, 24)
     }
     rollups = Rollups()
-    groups = _groups(settings, owners, ledger, rollups)
+    cells = _cells(settings, owners, ledger, rollups) if is_part else None
+    groups = cells or _groups(settings, owners, ledger, rollups)
     told = Told(
         stretches,
         groups.of,
@@ -181,7 +193,7 @@ def build_pipeline(
             told,
             groups.newcomers,
         )
-        for hours in (1, 24)
+        for hours in (() if is_part else (1, 24))
     }
     idle = IdleGpus(IdleGpuColumns(), _prices(settings))
     parts = Parts(
@@ -203,6 +215,7 @@ def build_pipeline(
         experiments=Experiments(ledger),
         owners=owners,
         desk=build_desk_parts(settings),
+        partials=None if cells is None else Partials(cells, rollups, ledger, told, scorings),
     )
     return Pipeline(
         parts,
@@ -210,6 +223,57 @@ def build_pipeline(
         timedelta(days=settings.remember_days),
         keeps_history=keeps_history,
     )
+
+
+def build_adder(settings: Settings) -> Adder:
+    """Wire what judges the sums of what the parts of all series say."""
+    detection, owners = settings.detection, build_owners(settings)
+    calendars, kept = build_calendars(settings), _calendars_of(settings, owners)
+    stretches = Stretches(settings.settles_after, timedelta(days=settings.remember_days))
+    contacts: dict[str, datetime] = {}
+    rollups = Rollups()
+    try:
+        book = CellBook(detection.group_by, rollups)
+    except ValueError as error:
+        raise ConfigError(f"detection: {error}") from None
+    new_spend = CellsNewSpend(
+        detection.new_spend_from.get,
+        detection.false_findings_per_1000_resource_months,
+        book,
+        stretches,
+        contacts.get,
+    )
+
+    def members(series: SeriesKey) -> Collection[SeriesKey]:
+        return book.members(series) or new_spend.members(series)
+
+    told = CellsTold(stretches, book, rollups, members)
+    scorings = {
+        hours: GroupScoring(
+            hours,
+            _group_fleet(settings, hours, calendars),
+            rollups,
+            stretches,
+            Around(
+                contacts.get,
+                lambda group: kept.of_owners(group, map(book.owner, book.members(group))),
+            ),
+            told,
+            lambda group, step: list(rollups.at(group, step).new),
+        )
+        for hours in (1, 24)
+    }
+    parts = AdderParts(
+        book=book,
+        contacts=contacts,
+        stretches=stretches,
+        new_spend=new_spend,
+        rollups=rollups,
+        told=told,
+        scorings=scorings,
+        about=SumAbout(book, owners, new_spend, members, scorings),
+    )
+    return Adder(parts, timedelta(days=settings.remember_days))
 
 
 def build_desk_parts(settings: Settings) -> DeskParts:
@@ -275,6 +339,14 @@ def _group_fleet(settings: Settings, step_hours: int, calendars: list[Calendar])
 def _groups(settings: Settings, owners: Owners, ledger: Ledger, rollups: Rollups) -> Groups:
     try:
         return Groups(settings.detection.group_by, owners, ledger, rollups)
+    except ValueError as error:
+        raise ConfigError(f"detection: {error}") from None
+
+
+def _cells(settings: Settings, owners: Owners, ledger: Ledger, rollups: Rollups) -> Cells:
+    detection = settings.detection
+    try:
+        return Cells(detection.group_by, detection.principal_tags, owners, ledger, rollups)
     except ValueError as error:
         raise ConfigError(f"detection: {error}") from None
 

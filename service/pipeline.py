@@ -7,13 +7,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from service.core.about import About, kind_of
+from service.core.about import About
 from service.core.books import Taken
 from service.core.budgets import KIND as BUDGET
 from service.core.budgets import Budget
 from service.core.deliveries import Chart
 from service.core.drivers import Member
-from service.core.estimates import REASON, Estimates, Gap
+from service.core.estimates import Estimates, Gap
 from service.core.events import (
     EARLIEST,
     GROUP_MARK,
@@ -25,7 +25,7 @@ from service.core.events import (
 )
 from service.core.experiments import Experiments, RunBill
 from service.core.feedback import Feedbacks
-from service.core.findings import Finding, OddPoint, Stretch, Stretches
+from service.core.findings import OddPoint, Stretch, Stretches
 from service.core.gone import Gone
 from service.core.gpu_findings import GpuFindings
 from service.core.gpu_hosts import GpuHost
@@ -36,7 +36,8 @@ from service.core.incidents import Incident
 from service.core.intents import Drop, Feedback, Intent, Order, Put
 from service.core.ledger import STEP_HOURS, Ledger, LedgerRow
 from service.core.new_spend import NewSpend
-from service.core.owners import Owner, Owners
+from service.core.owners import Owners
+from service.core.partials import CellPart, Partials
 from service.core.ports import Changes, SourceStatus
 from service.core.purchases import Purchases
 from service.core.recording import recorded
@@ -44,6 +45,7 @@ from service.core.rollups import Rollups
 from service.core.scoring import Point, Scoring, is_closed
 from service.core.spend import Spend, Spent
 from service.core.state import VERSION, Chunk, Saved, Sign, StateError, Streams, keep_all
+from service.core.statements import member_of
 from service.core.told import Told
 from service.desk import Desk
 from service.desk import Parts as DeskParts
@@ -95,6 +97,8 @@ class Parts(NamedTuple):
     estimates: Estimates
     owners: Owners
     desk: DeskParts
+    # Of a part of all series: what it adds to sums that are judged elsewhere, as is new spend.
+    partials: Partials | None = None
 
 
 class Pipeline:
@@ -205,10 +209,15 @@ class Pipeline:
             key: Change(before[key], parts.ledger.point(*key), point.arrived_at)
             for key, point in points.items()
         }
-        parts.new_spend.judge(changes, now)
+        if parts.partials is None:
+            parts.new_spend.judge(changes, now)
         self._score(parts.scorings, points.values(), now)
-        parts.groups.apply(changes)
-        self._score_groups(now)
+        parts.told.note_moved(parts.groups.apply(changes))
+        if parts.partials is None:
+            self._score_groups(now)
+        else:
+            parts.told.note(parts.stretches.changed())
+            parts.partials.note(parts.stretches.changed())
         self._price_gpus(points.values())
         for series, _ in points:
             parts.experiments.observe_cost(series, parts.ledger.about(series))
@@ -259,6 +268,20 @@ class Pipeline:
             self._feedback.apply(order)
         return self._members(now)
 
+    @property
+    def contacts(self) -> Mapping[str, datetime]:
+        """Return when each source was met first, as far as that matters."""
+        return self._contacts or {}
+
+    @property
+    def due_partials(self) -> int:
+        """Return how many sums of cells changed since `partials` were asked for."""
+        return 0 if self._parts.partials is None else len(self._parts.partials)
+
+    def partials(self, now: datetime) -> list[CellPart]:
+        """Return what this part of all series adds to sums, as far as that changed."""
+        return [] if self._parts.partials is None else self._parts.partials.drain(now)
+
     def gaps(self) -> list[Gap]:
         """Return what was estimated beside what was billed then, by service."""
         return self._parts.estimates.gaps()
@@ -288,6 +311,8 @@ class Pipeline:
         yield from parts.stretches.save(streams, "stretches")
         yield from parts.groups.save(streams, "groups", self._sign)
         yield from parts.rollups.save(streams, "rollups")
+        if parts.partials is not None:
+            yield from parts.partials.save(streams, "partials")
         yield from parts.spend.save(streams, "spend", self._sign)
         for hours, sums in parts.group_scorings.items():
             yield from sums.save(streams, f"group_steps{hours}")
@@ -365,6 +390,8 @@ class Pipeline:
         parts.new_spend.restore(saved, "new_spend", keeps)
         parts.told.restore(saved, "told")
         parts.about.restore(saved, "about")
+        if parts.partials is not None:
+            parts.partials.restore(saved, "partials")
         return flaws
 
     @property
@@ -425,8 +452,7 @@ class Pipeline:
             status.late += 1
         if event.is_scored and change.taken != "too_late":
             # What a newer revision replaces says so too: which came first must not show.
-            parts.new_spend.take(change.series, change.step, event)
-            parts.groups.take(change.series, change.step, event)
+            self._note_place(change.series, change.step, event)
         if change.taken != "new":
             return change.taken
         key = (change.series, change.step)
@@ -437,6 +463,11 @@ class Pipeline:
                 points[key] = Point(change.series, change.step, at)
         parts.purchases.take(arrival.source, event, at)
         return change.taken
+
+    def _note_place(self, series: SeriesKey, step: int, event: CostEvent) -> None:
+        if self._parts.partials is None:
+            self._parts.new_spend.take(series, step, event)
+        self._parts.groups.take(series, step, event)
 
     def _estimate(
         self,
@@ -450,8 +481,7 @@ class Pipeline:
         for source, event in parts.estimates.advance():
             change = parts.ledger.take(source, event, before)
             if change.taken == "new":
-                parts.new_spend.take(change.series, change.step, event)
-                parts.groups.take(change.series, change.step, event)
+                self._note_place(change.series, change.step, event)
                 changed.add((change.series, change.step))
                 points[change.series, change.step] = Point(change.series, change.step, now)
 
@@ -551,60 +581,9 @@ class Pipeline:
         return True
 
     def _member(self, stretch: Stretch, now: datetime) -> Member:
-        sums = stretch.sums
-        about = self._parts.about
-        place, split = about.place(stretch), about.split(stretch)
-        # Frozen: whoever was told of it must not find another team's resources in it later.
-        if stretch.owner is None:
-            stretch.owner = place.owner
-            stretch.kind = kind_of(stretch, split)
-        owner = Owner(*stretch.owner)
-        start, end = stretch.period()
-        estimated, reason = self._is_estimated(stretch), about.reason(stretch, split)
+        parts, estimated = self._parts, self._is_estimated(stretch)
         (self._estimated.add if estimated else self._estimated.discard)(stretch.finding_id)
-        finding = Finding(
-            finding_id=stretch.finding_id,
-            detector=stretch.detector,
-            kind=stretch.kind,
-            status=stretch.status,
-            series=str(stretch.series),
-            resource_id=place.resource_id,
-            sub_account_id=place.sub_account_id,
-            service_name=place.service_name,
-            region_id=place.region_id,
-            owner=owner.name,
-            charge_period_start=start,
-            charge_period_end=end,
-            detected_at=stretch.detected_at,
-            score=round(max(point.surprise for point in stretch.points.values()), 6),
-            actual=sums.actual,
-            expected=sums.expected,
-            expected_low=sums.low,
-            expected_high=sums.high,
-            impact=sums.excess,
-            billing_currency=stretch.series.billing_currency,
-            reason=f"{reason} {REASON}" if estimated else reason,
-            owner_source=owner.source,
-            run_rate_per_day=stretch.run_rate_per_day,
-            settled_until=self._parts.stretches.settled_until(stretch, now),
-            ended_at=stretch.ended_at,
-            resource_name=place.resource_name,
-            backfill=stretch.backfill,
-            is_new_level=stretch.is_new_level,
-            price_effect=None if split is None else split.price,
-            quantity_effect=None if split is None else split.quantity,
-            estimated=estimated,
-        )
-        dirty, stretch.dirty = stretch.dirty, set()
-        return Member(
-            finding,
-            stretch.points,
-            stretch.step_hours,
-            dirty,
-            stretch.last_step,
-            about.groups(stretch.series),
-            is_group=about.is_sum(stretch.series),
-        )
+        return member_of(stretch, parts.about, parts.stretches, now, estimated=estimated)
 
     def _chart(self, incident: Incident) -> Chart | None:
         """Chart the series that drives an incident most."""

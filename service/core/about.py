@@ -6,7 +6,7 @@ from typing import Final
 from service.core.effects import Effects, Split, sentence_of
 from service.core.events import SeriesKey
 from service.core.findings import Stretch, Stretches
-from service.core.group_names import BY_SUB_ACCOUNT, GroupName
+from service.core.group_names import GroupName
 from service.core.groups import Groups
 from service.core.incidents import PRICE_CHANGE
 from service.core.ledger import Ledger
@@ -61,7 +61,7 @@ class About:
         """Name the groups of a series; of a sum, itself."""
         if self.is_sum(series):
             return [str(series)]
-        return [str(group) for group in self._groups.of(series)]
+        return self._groups.names(series)
 
     def place(self, stretch: Stretch) -> Place:
         """Return where a finding belongs.
@@ -89,8 +89,7 @@ class About:
 
     def _inferred(self, series: SeriesKey, place: Place) -> Owner | None:
         """Infer an owner from the resources of the same service in the sub-account, else of all."""
-        by_account = next((g for g in self._groups.of(series) if _is_account(g)), None)
-        beside = [m for m in self._groups.members(by_account) if m != series] if by_account else []
+        beside = [one for one in self._groups.beside(series) if one != series]
         rows = [self._ledger.about(one) for one in beside[:MOST_SIBLINGS]]
         account = f"account {place.sub_account_id}"
         of_service = [row for row in rows if row.service_name == place.service_name]
@@ -150,11 +149,6 @@ class About:
         """Take over what was saved."""
         self._places = saved.values(f"{name}/places", Place)
         self._effects.restore(saved, f"{name}/before")
-
-
-def _is_account(group: SeriesKey) -> bool:
-    name = GroupName.of(group)
-    return name is not None and name.by == BY_SUB_ACCOUNT
 
 
 def kind_of(stretch: Stretch, split: Split | None) -> str:

@@ -33,6 +33,7 @@ UNSCORED: Final[Grain] = "other"
 GROUP_MARK: Final = "~group~"
 NEW_MARK: Final = "~new~"
 BUDGET_MARK: Final = "~budget~"
+CELL_MARK: Final = "~cell~"
 
 
 def _focus_name(name: str) -> str:
@@ -142,7 +143,7 @@ def series_of(source: str, event: CostEvent) -> SeriesKey:
     resource = event.resource_id or "~".join(
         ("", event.service_name or "", event.region_id or "", event.sku_id or "")
     )
-    if resource.startswith((GROUP_MARK, NEW_MARK, BUDGET_MARK)):
+    if resource.startswith((GROUP_MARK, NEW_MARK, BUDGET_MARK, CELL_MARK)):
         resource = f"~{resource}"
     return SeriesKey(
         source, event.sub_account_id or "", resource, event.billing_currency, event.grain

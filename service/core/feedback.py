@@ -132,9 +132,9 @@ class Feedbacks:
         found: dict[tuple[Scoring, SeriesKey], Level] = {}
         for stretches in levels.values():
             stretch = _loudest(stretches)
-            scoring, more = self._group_scorings[stretch.step_hours], _more(stretch)
+            scoring, more = self._group_scorings.get(stretch.step_hours), _more(stretch)
             for group, share in self._shares(stretch).items():
-                if share and scoring.has(group):
+                if share and scoring is not None and scoring.has(group):
                     known = found.get((scoring, group), Level(stretch.since_step, 1.0, 0.0))
                     since = min(known.since, stretch.since_step)
                     found[scoring, group] = Level(since, 1.0, known.more + share * more)

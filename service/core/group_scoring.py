@@ -16,7 +16,7 @@ from service.core import money
 from service.core.events import SeriesKey
 from service.core.findings import OddPoint, Stretch, Stretches
 from service.core.ports import Fleet
-from service.core.rollups import Rollups
+from service.core.rollups import FEW, Rollups
 from service.core.scoring import Around, Point, Scoring
 from service.core.told import Told
 
@@ -28,8 +28,7 @@ DOMINATED_DAYS: Final = 7
 REMEMBERED_DAYS: Final = 7
 # Of a group's excess at least this share must be untold, or its members' findings explain it.
 LEAST_UNTOLD: Final = 0.2
-# A few new members are how a group grows: they explain an excess that is mostly theirs.
-FEW: Final = 3
+# A few new members explain an excess that is mostly theirs.
 MOSTLY: Final = Decimal("0.8")
 # Groups may raise this share of the false findings that as many series may.
 GROUP_SHARE: Final = 0.25

@@ -15,7 +15,14 @@ import numpy as np
 from detectors.base import step_of
 from service.core import money
 from service.core.events import EARLIEST, CostEvent, Grain, SeriesKey, TagValue
-from service.core.group_names import Values, check_group_by, groups_of, values_of
+from service.core.group_names import (
+    BY_SUB_ACCOUNT,
+    GroupName,
+    Values,
+    check_group_by,
+    groups_of,
+    values_of,
+)
 from service.core.ledger import STEP_HOURS, Ledger
 from service.core.owners import Owners
 from service.core.rollups import Rollup, Rollups
@@ -40,7 +47,7 @@ class Change(NamedTuple):
     arrived_at: datetime
 
 
-class _Membership:
+class Membership:
     """Where one series belongs, what said so, in which step that was last said, and its first."""
 
     __slots__ = ("about", "first_step", "groups", "said_step", "values")
@@ -68,11 +75,12 @@ class Groups:
     ) -> None:
         check_group_by(group_by)
         self._by = tuple(dict.fromkeys(group_by))
+        self._is_asked = bool(self._by)
         self._owners = owners
         self._ledger = ledger
         self._rollups = rollups
         self._part = part
-        self._of: dict[SeriesKey, _Membership] = {}
+        self._of: dict[SeriesKey, Membership] = {}
         self._members: dict[SeriesKey, dict[SeriesKey, None]] = {}
         self._newest: dict[SeriesKey, dict[SeriesKey, int]] = {}
         self._first: dict[SeriesKey, tuple[int, Values]] = {}
@@ -86,6 +94,15 @@ class Groups:
         """Return the groups that a series belongs to."""
         known = self._of.get(series)
         return () if known is None else known.groups
+
+    def names(self, series: SeriesKey) -> list[str]:
+        """Name the groups that a series belongs to."""
+        return [str(group) for group in self.of(series)]
+
+    def beside(self, series: SeriesKey) -> Collection[SeriesKey]:
+        """Return the series of the same sub-account, if series are grouped by it."""
+        found = (group for group in self.of(series) if _is_account(group))
+        return self.members(next(found, series))
 
     def members(self, group: SeriesKey) -> Collection[SeriesKey]:
         """Return the series of a group, in the order in which they joined it."""
@@ -125,14 +142,16 @@ class Groups:
 
     def take(self, series: SeriesKey, step: int, event: CostEvent) -> None:
         """Note where a row of plain usage says that its series belongs."""
-        if not self._by:
+        if not self._is_asked:
             return
         about = (event.tags, event.sub_account_id, event.service_name, event.region_id)
         known = self._of.get(series)
         if known is not None and known.about == about:
             known.said_step = max(known.said_step, step)
             return
-        values = values_of(self._by, event, self._owners)
+        values = self._values(event)
+        if known is not None:
+            values = self._kept(values, known.values)
         if known is None:
             # The newest step decides; within it the order of arrival must not.
             first = self._first.get(series)
@@ -145,24 +164,25 @@ class Groups:
             others = self._otherwise.setdefault((step, series.grain), {})
             others.setdefault(series, set()).add(values)
 
-    def apply(self, changes: Mapping[tuple[SeriesKey, int], Change]) -> None:
-        """Bring the sums up to the ledger."""
+    def apply(self, changes: Mapping[tuple[SeriesKey, int], Change]) -> list[SeriesKey]:
+        """Bring the sums up to the ledger; return the series that are in other groups for it."""
         for series, (step, values) in self._first.items():
             first = min(self._ledger.steps(series))
-            groups = groups_of(self._by, series, values)
-            self._join(series, _Membership(values, groups, step, first))
+            groups = self._groups(series, values)
+            self._join(series, Membership(values, groups, step, first))
         self._first.clear()
-        moves: dict[tuple[SeriesKey, int], _Move] = {}
+        moves: dict[tuple[SeriesKey, int], Move] = {}
         for (series, step), change in changes.items():
             known = self._of.get(series)
             if known is not None:
                 _collect(moves, known.groups, step, change)
         self._move_sums(moves)
+        return []
 
     def settle(self, is_closed: Callable[[SeriesKey, int], bool], now: datetime) -> list[SeriesKey]:
         """Move series whose rows of a closed step all name other groups than they are in."""
         moved: list[SeriesKey] = []
-        moves: dict[tuple[SeriesKey, int], _Move] = {}
+        moves: dict[tuple[SeriesKey, int], Move] = {}
         for step, grain in sorted(self._otherwise):
             others = self._otherwise[step, grain]
             if not is_closed(next(iter(others)), step):
@@ -171,7 +191,8 @@ class Groups:
             for series in sorted(others):
                 known = self._of[series]
                 if known.said_step < step:
-                    self._retag(series, known, min(others[series]), step, now, moves)
+                    values = self._kept(min(others[series]), known.values)
+                    self._retag(series, known, values, step, now, moves)
                     moved.append(series)
         self._move_sums(moves)
         return moved
@@ -222,11 +243,11 @@ class Groups:
         for series in self._slots:
             number = self._slots[series]
             values = self._codes.key(codes[number])
-            likes = (series.source, series.billing_currency, series.grain, codes[number])
+            likes = (*series[:2], series.billing_currency, series.grain, codes[number])
             groups = known.get(likes)
             if groups is None:
-                groups = known[likes] = groups_of(self._by, series, values)
-            self._join(series, _Membership(values, groups, said[number], first_step[number]))
+                groups = known[likes] = self._groups(series, values)
+            self._join(series, Membership(values, groups, said[number], first_step[number]))
         kind = list[tuple[tuple[int, Grain], list[tuple[SeriesKey, set[Values]]]]]
         for key, others in saved.values(f"{name}/otherwise", kind)[""]:
             mine = {series: found for series, found in others if keep(series)}
@@ -235,13 +256,26 @@ class Groups:
 
     def add_up(self) -> None:
         """Make the sums those of the series at hand: others of them went elsewhere."""
-        moves: dict[tuple[SeriesKey, int], _Move] = {}
+        moves: dict[tuple[SeriesKey, int], Move] = {}
         for series, known in self._of.items():
             for step in self._ledger.steps(series):
                 cost = self._ledger.point(series, step)
                 _collect(moves, known.groups, step, Change(None, cost, EARLIEST))
         self._move_sums(moves)
         self._changed.clear()
+
+    def _values(self, event: CostEvent) -> Values:
+        """Return what a row says of where its series belongs."""
+        return values_of(self._by, event, self._owners)
+
+    def _kept(self, values: Values, known: Values) -> Values:
+        """Return what holds of a series that was known by other values."""
+        del known
+        return values
+
+    def _groups(self, series: SeriesKey, values: Values) -> tuple[SeriesKey, ...]:
+        """Return the groups that values put a series into."""
+        return groups_of(self._by, series, values)
 
     def _leave(self, series: SeriesKey, group: SeriesKey) -> None:
         for every in (self._members, self._newest):
@@ -250,7 +284,7 @@ class Groups:
                 if not every[group]:
                     del every[group]
 
-    def _join(self, series: SeriesKey, membership: _Membership) -> None:
+    def _join(self, series: SeriesKey, membership: Membership) -> None:
         self._slots.give(series)
         self._of[series] = membership
         for group in membership.groups:
@@ -260,14 +294,14 @@ class Groups:
     def _retag(
         self,
         series: SeriesKey,
-        known: _Membership,
+        known: Membership,
         values: Values,
         step: int,
         now: datetime,
-        moves: "dict[tuple[SeriesKey, int], _Move]",
+        moves: "dict[tuple[SeriesKey, int], Move]",
     ) -> None:
-        old, new = known.groups, groups_of(self._by, series, values)
-        self._join(series, _Membership(values, new, step, known.first_step))
+        old, new = known.groups, self._groups(series, values)
+        self._join(series, Membership(values, new, step, known.first_step))
         left, joined = set(old) - set(new), set(new) - set(old)
         for group in left:
             self._leave(series, group)
@@ -276,7 +310,7 @@ class Groups:
             _collect(moves, left, at, Change(cost, None, now))
             _collect(moves, joined, at, Change(None, cost, now))
 
-    def _move_sums(self, moves: Mapping[tuple[SeriesKey, int], "_Move"]) -> None:
+    def _move_sums(self, moves: Mapping[tuple[SeriesKey, int], "Move"]) -> None:
         for (group, step), move in moves.items():
             known = self._rollups.part(group, step, self._part)
             largest = max(known.largest, move.largest) if known.members else move.largest
@@ -292,7 +326,12 @@ class Groups:
         return max((cost for cost in costs if cost is not None), default=money.ZERO)
 
 
-class _Move:
+def _is_account(group: SeriesKey) -> bool:
+    name = GroupName.of(group)
+    return name is not None and name.by == BY_SUB_ACCOUNT
+
+
+class Move:
     """What a batch does to one sum: `largest` of the new costs, and of those that fell."""
 
     __slots__ = ("arrived_at", "cost", "largest", "lowered", "members")
@@ -305,7 +344,7 @@ class _Move:
 
 
 def _collect(
-    moves: dict[tuple[SeriesKey, int], _Move],
+    moves: dict[tuple[SeriesKey, int], Move],
     groups: Iterable[SeriesKey],
     step: int,
     change: Change,
@@ -318,7 +357,7 @@ def _collect(
     for group in groups:
         move = moves.get((group, step))
         if move is None:
-            move = moves[group, step] = _Move(arrived_at)
+            move = moves[group, step] = Move(arrived_at)
         move.cost = money.add(move.cost, cost)
         move.members += (new is not None) - (old is not None)
         move.arrived_at = max(move.arrived_at, arrived_at)

@@ -10,14 +10,15 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 from detectors.base import DAY, DAYS_PER_MONTH, Score, start_of, step_of
 from service.core import money
 from service.core.events import CostEvent, SeriesKey
 from service.core.findings import OddPoint, Stretch, Stretches, is_history
 from service.core.groups import Change
-from service.core.ledger import STEP_HOURS, Ledger
+from service.core.ledger import STEP_HOURS
 from service.core.phrases import duration
 from service.core.phrases import money as amount_text
 from service.core.starts import (
@@ -38,6 +39,18 @@ ACCOUNT_SHARE: Final = 5.0
 SAME: Final = 0.8
 
 
+class Past(Protocol):
+    """What series cost: a ledger of theirs, or of cells that stand for them."""
+
+    def point(self, series: SeriesKey, step: int) -> Decimal | None:
+        """Return what one costs in a step; None when the step has no row."""
+        ...
+
+    def steps(self, series: SeriesKey) -> Sequence[int]:
+        """Return the steps of which anything is known, in order."""
+        ...
+
+
 class NewSpend:
     """Watches every account for things that it never spent on.
 
@@ -50,7 +63,7 @@ class NewSpend:
         least_per_day: Callable[[str], Decimal | None],
         tolerated: float,
         principal_tags: Sequence[str],
-        ledger: Ledger,
+        ledger: Past,
         stretches: Stretches,
         first_contact: Callable[[str], datetime | None],
     ) -> None:
@@ -75,9 +88,13 @@ class NewSpend:
         if self._seen.get((series, event.sku_id)) == (day, about):
             return
         self._seen[series, event.sku_id] = day, about
-        account = self._account(series)
         principal = principal_of(event.tags, self._principal_tags)
-        for thing in things_of(series, event, principal):
+        self.note(series, day, things_of(series, event, principal))
+
+    def note(self, series: SeriesKey, day: int, things: Iterable[Thing]) -> None:
+        """Note what a series is spent on, as its rows of a day said."""
+        account = self._account(series)
+        for thing in things:
             spend = account.things.setdefault(thing, Spend())
             spend.last_day = max(spend.last_day, day)
             if not spend.is_known and series not in spend.series:
@@ -130,7 +147,6 @@ class NewSpend:
         first = stretch.since_step
         hours = STEP_HOURS[thing.account.grain]
         length = timedelta(hours=hours * (stretch.last_step + 1 - first))
-        paid = [one for one in spend.series if _has_cost(self._ledger, one)]
         known_days = account.known_days(first, 24 // hours)
         others = len(account.others(thing, first, 24 // hours))
         ever = "ever" if known_days < REMEMBERED_DAYS else "in half a year"
@@ -139,7 +155,7 @@ class NewSpend:
         by = f"account {account_id}" if account_id else "an account without a name"
         return (
             f"First spend {ever} {_phrase(thing)} by {by}: {amount} in {duration(length)} on"
-            f" {_resources(spend, len(paid))}; in the {known_days} days before, this account"
+            f" {self._named(spend.series)}; in the {known_days} days before, this account"
             f" started {_count(others, thing.dimension)}."
         )
 
@@ -220,6 +236,21 @@ class NewSpend:
                 if spend.stretch is not None:
                     self._told[thing.series] = thing
 
+    def _named(self, every: Collection[SeriesKey]) -> str:
+        """Name a resource that has always been alone; one that joined may be another team's."""
+        name = next(iter(every)).resource
+        if len(every) == 1 and not name.startswith("~"):
+            return name
+        paid = sum(
+            any(map(partial(self._ledger.point, one), self._ledger.steps(one))) for one in every
+        )
+        return "one resource" if paid == 1 else f"{paid} resources"
+
+    def _told_of(self, series: SeriesKey, step: int) -> Decimal:
+        """Return what else tells of the money of a series: it is silent while it is told here."""
+        del series, step
+        return money.ZERO
+
     def _spend(self, thing: Thing) -> Spend:
         return self._accounts[thing.account].things[thing]
 
@@ -257,7 +288,7 @@ class NewSpend:
             self._raise(thing, spend, surprise, step, arrived_at)
 
     def _is_same(self, account: Account, thing: Thing, spend: Spend) -> bool:
-        """Tell whether most of this money is told as another new thing already."""
+        """Tell whether most of this money is told already: as another new thing, or otherwise."""
         told = {
             one
             for other, known in account.things.items()
@@ -266,9 +297,10 @@ class NewSpend:
         }
         whole = money.total(spend.sums.values())
         same = money.total(
-            self._ledger.point(one, step) or money.ZERO
-            for one in spend.series
+            (self._ledger.point(one, step) or money.ZERO)
             if one in told
+            else self._told_of(one, step)
+            for one in spend.series
             for step in spend.sums
         )
         return float(same) >= SAME * float(whole)
@@ -338,18 +370,6 @@ class NewSpend:
                 del self._things_of[series]
         spend.series.clear()
         spend.sums.clear()
-
-
-def _has_cost(ledger: Ledger, series: SeriesKey) -> bool:
-    return any(ledger.point(series, step) for step in ledger.steps(series))
-
-
-def _resources(spend: Spend, paid: int) -> str:
-    """Name a resource that has always been alone; one that joined may be another team's."""
-    name = next(iter(spend.series)).resource
-    if len(spend.series) == 1 and not name.startswith("~"):
-        return name
-    return "one resource" if paid == 1 else f"{paid} resources"
 
 
 def _phrase(thing: Thing) -> str:

@@ -154,12 +154,19 @@ class Calendars:
 
     def of(self, series: SeriesKey, about: CostEvent) -> str:
         """Return the name of a series' calendar."""
-        owner = self._owners.of_row(about).name
+        return self.of_owner(series, self._owners.of_row(about).name)
+
+    def of_owner(self, series: SeriesKey, owner: str) -> str:
+        """Return the name of the calendar that what is an owner's keeps."""
         return self._by_owner.get(owner, self._of_source(series))
 
     def of_all(self, group: SeriesKey, abouts: Iterable[CostEvent]) -> str:
         """Return the name of the calendar that all of many series keep, else of their source's."""
-        names = {self.of(group, about) for about in abouts}
+        return self.of_owners(group, (self._owners.of_row(about).name for about in abouts))
+
+    def of_owners(self, group: SeriesKey, owners: Iterable[str]) -> str:
+        """Return the name of the calendar that all of many owners keep, else of the source's."""
+        names = {self.of_owner(group, owner) for owner in owners}
         return names.pop() if len(names) == 1 else self._of_source(group)
 
     def _of_source(self, series: SeriesKey) -> str:

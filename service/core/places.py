@@ -43,22 +43,30 @@ def common_place(rows: Sequence[CostEvent], owners: Owners, name: str, *, is_gro
     Of several owners' it is who owns the one sub-account that all are in, else nobody. One series
     is its own place, unless it happens to be alone in what `is_group`.
     """
-    if len(rows) == 1 and not is_group:
-        return place_of(rows[0], owners)._replace(resource_name=name)
-    found = {owners.of_row(row).name for row in rows}
-    account = _one(row.sub_account_id for row in rows)
-    owner, why = owners.of(None, account), f"its {len(rows)} resources have {len(found)} owners"
+    places = [place_of(row, owners) for row in rows]
+    return common(places, len(places), owners, name, is_group=is_group)
+
+
+def common(
+    places: Sequence[Place], count: int, owners: Owners, name: str, *, is_group: bool
+) -> Place:
+    """Return what the places of `count` series have in common; several may be at one."""
+    if count == 1 and not is_group:
+        return places[0]._replace(resource_name=name)
+    found = {place.owner.name for place in places}
+    account = _one(place.sub_account_id or None for place in places)
+    owner, why = owners.of(None, account), f"its {count} resources have {len(found)} owners"
     owner = Owner(owner.name, why if owner.name == UNOWNED else f"{owner.source}; {why}")
     if len(found) == 1:
-        sources = {owners.of_row(row).source for row in rows}
-        source = sources.pop() if len(sources) == 1 else f"owner of all {len(rows)} resources"
+        sources = {place.owner.source for place in places}
+        source = sources.pop() if len(sources) == 1 else f"owner of all {count} resources"
         owner = Owner(found.pop(), source)
     return Place(
         None,
         name,
         account or "",
-        _one(row.service_name for row in rows),
-        _one(row.region_id for row in rows),
+        _one(place.service_name for place in places),
+        _one(place.region_id for place in places),
         owner,
     )
 
@@ -107,15 +115,29 @@ def sum_reason(
 
     Of `others`, who belong to other owners, is said how many they are and what they add.
     """
-    told = [
-        f"{member.resource} {signed(change, member.billing_currency)}"
-        for change, member in movers
-        if change * impact > 0
-    ][:MOVERS_TOLD]
-    moved = [(change, member) for change, member in others if change]
-    change = money.total(change for change, _ in moved)
-    if change * impact > 0:
-        count = "one resource" if len(moved) == 1 else f"{len(moved)} resources"
-        told.append(f"{count} of other owners {signed(change, moved[0][1].billing_currency)}")
+    rose = [(member.resource, change) for change, member in movers if change * impact > 0]
+    moved = [change for change, _ in others if change]
+    more = money.total(moved)
+    every = [member for _, member in (*movers, *others)]
+    count = len(moved) if more * impact > 0 else 0
+    return sum_text(name, sentence, (rose, count, more), every[0] if every else None)
+
+
+def sum_text(
+    name: str,
+    sentence: str,
+    moved: tuple[Sequence[tuple[str, Decimal]], int, Decimal],
+    series: SeriesKey | None,
+) -> str:
+    """Say why a sum is odd: `moved` is who moved it, most first, of others how many and how much.
+
+    `series` is one in its currency, if anything moved.
+    """
+    movers, count, more = moved
+    currency = "" if series is None else series.billing_currency
+    told = [f"{resource} {signed(change, currency)}" for resource, change in movers[:MOVERS_TOLD]]
+    if count:
+        who = "one resource" if count == 1 else f"{count} resources"
+        told.append(f"{who} of other owners {signed(more, currency)}")
     tail = f" Most against the week before: {', '.join(told)}." if told else ""
     return f"{name}, beyond what is told of them one by one: {sentence}{tail}"

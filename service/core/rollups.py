@@ -17,21 +17,38 @@ from service.core.events import SeriesKey
 from service.core.ledger import STEP_HOURS
 from service.core.state import Chunk, Saved, Streams
 
+# A few new members are how a group grows.
+FEW: Final = 3
+
 
 class Rollup(NamedTuple):
-    """The members that have a cost in one step: its sum, their number, and the largest of them."""
+    """The members that have a cost in one step: its sum, their number, and the largest of them.
+
+    Where members are elsewhere, also the costs of the largest few that are new, and what members'
+    own findings tell of the step (actual, expected, low, high), if anything.
+    """
 
     cost: Decimal = money.ZERO
     members: int = 0
     largest: Decimal = money.ZERO
+    new: tuple[Decimal, ...] = ()
+    told: tuple[Decimal, ...] = ()
 
     def join(self, other: "Rollup") -> "Rollup":
         """Add what another part knows."""
+        both = self.told and other.told
         return Rollup(
             money.add(self.cost, other.cost),
             self.members + other.members,
             max(self.largest, other.largest),
+            few(*self.new, *other.new),
+            tuple(map(money.add, self.told, other.told)) if both else self.told or other.told,
         )
+
+
+def few(*costs: Decimal) -> tuple[Decimal, ...]:
+    """Return the largest few."""
+    return tuple(sorted(costs, reverse=True)[:FEW])
 
 
 class Rollups:
@@ -46,7 +63,7 @@ class Rollups:
         """Set what a part knows of a step; tell whether that changed anything."""
         steps = self._steps.setdefault(group, {})
         parts = steps.get(step)
-        if not rollup.members:
+        if not rollup.members and not rollup.told:
             if parts is None or parts.pop(part, None) is None:
                 return False
             if not parts:
@@ -73,9 +90,13 @@ class Rollups:
     def at(self, group: SeriesKey, step: int) -> Rollup:
         """Return the whole of a step."""
         whole = Rollup()
-        for rollup in self._steps.get(group, {}).get(step, {}).values():
-            whole = whole.join(rollup) if whole.members else rollup
+        for part, rollup in enumerate(self._steps.get(group, {}).get(step, {}).values()):
+            whole = whole.join(rollup) if part else rollup
         return whole
+
+    def steps(self, series: SeriesKey) -> list[int]:
+        """Return the steps of which anything is known, in order."""
+        return sorted(self._steps.get(series, ()))
 
     def point(self, series: SeriesKey, step: int) -> Decimal | None:
         """Return what a group costs in one step; None when no member has a row."""

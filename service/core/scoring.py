@@ -215,6 +215,10 @@ class Scoring:
         """Yield the series that were odd in a step, though not as odd as a person asked for."""
         yield from self._barred.at(step)
 
+    def all_barred(self) -> set[tuple[SeriesKey, int]]:
+        """Return every series and step that a bar kept from being found."""
+        return {(one.series, one.step) for one in self._barred.all()}
+
     def take_level(self, intent_id: str, series: SeriesKey, level: Level) -> None:
         """Take what a series costs since a step for what it always did.
 

@@ -46,9 +46,12 @@ class Told:
         self._shared: dict[tuple[str, SeriesKey], float] = {}
         self._subtracted: dict[tuple[SeriesKey, int], Sums] = {}
 
-    def note(self, changed: Iterable[Stretch]) -> None:
-        """Take notice of findings that changed, and move what groups said of the same money."""
-        steps: set[tuple[int, int]] = set()
+    def note(self, changed: Iterable[Stretch], elsewhere: Iterable[tuple[int, int]] = ()) -> None:
+        """Take notice of findings that changed, and move what groups said of the same money.
+
+        `elsewhere` are steps, by their hours, of which findings that are elsewhere tell otherwise.
+        """
+        steps = set(elsewhere)
         for stretch in changed:
             series = stretch.series
             if self._members(series):
@@ -81,9 +84,7 @@ class Told:
 
     def of(self, group: SeriesKey, step: int) -> Sums:
         """Return what is told of a group's step."""
-        told = Sums()
-        for point in self._of_members(group, step):
-            told = told.replace(None, point)
+        told = self.of_members(group, step)
         for series in self._odd_sums:
             if self._gives_way(group, series):
                 loudest = _loudest(self._stretches.of(series), step)
@@ -94,7 +95,7 @@ class Told:
                     told = told.replace(None, OddPoint(money.ZERO, less, less, less, 0.0))
         return told
 
-    def _of_members(self, group: SeriesKey, step: int) -> Iterable[OddPoint]:
+    def of_members(self, group: SeriesKey, step: int) -> Sums:
         """Return what members' findings say of a step, or would without a bar."""
         found: dict[SeriesKey, OddPoint] = {}
         for series in self._odd_members.get(group, ()):
@@ -104,7 +105,11 @@ class Told:
         for series, point in self._barred(group, step):
             if series not in found or abs(found[series].excess) < abs(point.excess):
                 found[series] = point
-        return [point for series, point in found.items() if group in self._groups_of(series)]
+        told = Sums()
+        for series, point in found.items():
+            if group in self._groups_of(series):
+                told = told.replace(None, point)
+        return told
 
     def subtract(self, group: SeriesKey, step: int) -> Sums:
         """Return what is told, and remember that every finding about the group leaves it out."""

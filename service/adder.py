@@ -1,0 +1,182 @@
+"""The adder: sums over all series, judged from what the parts of them say. Pure: values in and out.
+
+It is the half of the pipeline that looks at groups and at new spend, over cells that stand for
+series that are elsewhere. Of the same rows it finds what one pipeline over all of them would.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import msgspec
+
+from service.core.cell_book import CellBook
+from service.core.deliveries import Chart
+from service.core.drivers import Member
+from service.core.events import SeriesKey
+from service.core.feedback import Feedbacks
+from service.core.findings import Stretches
+from service.core.group_scoring import GroupScoring
+from service.core.intents import Order
+from service.core.ledger import STEP_HOURS
+from service.core.new_spend import NewSpend
+from service.core.partials import CellPart
+from service.core.rollups import Rollups
+from service.core.scoring import Point
+from service.core.state import VERSION, Chunk, Saved, StateError, Streams, keep_all
+from service.core.statements import member_of
+from service.core.sum_about import SumAbout
+from service.core.told import Told
+
+
+class Parts(NamedTuple):
+    """The wired parts, in the order in which data meets them; `contacts` are of each source."""
+
+    book: CellBook
+    contacts: dict[str, datetime]
+    stretches: Stretches
+    new_spend: NewSpend
+    rollups: Rollups
+    told: Told
+    scorings: Mapping[int, GroupScoring]
+    about: SumAbout
+
+
+class Adder:
+    """Takes what parts say, and finds what is odd in the sums. `remembers` is as the pipeline's."""
+
+    def __init__(self, parts: Parts, remembers: timedelta) -> None:
+        self._parts = parts
+        self._remembers = remembers
+        self._forgot_at: datetime | None = None
+        self._feedback = Feedbacks(parts.stretches, {}, parts.scorings, parts.told.shares)
+
+    def meet(self, contacts: Mapping[str, datetime]) -> None:
+        """Note when a part met sources first."""
+        known = self._parts.contacts
+        for source, at in contacts.items():
+            known[source] = min(known.get(source, at), at)
+
+    def find(self, said: Iterable[tuple[str, CellPart]], now: datetime) -> list[Member]:
+        """Take in all that parts said of the time up to `now`; return the findings that changed."""
+        parts = self._parts
+        self._forget(now)
+        news = parts.book.put(said)
+        for cell, step in news.costs:
+            day = step * STEP_HOURS[cell.grain] // 24
+            parts.new_spend.note(cell, day, parts.book.things(cell))
+        parts.new_spend.judge(news.costs, now)
+        changed = parts.book.add_up(news)
+        steps = {(STEP_HOURS[cell.grain], step) for cell, step in news.steps if cell in news.told}
+        parts.told.note(parts.stretches.changed(), steps)
+        sums = [
+            Point(group, step, arrived_at)
+            for (group, step), arrived_at in changed.items()
+            if parts.rollups.widest(group) > 1
+        ]
+        for hours, scoring in parts.scorings.items():
+            scoring.judge([p for p in sums if STEP_HOURS[p.series.grain] == hours], now)
+            scoring.close(now)
+        parts.told.note(parts.stretches.changed())
+        return self._members(now)
+
+    def obey(self, order: Order, now: datetime) -> list[Member]:
+        """Do what a desk elsewhere asks of the detectors, as far as it can be done."""
+        if self._feedback.refusal(order) is None:
+            self._feedback.apply(order)
+        return self._members(now)
+
+    def chart(self, finding_id: str) -> Chart | None:
+        """Chart the group of a finding; None for what has none."""
+        parts = self._parts
+        stretch = parts.stretches.get(finding_id)
+        scoring = None if stretch is None else parts.scorings.get(stretch.step_hours)
+        if stretch is None or scoring is None or not scoring.knows(stretch):
+            return None
+        odd = (s.odd for s in parts.stretches.of(stretch.series) if s.status != "retracted")
+        return scoring.chart(stretch, set().union(*odd))
+
+    def save(self, streams: Streams) -> Iterator[Chunk]:
+        """Yield what changed since the last save; take all of it before the next step."""
+        parts = self._parts
+        yield from parts.book.save(streams, "book")
+        yield from parts.stretches.save(streams, "stretches")
+        yield from parts.rollups.save(streams, "rollups")
+        for hours, scoring in parts.scorings.items():
+            yield from scoring.save(streams, f"group_steps{hours}")
+        yield from parts.new_spend.save(streams, "new_spend")
+        yield from parts.told.save(streams, "told")
+        yield from parts.about.save(streams, "about")
+        yield from self._feedback.save(streams, "feedback")
+        rest = _Rest(version=VERSION, contacts=parts.contacts, forgot_at=self._forgot_at)
+        yield from streams.values("adder", [("", rest)])
+
+    def restore(self, saved: Saved) -> list[str]:
+        """Take over what was saved, into one that has done nothing yet; see `Pipeline.restore`."""
+        parts = self._parts
+        try:
+            (rest,) = saved.values("adder", _Rest).values()
+            if rest.version != VERSION:
+                raise StateError(f"it is of version {rest.version}, not {VERSION}")
+            self._forgot_at = rest.forgot_at
+            parts.contacts.update(rest.contacts)
+            parts.book.restore(saved, "book")
+            parts.stretches.restore(saved, "stretches", keep_all)
+            parts.rollups.restore(saved, "rollups")
+            if self._forgot_at is not None:
+                parts.rollups.forget(self._forgot_at - self._remembers)
+                parts.book.forget(self._forgot_at - self._remembers)
+            flaws = {
+                flaw
+                for hours, scoring in parts.scorings.items()
+                for flaw in scoring.restore(saved, f"group_steps{hours}", keep_all)
+            }
+            parts.new_spend.restore(saved, "new_spend", keep_all)
+            parts.told.restore(saved, "told")
+            parts.about.restore(saved, "about")
+            self._feedback.restore(saved, "feedback")
+        except (ValueError, KeyError, msgspec.MsgspecError) as error:
+            raise StateError(f"saved state does not fit: {error}") from error
+        return sorted(flaws)
+
+    def _members(self, now: datetime) -> list[Member]:
+        parts = self._parts
+        parts.stretches.advance(now)
+        return [
+            member_of(stretch, parts.about, parts.stretches, now)
+            for stretch in parts.stretches.drain()
+        ]
+
+    def _forget(self, now: datetime) -> None:
+        """Let go, once a day, of what is too old to change; see core/gone.py."""
+        today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        if self._forgot_at is not None and today <= self._forgot_at:
+            return
+        self._forgot_at = today
+        parts, edge = self._parts, today - self._remembers
+        ended, empty = parts.book.forget(edge), parts.rollups.forget(edge)
+        for scoring in parts.scorings.values():
+            scoring.forget(edge)
+        gone = [cell for cell in ended if not parts.new_spend.holds(cell)]
+        parts.new_spend.drop(gone)
+        parts.book.drop(gone)
+        over = [group for group in empty if not self._is_held(group)]
+        for scoring in parts.scorings.values():
+            scoring.drop(over)
+        parts.rollups.drop(over)
+        parts.new_spend.forget(edge, today)
+        parts.told.forget()
+        parts.about.forget(parts.stretches)
+        self._feedback.forget()
+
+    def _is_held(self, group: SeriesKey) -> bool:
+        parts = self._parts
+        return bool(parts.book.members(group) or parts.stretches.of(group)) or any(
+            scoring.holds(group) for scoring in parts.scorings.values()
+        )
+
+
+class _Rest(msgspec.Struct, kw_only=True):
+    version: int
+    contacts: dict[str, datetime]
+    forgot_at: datetime | None
