@@ -225,6 +225,8 @@ class StoreSettings(_ServerSettings, frozen=True):
 class KafkaSettings(_ServerSettings, frozen=True):
     """The log of the distributed service. `partitions` is of the input, and fixed once it exists.
 
+    Sums over all partitions are brought up every `sums_every_seconds`.
+
     `security_protocol` and `sasl_mechanism` are named as Kafka names them.
     """
 
@@ -233,6 +235,7 @@ class KafkaSettings(_ServerSettings, frozen=True):
     partitions: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 8
     replication: Annotated[int, msgspec.Meta(ge=-1, le=9)] = -1
     bad_lines_in_a_row: Annotated[int, msgspec.Meta(ge=1, le=10**9)] = 100
+    sums_every_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 60
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
 

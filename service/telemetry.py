@@ -107,6 +107,11 @@ class Metrics:
             "Partitions of the input that this worker has.",
             registry=registry,
         )
+        self.judged_until = prometheus.Gauge(
+            "spendwatch_sums_judged_until_timestamp_seconds",
+            "Up to when every partition has said what sums are made of, and they were judged.",
+            registry=registry,
+        )
         self.lag = prometheus.Gauge(
             "spendwatch_log_lag_messages",
             "Messages that wait in the partitions that this process has.",

@@ -7,7 +7,7 @@ all that it does is a function of this log: what people did, and the passing of 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -140,33 +140,68 @@ def encode(entry: Entry) -> list[bytes]:
 
 def ends(cluster: Cluster) -> dict[Place, int]:
     """Return how far each input partition has been told: the offset of its chain's last link."""
-    chains = Chains()
+    chains: Chains[Record] = Chains()
     for entry in entries(cluster):
         if isinstance(entry, Record):
             chains.take(entry)
     return chains.ends
 
 
-class Chains:
+class Linked(Protocol):
+    """What is a link of a chain of its partition, or one of the parts of a link."""
+
+    @property
+    def topic(self) -> str:
+        """Return the topic of the input that it is about."""
+        ...
+
+    @property
+    def partition(self) -> int:
+        """Return the partition of the topic."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """Return the offset that it moves the chain to."""
+        ...
+
+    @property
+    def part(self) -> int:
+        """Return its number among the parts of its link."""
+        ...
+
+    @property
+    def parts(self) -> int:
+        """Return how many parts its link has."""
+        ...
+
+    @property
+    def link(self) -> Link:
+        """Return its place in the chain."""
+        ...
+
+
+_L = TypeVar("_L", bound=Linked)
+
+
+class Chains(Generic[_L]):
     """Leaves out what was said twice, of every partition's chain.
 
     A link whose last part is missing is not complete, and what repeats it begins anew.
     """
 
-    def __init__(
-        self, ends: Mapping[Place, int] | None = None, waiting: Iterable[Record] = ()
-    ) -> None:
+    def __init__(self, ends: Mapping[Place, int] | None = None, waiting: Iterable[_L] = ()) -> None:
         self.ends: dict[Place, int] = dict(ends or {})
-        self._waiting: dict[Place, list[Record]] = {}
+        self._waiting: dict[Place, list[_L]] = {}
         for record in waiting:
             self._waiting.setdefault((record.topic, record.partition), []).append(record)
 
     @property
-    def waiting(self) -> list[Record]:
+    def waiting(self) -> list[_L]:
         """Return the parts of links that are not complete yet."""
         return [record for parts in self._waiting.values() for record in parts]
 
-    def take(self, record: Record) -> list[Record]:
+    def take(self, record: _L) -> list[_L]:
         """Take the next record; return the link that it completes, all parts in order."""
         place = (record.topic, record.partition)
         if fit(self.ends.get(place, BEGINNING), record.link) != "next":
@@ -185,7 +220,7 @@ class Chains:
 
 def chained(rows: Iterable[Record]) -> Iterator[Record]:
     """Yield each link once, with all its parts in order."""
-    chains = Chains()
+    chains: Chains[Record] = Chains()
     for row in rows:
         yield from chains.take(row)
 

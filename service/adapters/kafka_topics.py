@@ -49,7 +49,8 @@ def topics(partitions: int, remembers: timedelta) -> dict[str, Topic]:
         SAMPLES: Topic(
             partitions, SAMPLES_KEPT, SAMPLES_KEPT - timedelta(days=2), broker_time=True
         ),
-        ROLLUPS: Topic(partitions, None),
+        # One: sums are over all partitions. What is in it may be needed as long as the input is.
+        ROLLUPS: Topic(1, remembers + MARGIN, remembers),
         # Whatever is told is told anew from its beginning, when all else is lost.
         FINDINGS: Topic(1, FOREVER, FOREVER, broker_time=True),
         INTENTS: Topic(1, None),

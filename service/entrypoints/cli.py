@@ -268,6 +268,18 @@ def worker(
         Worker(load(config), skip_bad_until or (), health).run()
 
 
+@app.command(epilog="Example: spendwatch rollups --config spendwatch.toml")
+def rollups(config: ConfigOption = None, health: HealthOption = None) -> None:
+    """Judge sums over all partitions: groups, and first spend; of several, one works.
+
+    Whatever goes wrong ends it; start it again, and it goes on exactly where it was.
+    """
+    from service.entrypoints.rollups import Rollups  # noqa: PLC0415 - loads the detectors
+
+    with _one_line_errors():
+        Rollups(load(config), health).run()
+
+
 @app.command(epilog="Example: spendwatch router --config spendwatch.toml")
 def router(config: ConfigOption = None, health: HealthOption = None) -> None:
     """Turn what the workers find into incidents and notices; of several, one works.

@@ -69,7 +69,7 @@ class DeskLog:
         self._desk = Desk(parts, self._chart)
         self._detectors = frozenset(detectors)
         self._remembers = remembers + MARGIN
-        self._chains = Chains()
+        self._chains: Chains[Record] = Chains()
         self._held: dict[str, _Held] = {}
         self._sources: dict[Place, list[SourceStatus]] = {}
         self._gpus: dict[str, GpuHost] = {}

@@ -4,7 +4,7 @@ What comes out depends on the messages alone, so that whoever owns the partition
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from copy import copy
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -15,6 +15,7 @@ from service.adapters.kafka_findings import Record, told
 from service.adapters.kafka_letters import Letter
 from service.adapters.kafka_log import Message
 from service.adapters.kafka_messages import ORDER_HEADER, SOURCE_HEADER, TICK_HEADER
+from service.adapters.kafka_rollups import Report
 from service.adapters.kafka_topics import SAMPLES
 from service.adapters.sources import events, gpu_samples
 from service.adapters.sources.base import Flaw, Row
@@ -26,13 +27,14 @@ from service.core.intents import Order
 from service.core.partitions import partition_key, partition_of
 from service.core.spend import Spent
 from service.core.state import Chunk, Saved, StateError, Streams
+from service.entrypoints.charted import Charted
 from service.pipeline import Pipeline
 
 UNNAMED: Final = {False: "events", True: "gpu_samples"}
 # How old may be what is known of a source in which nothing is odd.
 SAYS_EVERY: Final = timedelta(minutes=5)
-# A chart weighs more than all else that is said of a finding.
-CHARTS_EVERY: Final = timedelta(hours=3)
+# So many changed sums are said before their time.
+MOST_PARTIALS: Final = 20_000
 
 
 class Stray(NamedTuple):
@@ -50,6 +52,12 @@ class Output(NamedTuple):
     record: Record | None
     letters: list[Letter]
     strays: list[Stray]
+    reports: list[Report]
+
+    @property
+    def is_any(self) -> bool:
+        """Tell whether there is anything to say."""
+        return bool(self.record or self.letters or self.strays or self.reports)
 
 
 class TooManyBadError(Exception):
@@ -67,7 +75,9 @@ class Place(NamedTuple):
 class Partition:
     """Runs the messages of one partition through a pipeline of its own.
 
-    `told_until` is the offset up to which it has been told: up to there nothing comes out again.
+    `told_until` is the offset up to which it has been told: up to there nothing comes out again,
+    but for reports, which may. Of a pipeline that is part of several, what it adds to sums is
+    reported `sums_every` so long, at moments that all partitions share.
     At `bad_lines_in_a_row` it gives up, but for messages up to `skip_bad_until` or told already.
     """
 
@@ -78,7 +88,10 @@ class Partition:
         told_until: int,
         bad_lines_in_a_row: int,
         skip_bad_until: int = BEGINNING,
+        sums_every: timedelta | None = None,
     ) -> None:
+        self._every = sums_every
+        self._reported = BEGINNING
         self.topic, self.number, self._partitions = place
         self._most_bad = bad_lines_in_a_row
         self._pipeline = pipeline
@@ -87,7 +100,7 @@ class Partition:
         self._now: datetime | None = None
         self._bad_in_a_row = 0
         self._said_at = EARLIEST
-        self._charted: dict[str, datetime] = {}
+        self._charted = Charted()
         self.next_offset = 0
 
     @property
@@ -100,20 +113,33 @@ class Partition:
         """Return the time that this partition has reached, None before the first message."""
         return self._now
 
+    def is_quiet(self, now: datetime, tick: timedelta) -> bool:
+        """Tell whether time has to be let pass here by a message without rows.
+
+        Who adds sums up waits for every partition, for one that never had a message too.
+        """
+        if self._every is None:
+            return self._now is not None and self._now < now - tick
+        return self._now is None or self._now < _floor(now, self._every)
+
     def take(self, message: Message) -> Output:
         """Take in the next message; TooManyBadError when it is bad after many that were."""
         self.next_offset = message.offset + 1
         # A broker's clock may step back; time in a partition does not.
-        self._now = now = max(message.at, self._now or message.at)
+        before, self._now = self._now, max(message.at, self._now or message.at)
+        now = self._now
         letters: list[Letter] = []
         strays: list[Stray] = []
+        reports = self._pass(before, now, message.offset)
         members, spent, gpus = self._find(message, now, letters, strays)
-        if not (members or spent or gpus or letters or strays or now - self._said_at >= SAYS_EVERY):
-            return Output(None, [], [])
+        reports = reports or self._overflow(now, message.offset)
+        is_due = bool(self._pipeline.statuses) and now - self._said_at >= SAYS_EVERY
+        if not (members or spent or gpus or letters or strays or is_due):
+            return Output(None, [], [], reports)
         self._said_at = now
-        due = self._due_charts(members, now)
+        due = self._charted.due([member.finding.finding_id for member in members], now)
         if message.offset <= self._end:
-            return Output(None, [], [])
+            return Output(None, [], [], reports)
         charts = {finding_id: self._pipeline.chart(finding_id) for finding_id in due}
         record = Record(
             topic=self.topic,
@@ -127,7 +153,7 @@ class Partition:
             gpus=gpus,
         )
         self._end = message.offset
-        return Output(record, letters, strays)
+        return Output(record, letters, strays, reports)
 
     def save(self, streams: Streams) -> Iterator[Chunk]:
         """Yield what changed since the last save, as of `next_offset`."""
@@ -138,7 +164,8 @@ class Partition:
             now=self._now,
             bad_in_a_row=self._bad_in_a_row,
             said_at=self._said_at,
-            charted=self._charted,
+            charted=self._charted.when,
+            reported=None if self._every is None else self._reported,
         )
         yield from streams.values("partition", [("", rest)])
 
@@ -153,10 +180,13 @@ class Partition:
             raise StateError(f"saved state does not fit: {error}") from error
         if rest.partitions != self._partitions:
             raise StateError(f"its topic had {rest.partitions} partitions, not {self._partitions}")
+        if (rest.reported is None) != (self._every is None):
+            raise StateError("it is of a worker that said nothing of sums, or did")
+        self._reported = BEGINNING if rest.reported is None else rest.reported
         flaws = self._pipeline.restore(saved)
         self.next_offset, self._now = rest.next_offset, rest.now
         self._bad_in_a_row, self._said_at = rest.bad_in_a_row, rest.said_at
-        self._charted = rest.charted
+        self._charted = Charted(rest.charted)
         return flaws
 
     def _find(
@@ -171,17 +201,35 @@ class Partition:
         gpus = {host: as_news(one) for host, one in found.gpus.items()}
         return found.members, found.spent, gpus
 
-    def _due_charts(self, members: Sequence[Member], now: datetime) -> list[str]:
-        """Name the findings whose chart is to be said now, and note that it was."""
-        due = [
-            member.finding.finding_id
-            for member in members
-            if now - self._charted.get(member.finding.finding_id, EARLIEST) >= CHARTS_EVERY
-        ]
-        if due:
-            kept = {name: at for name, at in self._charted.items() if now - at < CHARTS_EVERY}
-            self._charted = kept | dict.fromkeys(due, now)
-        return due
+    def _pass(self, before: datetime | None, now: datetime, offset: int) -> list[Report]:
+        """Report what came before a moment at which all partitions do, if it is one."""
+        if self._every is None:
+            return []
+        passed = _floor(now, self._every)
+        if before is not None and passed <= _floor(before, self._every):
+            return []
+        mark = passed if before is None else _floor(before, self._every) + self._every
+        return [self._report(mark, passed, now, offset)]
+
+    def _overflow(self, now: datetime, offset: int) -> list[Report]:
+        """Report before it is time what would be too much at once."""
+        if self._every is None or self._pipeline.due_partials < MOST_PARTIALS:
+            return []
+        passed = _floor(now, self._every)
+        return [self._report(passed + self._every, passed, now, offset)]
+
+    def _report(self, mark: datetime, passed: datetime, now: datetime, offset: int) -> Report:
+        previous, self._reported = self._reported, offset
+        return Report(
+            topic=self.topic,
+            partition=self.number,
+            previous=previous,
+            offset=offset,
+            mark=mark,
+            passed=passed,
+            contacts=dict(self._pipeline.contacts),
+            cells=self._pipeline.partials(now),
+        )
 
     def _read(self, message: Message, letters: list[Letter], strays: list[Stray]) -> list[Arrival]:
         seen: Counter[str] = Counter()
@@ -253,6 +301,11 @@ class _Rest(msgspec.Struct, kw_only=True):
     bad_in_a_row: int
     said_at: datetime
     charted: dict[str, datetime]
+    reported: int | None = None
+
+
+def _floor(at: datetime, every: timedelta) -> datetime:
+    return at - (at - EARLIEST) % every
 
 
 _ORDER: Final = msgspec.json.Decoder(Order).decode

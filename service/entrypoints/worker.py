@@ -13,15 +13,14 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import Final
 
-import msgspec
 import structlog
 
-from service.adapters import kafka_letters
+from service.adapters import kafka_letters, kafka_rollups
 from service.adapters.kafka_findings import encode, ends
 from service.adapters.kafka_log import GroupLog
 from service.adapters.kafka_messages import SOURCE_HEADER, TICK_HEADER
 from service.adapters.kafka_publisher import Publisher
-from service.adapters.kafka_topics import EVENTS, FINDINGS, SAMPLES, ensure
+from service.adapters.kafka_topics import EVENTS, FINDINGS, ROLLUPS, SAMPLES, ensure
 from service.bootstrap import build_cluster, build_pipeline, build_topics
 from service.config import ConfigError, Settings
 from service.core.chain import BEGINNING
@@ -88,7 +87,7 @@ class Worker:
             async for topic, number, message in log.messages(stop):
                 with self._metrics.batch_seconds.time():
                     output = self._partitions[topic, number].take(message)
-                if output.record is not None:
+                if output.is_any:
                     async with self._publishing:
                         await asyncio.to_thread(_say, publisher, output)
                 await self._keep(topic, number)
@@ -146,26 +145,29 @@ class Worker:
     def _partition(self, topic: str, number: int, told_until: int) -> Partition:
         settings = self._settings
         metrics = {name: one.metric for name, one in settings.sources.items() if one.metric}
-        # Sums over resources and what is new in an account cross partitions: not told from one.
-        alone = msgspec.structs.replace(settings.detection, group_by=[], new_spend_from={})
-        own = msgspec.structs.replace(settings, detection=alone)
-        pipeline = build_pipeline(own, metrics, tells_history=False, keeps_history=False)
+        is_bill = topic == EVENTS
+        # Sums of resources, and what is new in an account, cross partitions: an adder judges them.
+        pipeline = build_pipeline(
+            settings, metrics, tells_history=False, keeps_history=False, is_part=True
+        )
         place = Place(topic, number, settings.kafka.partitions)
         most_bad = settings.kafka.bad_lines_in_a_row
         skip = self._skips.get((topic, number), BEGINNING)
-        return Partition(place, pipeline, told_until, most_bad, skip)
+        every = timedelta(seconds=settings.kafka.sums_every_seconds) if is_bill else None
+        return Partition(place, pipeline, told_until, most_bad, skip, every)
 
     async def _tick(self, log: GroupLog, publisher: Publisher) -> None:
         """Look after partitions where nothing comes: keep their state, let time pass there."""
+        every = self._settings.kafka.sums_every_seconds
         while True:
-            await asyncio.sleep(LOOKS_EVERY_SECONDS)
+            await asyncio.sleep(min(LOOKS_EVERY_SECONDS, every))
             for at in list(self._partitions):
                 await self._keep(*at)
-            late = utc_now() - TICK
+            now = utc_now()
             quiet = [
                 one
                 for one in self._partitions.values()
-                if one.now is not None and one.now < late and log.is_read(one.topic, one.number)
+                if one.is_quiet(now, TICK) and log.is_read(one.topic, one.number)
             ]
             if quiet:
                 async with self._publishing:
@@ -188,6 +190,9 @@ def _say(publisher: Publisher, output: Output) -> None:
     for stray in output.strays:
         headers = {SOURCE_HEADER: stray.source}
         publisher.send(stray.topic, stray.line, partition=stray.partition, headers=headers)
+    for report in output.reports:
+        for value in kafka_rollups.encode(report):
+            publisher.send(ROLLUPS, value, partition=0)
     publisher.flush()
     if output.record is not None:
         for value in encode(output.record):
