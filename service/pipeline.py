@@ -251,13 +251,21 @@ class Pipeline:
         if self.refusal(intent) is None:
             if isinstance(intent, Feedback):
                 self._feedback.apply(self._desk.order(intent))
-            self._desk.follow(intent)
-            if isinstance(intent, Put) and isinstance(intent.thing, Budget):
-                self._parts.spend.put(intent.thing, now)
-                spent = self._parts.spend.report(now)
-            elif isinstance(intent, Drop) and intent.kind == BUDGET:
-                self._parts.spend.drop(intent.name)
+            spent = self.follow_budget(intent, now)
         return Outcome(self._tell(self._members(now), now, offset, spent), [], [])
+
+    def follow_budget(self, intent: Intent, now: datetime) -> list[Spent]:
+        """Put an intent into effect, of which no more than a budget asks anything of the sums.
+
+        Returns what counts to it; it is for a desk to refuse.
+        """
+        self._desk.follow(intent)
+        if isinstance(intent, Put) and isinstance(intent.thing, Budget):
+            self._parts.spend.put(intent.thing, now)
+            return self._parts.spend.report(now)
+        if isinstance(intent, Drop) and intent.kind == BUDGET:
+            self._parts.spend.drop(intent.name)
+        return []
 
     def obey(self, order: Order, now: datetime) -> list[Member]:
         """Do what a desk elsewhere asks of the detectors, as far as it can be done.

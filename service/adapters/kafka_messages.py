@@ -23,6 +23,8 @@ SOURCE_HEADER: Final = "source"
 TICK_HEADER: Final = "tick"
 # One with this header neither: it holds an order to the detectors.
 ORDER_HEADER: Final = "order"
+# Nor does one with this header: it says that a budget stands, or stands no more.
+BUDGET_HEADER: Final = "budget"
 
 
 class Message(NamedTuple):

@@ -66,8 +66,10 @@ class Budgets:
     def take(self, spent: Iterable[Spent], part: str = "") -> None:
         """Take in what a part knows."""
         for one in spent:
-            if one.budget in self._books:
-                self._books[one.budget].take(one, part)
+            book = self._books.get(one.budget)
+            # A part that has not heard of a change yet speaks of what counted before.
+            if book is not None and one.scope in ("", book.budget.scope):
+                book.take(one, part)
                 self._stale[one.budget] = None
 
     def judge(self, now: datetime) -> list[Member]:

@@ -99,6 +99,11 @@ class Terms(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
         """Tell whether the same spending counts to both."""
         return _scope(self) == _scope(other)
 
+    @property
+    def scope(self) -> str:
+        """Name what counts: the same for two budgets if the same spending counts to both."""
+        return "\0".join("" if one is None else f"={one}" for one in _scope(self))
+
     def same_periods(self, other: "Terms") -> bool:
         """Tell whether both begin and end on the same days."""
         return (self.period, self.starts, self.days) == (other.period, other.starts, other.days)

@@ -36,7 +36,8 @@ class Spent(msgspec.Struct, kw_only=True):
 
     `hours` is plain usage by hour, `daily` that which is known by the day only. `until` is the
     first day that some source has not told whole; None when none told anything lately. `movers`
-    are compared with the period before, `lately` of two days with those a week before.
+    are compared with the period before, `lately` of two days with those a week before. `scope`
+    names what counted; empty text is what was said before that was told.
     """
 
     budget: str
@@ -47,6 +48,7 @@ class Spent(msgspec.Struct, kw_only=True):
     movers: list[Mover]
     lately: list[Mover]
     not_counted: list[str]
+    scope: str = ""
 
 
 class _Sums(msgspec.Struct, kw_only=True):
@@ -91,6 +93,8 @@ class Spend:
         """Follow a budget, from all that the ledger knows."""
         known = self._sums.get(budget.name)
         if known is not None and known.budget.same_scope(budget):
+            if not known.budget.same_periods(budget):  # whoever judges it begins anew
+                known.dirty, known.has_news = list(known.days), True
             known.budget = budget
         else:
             self._sums[budget.name] = _Sums(budget=budget)
@@ -138,6 +142,7 @@ class Spend:
                         movers=self._movers(sums.budget, *sums.budget.compared(day)),
                         lately=self._movers(sums.budget, *_lately(day)),
                         not_counted=sorted(sums.not_counted),
+                        scope=sums.budget.scope,
                     )
                 )
                 sums.dirty, sums.has_news = [], False

@@ -20,7 +20,9 @@ from service.adapters.kafka_findings import (
     Tick,
     Told,
 )
-from service.adapters.kafka_topics import FINDINGS
+from service.adapters.kafka_topics import EVENTS, FINDINGS
+from service.core.budgets import KIND as BUDGET
+from service.core.budgets import Budget
 from service.core.deliveries import Chart
 from service.core.drivers import Member
 from service.core.events import EARLIEST
@@ -28,7 +30,7 @@ from service.core.feedback import NO_BAR, NO_LEVEL
 from service.core.findings import Finding, OddPoint
 from service.core.gpu_hosts import GpuHost, joined
 from service.core.incidents import Incident
-from service.core.intents import Feedback, Order
+from service.core.intents import Drop, Feedback, Intent, Order, Put
 from service.core.money import ZERO
 from service.core.phrases import moment
 from service.core.ports import Changes, SourceStatus
@@ -40,13 +42,23 @@ from service.desk import Parts as DeskParts
 # What the owners of the partitions still know must be known here.
 MARGIN: Final = timedelta(days=7)
 PLACES_NAMED: Final = 5
+# Well before the input that told of a budget is let go of.
+REMINDS_AFTER: Final = timedelta(days=21)
 
 
 class Handed(msgspec.Struct, kw_only=True):
-    """An order, and the partitions that hold what it is about."""
+    """An order, or what is said of a budget, and the partitions that hold what it is about."""
 
-    order: Order
     places: list[Place]
+    order: Order | None = None
+    budget: Put | Drop | None = None
+
+    @property
+    def intent_id(self) -> str:
+        """Name it by what a person said."""
+        said = self.order.feedback if self.order is not None else self.budget
+        assert said is not None  # noqa: S101 - it is one of both
+        return said.intent_id
 
 
 class _Held(msgspec.Struct, kw_only=True):
@@ -62,13 +74,21 @@ class DeskLog:
     """Runs the entries of the log through a desk.
 
     `detectors` names those that learn: feedback acts on what they found. `remembers` is how old a
-    period may be and still change.
+    period may be and still change. Budgets are handed to all `partitions` of the input.
     """
 
-    def __init__(self, parts: DeskParts, detectors: Collection[str], remembers: timedelta) -> None:
+    def __init__(
+        self,
+        parts: DeskParts,
+        detectors: Collection[str],
+        remembers: timedelta,
+        partitions: int,
+    ) -> None:
         self._desk = Desk(parts, self._chart)
         self._detectors = frozenset(detectors)
         self._remembers = remembers + MARGIN
+        self._everywhere = [(EVENTS, number) for number in range(partitions)]
+        self._handed_at: dict[str, datetime] = {}
         self._chains: Chains[Record] = Chains()
         self._held: dict[str, _Held] = {}
         self._sources: dict[Place, list[SourceStatus]] = {}
@@ -156,6 +176,7 @@ class DeskLog:
             next_offset=self._next,
             forgot_at=self._forgot_at,
             now=self._now,
+            handed_at=list(self._handed_at.items()),
         )
         yield from streams.values("router", [("", rest)])
 
@@ -176,7 +197,8 @@ class DeskLog:
         (rest,) = saved.values("router", _Rest).values()
         self._chains = Chains(dict(rest.ends), rest.waiting)
         self._sources = dict(rest.sources)
-        self._orders = {handed.order.feedback.intent_id: handed for handed in rest.orders}
+        self._orders = {handed.intent_id: handed for handed in rest.orders}
+        self._handed_at = dict(rest.handed_at)
         self._next_intent, self._next = rest.next_intent, rest.next_offset
         self._forgot_at, self._now = rest.forgot_at, rest.now
         self._desk.restore(saved, self._periods, keep_all)
@@ -243,10 +265,29 @@ class DeskLog:
                 self._orders[intent.intent_id] = Handed(order=order, places=places)
         if refused is None:
             self._desk.follow(intent)
+            self._hand_budget(intent)
         changes = self._changes([], offset)
         if refused is not None:
             changes.refused = {intent.intent_id: refused}
         return changes
+
+    def _hand_budget(self, intent: Intent) -> None:
+        """Let whoever adds up know what stands now, if it is a budget."""
+        if isinstance(intent, Put) and isinstance(intent.thing, Budget):
+            self._handed_at[intent.thing.name] = self._now
+        elif isinstance(intent, Drop) and intent.kind == BUDGET:
+            self._handed_at.pop(intent.name, None)
+        else:
+            return
+        self._orders[intent.intent_id] = Handed(places=self._everywhere, budget=intent)
+
+    def _remind(self) -> None:
+        """Say again what stands for long: the input that told it is not kept for ever."""
+        for budget in self._desk.budgets():
+            if self._now - self._handed_at.get(budget.name, EARLIEST) >= REMINDS_AFTER:
+                self._hand_budget(
+                    Put(at=self._now, who="router", via="router", why="it stands", thing=budget)
+                )
 
     def _refusal(self, order: Order) -> str | None:
         """Say why the detectors could not follow an order, as far as their findings tell."""
@@ -280,6 +321,7 @@ class DeskLog:
         if self._now - self._forgot_at < timedelta(days=1):
             return
         self._forgot_at = self._now
+        self._remind()
         for incident in self._desk.forget(self._now - self._remembers):
             for finding_id in incident.finding_ids:
                 self._held.pop(finding_id, None)
@@ -308,6 +350,7 @@ class _Rest(msgspec.Struct, kw_only=True):
     next_offset: int
     forgot_at: datetime
     now: datetime
+    handed_at: list[tuple[str, datetime]] = []
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:

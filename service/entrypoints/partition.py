@@ -4,7 +4,7 @@ What comes out depends on the messages alone, so that whoever owns the partition
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -14,7 +14,12 @@ import msgspec
 from service.adapters.kafka_findings import Record, told
 from service.adapters.kafka_letters import Letter
 from service.adapters.kafka_log import Message
-from service.adapters.kafka_messages import ORDER_HEADER, SOURCE_HEADER, TICK_HEADER
+from service.adapters.kafka_messages import (
+    BUDGET_HEADER,
+    ORDER_HEADER,
+    SOURCE_HEADER,
+    TICK_HEADER,
+)
 from service.adapters.kafka_rollups import Report
 from service.adapters.kafka_topics import SAMPLES
 from service.adapters.sources import events, gpu_samples
@@ -23,7 +28,7 @@ from service.core.chain import BEGINNING
 from service.core.drivers import Member
 from service.core.events import EARLIEST, Arrival, CostEvent
 from service.core.gpu_hosts import GpuHost, as_news
-from service.core.intents import Order
+from service.core.intents import Drop, Order, Put
 from service.core.partitions import partition_key, partition_of
 from service.core.spend import Spent
 from service.core.state import Chunk, Saved, StateError, Streams
@@ -195,6 +200,8 @@ class Partition:
         """Do what a message asks; return the findings that changed, what was spent, and hosts."""
         if ORDER_HEADER in message.headers:
             return self._pipeline.obey(_ORDER(message.value), now), [], {}
+        if BUDGET_HEADER in message.headers:
+            return [], self._pipeline.follow_budget(_BUDGET(message.value), now), {}
         batch = [] if TICK_HEADER in message.headers else self._read(message, letters, strays)
         found = self._pipeline.find(batch, now, message.offset + 1)
         letters += [self._too_late(message, arrival) for arrival in found.too_late]
@@ -309,3 +316,4 @@ def _floor(at: datetime, every: timedelta) -> datetime:
 
 
 _ORDER: Final = msgspec.json.Decoder(Order).decode
+_BUDGET: Final[Callable[[bytes], Put | Drop]] = msgspec.json.Decoder(Put | Drop).decode

@@ -30,7 +30,7 @@ from service.adapters.kafka_findings import (
 )
 from service.adapters.kafka_intents import IntentReader
 from service.adapters.kafka_log import GroupLog, Message
-from service.adapters.kafka_messages import ORDER_HEADER
+from service.adapters.kafka_messages import BUDGET_HEADER, ORDER_HEADER
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import FINDINGS, ensure
 from service.bootstrap import build_cluster, build_desk_parts, build_topics, open_store
@@ -217,7 +217,8 @@ class Owner:
     def _build(self) -> DeskLog:
         detection = self._settings.detection
         remembers = timedelta(days=self._settings.remember_days)
-        return DeskLog(build_desk_parts(self._settings), detection.detectors, remembers)
+        parts, partitions = build_desk_parts(self._settings), self._settings.kafka.partitions
+        return DeskLog(parts, detection.detectors, remembers, partitions)
 
     def _resume(self) -> None:
         """Begin where the store ends, with the state that is a function of the log up to there."""
@@ -318,12 +319,12 @@ class Owner:
     def _write_down(self, desk: DeskLog) -> None:
         """Put into the log, and into the input, what is due and is not there yet."""
         for handed in desk.orders:
-            intent_id = handed.order.feedback.intent_id
+            intent_id = handed.intent_id
             if intent_id not in self._ordered:
                 self._ordered.add(intent_id)
-                value = msgspec.json.encode(handed.order)
+                value = msgspec.json.encode(handed.order or handed.budget)
+                headers = {BUDGET_HEADER if handed.order is None else ORDER_HEADER: "1"}
                 for topic, partition in handed.places:
-                    headers = {ORDER_HEADER: "1"}
                     self._publisher.send(topic, value, partition=partition, headers=headers)
                 self._publisher.flush()
                 self._append(Ordered(intent_id=intent_id))

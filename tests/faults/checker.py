@@ -79,7 +79,10 @@ class Expected:
 
     def __init__(self, settings, cluster):
         remembers = timedelta(days=settings.remember_days)
-        desk = DeskLog(build_desk_parts(settings), settings.detection.detectors, remembers)
+        partitions = settings.kafka.partitions
+        desk = DeskLog(
+            build_desk_parts(settings), settings.detection.detectors, remembers, partitions
+        )
         incidents, findings = {}, {}
         self.actions = Counter()
         for record in records(cluster, FINDINGS):

@@ -24,7 +24,8 @@ PLACE = ("billing.events", 3)
 
 def desk_log():
     settings = Settings()
-    return DeskLog(build_desk_parts(settings), settings.detection.detectors, timedelta(days=62))
+    parts = build_desk_parts(settings)
+    return DeskLog(parts, settings.detection.detectors, timedelta(days=62), 2)
 
 
 def member(points, dirty, **values):

@@ -134,7 +134,8 @@ def partition(system, cluster):
 def expected(config, cluster):
     """Run the log through a desk: return incidents by id, and what is told, in order."""
     settings = load(config, {})
-    desk = DeskLog(build_desk_parts(settings), settings.detection.detectors, timedelta(days=62))
+    parts = build_desk_parts(settings)
+    desk = DeskLog(parts, settings.detection.detectors, timedelta(days=62), 4)
     incidents, notices = {}, []
     for record in records(cluster, FINDINGS):
         at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=record.timestamp)
