@@ -27,7 +27,7 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: setup ## the whole product on this machine, with sample data (ONCE=1 ends after the replay)
 	@$(BIN)/spendwatch demo $(if $(ONCE),--once)
 
-up: setup ## the distributed service on this machine: Kafka, workers, router, notifier, API (needs Java, Maven)
+up: setup ## the distributed service on this machine: Kafka, workers, rollups, router, notifier, API (needs Java, Maven)
 	@exec $(BIN)/python deploy/up.py $(if $(EXPORTS),--exports $(EXPORTS)) $(if $(FOLDER),--folder $(FOLDER))
 
 down: setup ## end what make up started from this checkout

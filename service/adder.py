@@ -6,7 +6,7 @@ series that are elsewhere. Of the same rows it finds what one pipeline over all 
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -15,7 +15,7 @@ from service.core.deliveries import Chart
 from service.core.drivers import Member
 from service.core.events import SeriesKey
 from service.core.feedback import Feedbacks
-from service.core.findings import Stretches
+from service.core.findings import Stretches, is_history
 from service.core.group_scoring import GroupScoring
 from service.core.intents import Order
 from service.core.ledger import STEP_HOURS
@@ -27,6 +27,9 @@ from service.core.state import VERSION, Chunk, Saved, StateError, Streams, keep_
 from service.core.statements import member_of
 from service.core.sum_about import SumAbout
 from service.core.told import Told
+
+# A history that is read in one go has no pause so long.
+PAST_IS_OVER: Final = timedelta(minutes=15)
 
 
 class Parts(NamedTuple):
@@ -49,6 +52,9 @@ class Adder:
         self._parts = parts
         self._remembers = remembers
         self._forgot_at: datetime | None = None
+        # Of sources whose past is not summed up: when something of it was said last.
+        self._past: dict[str, datetime] = {}
+        self._summed: dict[str, None] = {}
         self._feedback = Feedbacks(parts.stretches, {}, parts.scorings, parts.told.shares)
 
     def meet(self, contacts: Mapping[str, datetime]) -> None:
@@ -56,6 +62,17 @@ class Adder:
         known = self._parts.contacts
         for source, at in contacts.items():
             known[source] = min(known.get(source, at), at)
+            if source not in self._summed:
+                self._past.setdefault(source, at)
+
+    def end_of_past(self, now: datetime) -> str | None:
+        """Name a source of whose past nothing more came for a while, each once."""
+        for source, at in self._past.items():
+            if now - at >= PAST_IS_OVER:
+                self._summed[source] = None
+                del self._past[source]
+                return source
+        return None
 
     def find(self, said: Iterable[tuple[str, CellPart]], now: datetime) -> list[Member]:
         """Take in all that parts said of the time up to `now`; return the findings that changed."""
@@ -65,6 +82,9 @@ class Adder:
         for cell, step in news.costs:
             day = step * STEP_HOURS[cell.grain] // 24
             parts.new_spend.note(cell, day, parts.book.things(cell))
+            contact = parts.contacts.get(cell.source)
+            if cell.source in self._past and is_history(step, STEP_HOURS[cell.grain], contact):
+                self._past[cell.source] = now
         parts.new_spend.judge(news.costs, now)
         changed = parts.book.add_up(news)
         steps = {(STEP_HOURS[cell.grain], step) for cell, step in news.steps if cell in news.told}
@@ -108,7 +128,13 @@ class Adder:
         yield from parts.told.save(streams, "told")
         yield from parts.about.save(streams, "about")
         yield from self._feedback.save(streams, "feedback")
-        rest = _Rest(version=VERSION, contacts=parts.contacts, forgot_at=self._forgot_at)
+        rest = _Rest(
+            version=VERSION,
+            contacts=parts.contacts,
+            forgot_at=self._forgot_at,
+            past=self._past,
+            summed=list(self._summed),
+        )
         yield from streams.values("adder", [("", rest)])
 
     def restore(self, saved: Saved) -> list[str]:
@@ -119,6 +145,7 @@ class Adder:
             if rest.version != VERSION:
                 raise StateError(f"it is of version {rest.version}, not {VERSION}")
             self._forgot_at = rest.forgot_at
+            self._past, self._summed = rest.past, dict.fromkeys(rest.summed)
             parts.contacts.update(rest.contacts)
             parts.book.restore(saved, "book")
             parts.stretches.restore(saved, "stretches", keep_all)
@@ -180,3 +207,5 @@ class _Rest(msgspec.Struct, kw_only=True):
     version: int
     contacts: dict[str, datetime]
     forgot_at: datetime | None
+    past: dict[str, datetime]
+    summed: list[str]

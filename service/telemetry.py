@@ -107,6 +107,11 @@ class Metrics:
             "Partitions of the input that this worker has.",
             registry=registry,
         )
+        self.is_rollups = prometheus.Gauge(
+            "spendwatch_rollups_active",
+            "Whether this process is the one that judges sums; others stand by.",
+            registry=registry,
+        )
         self.judged_until = prometheus.Gauge(
             "spendwatch_sums_judged_until_timestamp_seconds",
             "Up to when every partition has said what sums are made of, and they were judged.",

@@ -44,7 +44,8 @@ class Record(msgspec.Struct, kw_only=True, frozen=True, tag_field="x_Record", ta
     """What one input message changed: a link of the chain of its partition.
 
     One that is too large for a message is several with the same link, numbered by `part`. Of hosts
-    with GPUs it holds those that changed, with the hours that were counted anew.
+    with GPUs it holds those that changed, with the hours that were counted anew. With
+    `ends_backfill` the past of that source has been read, and is to be summed up.
     """
 
     topic: str
@@ -56,6 +57,7 @@ class Record(msgspec.Struct, kw_only=True, frozen=True, tag_field="x_Record", ta
     sources: list[SourceStatus]
     spent: list[Spent] = []
     gpus: dict[str, GpuHost | None] = {}
+    ends_backfill: str | None = None
     part: int = 0
     parts: int = 1
 
@@ -130,6 +132,7 @@ def encode(entry: Entry) -> list[bytes]:
                 told=told,
                 gpus=gpus,
                 spent=[] if part else record.spent,
+                ends_backfill=None if part else record.ends_backfill,
                 part=part,
                 parts=len(parts),
             )

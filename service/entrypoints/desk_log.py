@@ -210,7 +210,7 @@ class DeskLog:
         members = [self._member(told, place) for record in link for told in record.told]
         for record in link:
             self._desk.note_spent(record.spent, "/".join(map(str, place)))
-        changes = self._changes(members, offset)
+        changes = self._changes(members, offset, link[0].ends_backfill)
         changes.gpus = {
             host: self._host(host, news) for record in link for host, news in record.gpus.items()
         }
@@ -223,8 +223,10 @@ class DeskLog:
         self._gpus[host] = joined(self._gpus.get(host), news)
         return self._gpus[host]
 
-    def _changes(self, members: Sequence[Member], offset: int) -> Changes:
-        return self._desk.tell(members, self._now, offset + 1, self._statuses())
+    def _changes(
+        self, members: Sequence[Member], offset: int, ends_backfill: str | None = None
+    ) -> Changes:
+        return self._desk.tell(members, self._now, offset + 1, self._statuses(), ends_backfill)
 
     def _member(self, told: Told, place: Place) -> Member:
         name = told.finding.finding_id

@@ -70,7 +70,10 @@ class RollupLog:
             members = [] if self._now is None else self._adder.obey(order, self._now)
         else:
             members = self._take(decode(message.value))
-        if self._now is None or not members:
+        if self._now is None:
+            return None
+        over = self._adder.end_of_past(self._now)
+        if not members and over is None:
             return None
         due = self._charted.due([m.finding.finding_id for m in members], self._now)
         if message.offset <= self._end:
@@ -85,6 +88,7 @@ class RollupLog:
             now=self._now,
             told=told(members, {name: chart for name, chart in charts.items() if chart}),
             sources=[],
+            ends_backfill=over,
         )
 
     def save(self, streams: Streams) -> Iterator[Chunk]:

@@ -101,12 +101,12 @@ class Rollups:
             lambda: RollupLog(build_adder(self._settings), partitions, told_until)
         )
         self._saves_after()
-        self._metrics.partitions.set(1)
+        self._metrics.is_rollups.set(1)
         _log.info("owner", begins_at=self._sums.next_offset, told_until=told_until)
 
     def _let_go(self) -> None:
         self._sums = None
-        self._metrics.partitions.set(0)
+        self._metrics.is_rollups.set(0)
         if self._shelf is not None:
             self._shelf.close()
             self._shelf = None

@@ -32,7 +32,7 @@ from service.adapters.kafka_messages import SOURCE_HEADER
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import EVENTS, ensure, topics
 from service.bootstrap import build_pipeline
-from service.config import DetectionSettings, Settings
+from service.config import Settings
 from service.core.chain import BEGINNING
 from service.entrypoints.partition import Partition, Place
 from service.entrypoints.worker import _say
@@ -174,10 +174,11 @@ def read_by_faust(cluster, meter):
 
 
 def read_by_spendwatch(cluster, meter):
-    alone = DetectionSettings(group_by=[], new_spend_from={})
-    settings = Settings(detection=alone)
-    pipeline = build_pipeline(settings, {}, tells_history=False, keeps_history=False)
-    partition = Partition(Place(EVENTS, 0, 1), pipeline, BEGINNING, 100)
+    pipeline = build_pipeline(
+        Settings(), {}, tells_history=False, keeps_history=False, is_part=True
+    )
+    place, every = Place(EVENTS, 0, 1), timedelta(minutes=1)
+    partition = Partition(place, pipeline, BEGINNING, 100, sums_every=every)
 
     async def starts(ours):
         return dict.fromkeys(ours, 0)
@@ -187,7 +188,7 @@ def read_by_spendwatch(cluster, meter):
         log = GroupLog(cluster, "bench", (EVENTS,), starts)
         async for _, _, message in log.messages(stop):
             output = partition.take(message)
-            if output.record is not None:
+            if output.is_any:
                 _say(publisher, output)
             if meter.count(message.value.count(b"\n")):
                 stop.set()

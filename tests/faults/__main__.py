@@ -12,7 +12,11 @@ from tests.store_server import StoreServer
 
 SPECS = (
     Spec("nothing", {}),
-    Spec("kill -9 of any part", {"worker": 10, "router": 10, "sending": 14, "api": 2}, 100, 60),
+    Spec(
+        "kill -9 of any part",
+        {"worker": 10, "rollups": 6, "router": 10, "sending": 14, "api": 2},
+        100, 60,
+    ),
     Spec("paused past the session", {"paused": 2}, seconds=40),
     Spec("others join and are killed", {"joined": 4}, seconds=40),
     Spec("broker killed", {"broker": 2}, seconds=40),
@@ -25,8 +29,8 @@ SPECS = (
     Spec(
         "all of it",
         {
-            "worker": 8, "router": 8, "sending": 12, "api": 2, "slack": 20, "wiped": 1,
-            "store": 2, "broker": 1, "paused": 1, "joined": 1, "full": 1,
+            "worker": 8, "rollups": 4, "router": 8, "sending": 12, "api": 2, "slack": 20,
+            "wiped": 1, "store": 2, "broker": 1, "paused": 1, "joined": 1, "full": 1,
         },
         100, 90,
     ),

@@ -16,12 +16,14 @@ import msgspec
 from service.adapters.kafka_findings import chained, decode, encode
 from service.adapters.kafka_findings import records as said
 from service.adapters.kafka_log import Message
-from service.adapters.kafka_topics import EVENTS, FINDINGS
-from service.bootstrap import build_desk_parts, build_pipeline
+from service.adapters.kafka_rollups import decode as read_report
+from service.adapters.kafka_topics import EVENTS, FINDINGS, ROLLUPS
+from service.bootstrap import build_adder, build_desk_parts, build_pipeline
 from service.core.chain import BEGINNING
 from service.core.ports import FindingFilter, IncidentFilter
 from service.entrypoints.desk_log import DeskLog
 from service.entrypoints.partition import Partition, Place
+from service.entrypoints.rollup_log import RollupLog
 from tests.integration.kafka.reading import records
 
 ALL = 1_000_000
@@ -55,23 +57,42 @@ def told_in(messages, asked):
 
 
 def is_said_as_without_faults(settings, cluster):
-    """Tell whether the workers said of each partition what one undisturbed reader of it says."""
+    """Tell whether of each partition, and of sums, is said what undisturbed readers would say."""
     there = {}
     for record in chained(said(cluster)):
-        there.setdefault(record.partition, []).extend(encode(record))
-    partitions, wanted = {}, {}
+        there.setdefault((record.topic, record.partition), []).extend(encode(record))
+    partitions, wanted, reports = {}, {}, {}
+    every = timedelta(seconds=settings.kafka.sums_every_seconds)
     for record in records(cluster, EVENTS):
         number = record.partition
         if number not in partitions:
-            pipeline = build_pipeline(settings, {}, tells_history=False, keeps_history=False)
+            pipeline = build_pipeline(
+                settings, {}, tells_history=False, keeps_history=False, is_part=True
+            )
             place = Place(EVENTS, number, settings.kafka.partitions)
-            partitions[number] = Partition(place, pipeline, BEGINNING, 100)
+            partitions[number] = Partition(place, pipeline, BEGINNING, 100, sums_every=every)
         at = EPOCH + timedelta(milliseconds=record.timestamp)
         message = Message(record.offset, at, dict(record.headers), record.value or b"")
         output = partitions[number].take(message)
         if output.record is not None:
-            wanted.setdefault(number, []).extend(encode(output.record))
-    return there == wanted
+            wanted.setdefault((EVENTS, number), []).extend(encode(output.record))
+        reports.setdefault(number, []).extend(output.reports)
+    sums = RollupLog(build_adder(settings), settings.kafka.partitions, BEGINNING)
+    come = {}
+    for record in records(cluster, ROLLUPS):
+        at = EPOCH + timedelta(milliseconds=record.timestamp)
+        if not record.headers:
+            report = read_report(record.value)
+            come.setdefault(report.partition, {}).setdefault(report.offset, report)
+        message = Message(record.offset, at, dict(record.headers), record.value)
+        found = sums.take(message)
+        if found is not None:
+            wanted.setdefault((ROLLUPS, 0), []).extend(encode(found))
+    all_came = all(
+        [come[number][one.offset] for one in every_one] == every_one
+        for number, every_one in reports.items()
+    )
+    return all_came and there == wanted
 
 
 class Expected:

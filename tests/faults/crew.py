@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 SPENDWATCH = Path(sys.executable).with_name("spendwatch")
-USUAL = ("worker-1", "worker-2", "router-1", "notifier-1", "api-1")
+USUAL = ("worker-1", "worker-2", "rollups-1", "router-1", "notifier-1", "api-1")
 
 
 class Crew:

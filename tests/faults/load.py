@@ -1,4 +1,7 @@
-"""Rows of which it is known what must be said: each resource has one costly hour, or two."""
+"""Rows of which it is known what must be said: each resource has one costly hour, or two.
+
+One in four is the first that its account spends on a service: no partition alone can say so.
+"""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -12,7 +15,13 @@ from tests.factories import make_event
 HOUR = timedelta(hours=1)
 PAST_HOURS = 48  # enough to know what is usual
 LIVE_HOURS = 20  # what was over for more than a day when it came is shown, and not told
+KNOWN_DAYS = 20  # an account is known after two weeks
 FEED = "aws"
+
+
+def is_first(number):
+    """Tell whether what a resource costs is a first spend, and no more than usual of itself."""
+    return number % 4 == 1
 
 
 class Load:
@@ -33,7 +42,10 @@ class Load:
         """Publish what was usual: first of all resources, as a first delivery is."""
         messages = {}
         for number in range(self._resources):
-            place, lines = self._lines(number, range(-PAST_HOURS, 0), ())
+            hours = range(-PAST_HOURS, 0)
+            if is_first(number):
+                hours = range(-24 * KNOWN_DAYS, 0, 24)
+            place, lines = self._lines(number, hours, ())
             messages.setdefault(place, []).extend(lines)
         for place, lines in messages.items():
             for at in range(0, len(lines), 500):
@@ -43,7 +55,7 @@ class Load:
     def costly_hour(self, number):
         """Publish one resource up to its costly hour; every third one's next is costly too."""
         costly = number * LIVE_HOURS // self._resources
-        hours = range(costly + 1)
+        hours = range(costly if is_first(number) else 0, costly + 1)
         self._put(*self._lines(number, hours, (costly,)))
         self._publisher.flush()
         self.asked[number] = time.time()
@@ -56,9 +68,16 @@ class Load:
         for hour in hours:
             start = self._starts_at + hour * HOUR
             cost = Decimal(100 if hour in costly else 1) + Decimal(hour % 7) / 50
+            name, service, account = f"i-{number}", f"Service {number}", "all"
+            if is_first(number):
+                account = f"grown-{number}"
+                if hour in costly:
+                    cost *= 50
+                else:
+                    name, service = f"old-{number}", "Old service"
             event = make_event(
                 charge_period_start=start, charge_period_end=start + HOUR,
-                resource_id=f"i-{number}", service_name=f"Service {number}",
+                resource_id=name, service_name=service, sub_account_id=account,
                 billed_cost=cost, effective_cost=cost, x_event_id=f"e{number}/{hour}",
             )  # fmt: skip
             lines.append(line_of(event))

@@ -145,12 +145,13 @@ log_level = "warning"
 save_every_minutes = 0.05
 [detection]
 group_by = []
-new_spend_from = {{}}
+new_spend_from = {{ USD = 50 }}
 [detection.detectors.spike]
 [kafka]
 bootstrap_servers = "{kafka.address}"
 topic_prefix = "t{uuid4().hex[:8]}."
 partitions = 4
+sums_every_seconds = 1
 [store]
 url = "{store_server.url}"
 [api]

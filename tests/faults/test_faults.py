@@ -17,14 +17,15 @@ def store_of_its_own(tmp_path):
 
 
 @pytest.mark.timeout(600)
-def test_ten_kills_a_lost_store_and_a_slack_that_fails_lose_nothing_and_double_nothing(
+def test_twelve_kills_a_lost_store_and_a_slack_that_fails_lose_nothing_and_double_nothing(
     kafka_server, store_of_its_own, tmp_path
 ):
     faults = {
-        "worker": 3, "router": 2, "sending": 4, "api": 1, "wiped": 1, "emptied": 3, "slack": 6,
+        "worker": 3, "rollups": 2, "router": 2, "sending": 4, "api": 1, "wiped": 1, "emptied": 3,
+        "slack": 6,
     }  # fmt: skip
     spec = Spec("short", faults, incidents=40, seconds=15)
     outcome = run_round(spec, 1, kafka_server, store_of_its_own, tmp_path / "round", waits=False)
     assert outcome.flaws == {}
-    assert outcome.kills == 10
+    assert outcome.kills == 12
     assert len(outcome.told.seconds) == 40

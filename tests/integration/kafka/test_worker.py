@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from service.adapters.kafka_findings import chained
@@ -62,14 +61,16 @@ def publish(settings, cluster, resources=8, hours=24 * 38):
 
 def expected(settings, cluster):
     """Run every message through the partitions in this process."""
-    alone = msgspec.structs.replace(settings.detection, group_by=[], new_spend_from={})
-    settings = msgspec.structs.replace(settings, detection=alone)
+    every = timedelta(seconds=settings.kafka.sums_every_seconds)
     partitions, found = {}, {}
     for record in records(cluster, EVENTS):
         number = record.partition
         if number not in partitions:
-            pipeline = build_pipeline(settings, {}, tells_history=False, keeps_history=False)
-            partitions[number] = Partition(Place(EVENTS, number, 4), pipeline, BEGINNING, 100)
+            pipeline = build_pipeline(
+                settings, {}, tells_history=False, keeps_history=False, is_part=True
+            )
+            place = Place(EVENTS, number, 4)
+            partitions[number] = Partition(place, pipeline, BEGINNING, 100, sums_every=every)
         at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=record.timestamp)
         headers = dict(record.headers)
         out = partitions[number].take(Seen(record.offset, at, headers, record.value))
@@ -82,6 +83,7 @@ def said(cluster):
     """Return what was said, each link once, by partition."""
     found = {}
     for record in chained(findings(cluster)):
+        assert record.topic == EVENTS
         found.setdefault(record.partition, []).append(record)
     return found
 
