@@ -87,8 +87,7 @@ class Adder:
                 self._past[cell.source] = now
         parts.new_spend.judge(news.costs, now)
         changed = parts.book.add_up(news)
-        steps = {(STEP_HOURS[cell.grain], step) for cell, step in news.steps if cell in news.told}
-        parts.told.note(parts.stretches.changed(), steps)
+        parts.told.note(parts.stretches.changed(), news.told)
         sums = [
             Point(group, step, arrived_at)
             for (group, step), arrived_at in changed.items()

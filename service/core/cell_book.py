@@ -13,16 +13,21 @@ from service.core.events import EARLIEST, SeriesKey
 from service.core.findings import Stretches, Sums
 from service.core.group_names import check_group_by, groups_of
 from service.core.groups import Change
+from service.core.ledger import STEP_HOURS
 from service.core.new_spend import NewSpend
 from service.core.partials import CellPart, Mover
 from service.core.places import Place
-from service.core.rollups import Rollup, Rollups
+from service.core.rollups import Rollup, Rollups, few
 from service.core.state import Chunk, Saved, Streams
 from service.core.things import Thing, account_of
 from service.core.told import SeriesOf, Told
 
 # Of how many steps it is known who moved a cell.
 MOVERS_KEPT: Final = 8
+
+
+# In place of a number of members: a sum has to be added up again.
+ASK: Final = -1
 
 
 class _Cell:
@@ -47,12 +52,28 @@ class _Cell:
         return next(iter(self.alone.values()), (None, None)) if self.size == 1 else (None, None)
 
 
+class Step(NamedTuple):
+    """A step of a cell before and after what parts said now, and when what changed it arrived."""
+
+    before: Rollup
+    after: Rollup
+    arrived_at: datetime
+
+
 class News(NamedTuple):
-    """What parts changed: cells' costs, and steps of which their findings tell otherwise."""
+    """What parts changed: costs of cells, and all that changed of them."""
 
     costs: dict[tuple[SeriesKey, int], Change]
-    told: set[SeriesKey]
-    steps: dict[tuple[SeriesKey, int], datetime]
+    steps: dict[tuple[SeriesKey, int], Step]
+
+    @property
+    def told(self) -> set[tuple[int, int]]:
+        """Return the steps, by their hours, of which series' findings tell otherwise."""
+        return {
+            (STEP_HOURS[cell.grain], step)
+            for (cell, step), one in self.steps.items()
+            if one.before.told != one.after.told
+        }
 
 
 class CellBook:
@@ -68,7 +89,7 @@ class CellBook:
 
     def put(self, said: Iterable[tuple[str, CellPart]]) -> News:
         """Take in what parts say, each by its name; ValueError for what is no cell."""
-        news = News({}, set(), {})
+        steps: dict[tuple[SeriesKey, int], Step] = {}
         for part, about in said:
             cell = about.cell
             known = self._known(cell)
@@ -77,30 +98,39 @@ class CellBook:
             if about.alone is not None:
                 known.alone[part] = about.alone
             for one in about.steps:
-                key = (cell, one.step)
-                old, was = self._parts.point(*key), self._parts.part(*key, part)
+                before = self._parts.at(cell, one.step)
                 if self._parts.put(cell, one.step, part, one.rollup):
-                    first = news.costs.get(key, Change(old, None, EARLIEST))
+                    first = steps.get((cell, one.step), Step(before, before, EARLIEST))
                     at = max(first.arrived_at, one.arrived_at)
-                    news.costs[key] = Change(first.before, self._parts.point(*key), at)
-                    news.steps[key] = at
-                    if was.told != one.rollup.told:
-                        news.told.add(cell)
+                    after = self._parts.at(cell, one.step)
+                    steps[cell, one.step] = Step(first.before, after, at)
                 self._note_movers(known, one.step, part, one.movers)
-        return news
+        costs = {
+            key: Change(_cost(one.before), _cost(one.after), one.arrived_at)
+            for key, one in steps.items()
+        }
+        return News(costs, steps)
 
     def add_up(self, news: News) -> dict[tuple[SeriesKey, int], datetime]:
         """Bring the sums of groups up to the cells; return which changed, and when it arrived."""
-        touched: dict[tuple[SeriesKey, int], datetime] = {}
-        for (cell, step), at in news.steps.items():
+        sums: dict[tuple[SeriesKey, int], Step] = {}
+        for (cell, step), one in news.steps.items():
             for group in self._cells[cell].groups:
-                touched[group, step] = max(touched.get((group, step), at), at)
+                known = sums.get((group, step))
+                if known is None:
+                    whole = self._sums.at(group, step)
+                    known = Step(whole, whole, EARLIEST)
+                at = max(known.arrived_at, one.arrived_at)
+                after = _moved(known.after, one.before, one.after)
+                sums[group, step] = Step(known.before, after, at)
         changed = {}
-        for (group, step), at in touched.items():
-            whole, old = self._whole(group, step), self._sums.at(group, step)
+        for (group, step), one in sums.items():
+            whole = one.after
+            if whole.members == ASK:
+                whole = self._whole(group, step)
             self._sums.put(group, step, "", whole)
-            if whole[:3] != old[:3]:
-                changed[group, step] = at
+            if whole[:3] != one.before[:3]:
+                changed[group, step] = one.arrived_at
         return changed
 
     def point(self, series: SeriesKey, step: int) -> Decimal | None:
@@ -277,6 +307,34 @@ class CellsTold(Told):
     def size(self, series: SeriesKey) -> tuple[int, SeriesKey]:
         """Order sums by their width; the key decides between equals."""
         return self._book.size(self._members(series)), series
+
+
+def _cost(whole: Rollup) -> Decimal | None:
+    return whole.cost if whole.members else None
+
+
+def _moved(whole: Rollup, before: Rollup, after: Rollup) -> Rollup:
+    """Return a sum with what one cell costs now for what it did; ASK where that does not tell."""
+    was_largest = before.members and before.largest == whole.largest
+    fell = was_largest and (not after.members or after.largest < before.largest)
+    if whole.members == ASK or fell or not set(whole.new).isdisjoint(before.new):
+        return whole._replace(members=ASK)
+    largest = whole.largest
+    if after.members:
+        largest = max(largest, after.largest) if whole.members else after.largest
+    told = whole.told
+    if before.told != after.told:
+        nothing = (money.ZERO,) * 4
+        less = tuple(map(money.subtract, told or nothing, before.told or nothing))
+        told = tuple(map(money.add, less, after.told or nothing))
+        told = told if any(told) else ()
+    return Rollup(
+        money.add(money.subtract(whole.cost, before.cost), after.cost),
+        whole.members - before.members + after.members,
+        largest,
+        few(*whole.new, *after.new),
+        told,
+    )
 
 
 class _SavedCell(msgspec.Struct, array_like=True):

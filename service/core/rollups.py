@@ -37,10 +37,12 @@ class Rollup(NamedTuple):
     def join(self, other: "Rollup") -> "Rollup":
         """Add what another part knows."""
         both = self.told and other.told
+        # The largest of nobody is no amount: costs may be below 0.
+        paid = [one.largest for one in (self, other) if one.members]
         return Rollup(
             money.add(self.cost, other.cost),
             self.members + other.members,
-            max(self.largest, other.largest),
+            max(paid, default=money.ZERO),
             few(*self.new, *other.new),
             tuple(map(money.add, self.told, other.told)) if both else self.told or other.told,
         )
