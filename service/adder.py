@@ -20,7 +20,8 @@ from service.core.group_scoring import GroupScoring
 from service.core.intents import Order
 from service.core.ledger import STEP_HOURS
 from service.core.new_spend import NewSpend
-from service.core.partials import CellPart
+from service.core.overrides import Level
+from service.core.partials import CellPart, LevelPart
 from service.core.rollups import Rollups
 from service.core.scoring import Point
 from service.core.state import VERSION, Chunk, Saved, StateError, Streams, keep_all
@@ -55,6 +56,8 @@ class Adder:
         # Of sources whose past is not summed up: when something of it was said last.
         self._past: dict[str, datetime] = {}
         self._summed: dict[str, None] = {}
+        # Under which names groups took the levels that an intent asked for.
+        self._levels: dict[str, dict[str, None]] = {}
         self._feedback = Feedbacks(parts.stretches, {}, parts.scorings, parts.told.shares)
 
     def meet(self, contacts: Mapping[str, datetime]) -> None:
@@ -99,6 +102,37 @@ class Adder:
         parts.told.note(parts.stretches.changed())
         return self._members(now)
 
+    def take_levels(self, asked: Iterable[LevelPart], now: datetime) -> None:
+        """Do what feedback on single series asks of the levels of their groups, by a sum.
+
+        A level that another was laid on since is not taken back.
+        """
+        levels: dict[tuple[str, int, SeriesKey], Level] = {}
+        for one in asked:
+            if one.cell is None or one.level is None:
+                self._end_levels(one.intent_id, is_settled=one.is_settled)
+                continue
+            hours = STEP_HOURS[one.cell.grain]
+            for group in self._parts.book.groups(one.cell):
+                known = levels.get((one.intent_id, hours, group), Level(one.level.since, 1.0, 0.0))
+                since, more = min(known.since, one.level.since), known.more + one.level.more
+                levels[one.intent_id, hours, group] = Level(since, 1.0, more)
+        for (intent_id, hours, group), level in levels.items():
+            if self._parts.scorings[hours].has(group):
+                name = f"{intent_id}@{now:%Y%m%dT%H%M%S}"
+                self._levels.setdefault(intent_id, {})[name] = None
+                self._parts.scorings[hours].take_level(name, group, level)
+
+    def _end_levels(self, intent_id: str, *, is_settled: bool) -> None:
+        for name in reversed(self._levels.pop(intent_id, {})):
+            scorings = self._parts.scorings.values()
+            if is_settled or not all(scoring.may_give_back(name) for scoring in scorings):
+                for scoring in scorings:
+                    scoring.settle_level(name)
+            else:
+                for scoring in scorings:
+                    scoring.give_back_level(name)
+
     def obey(self, order: Order, now: datetime) -> list[Member]:
         """Do what a desk elsewhere asks of the detectors, as far as it can be done."""
         if self._feedback.refusal(order) is None:
@@ -133,6 +167,7 @@ class Adder:
             forgot_at=self._forgot_at,
             past=self._past,
             summed=list(self._summed),
+            levels=[(intent_id, list(names)) for intent_id, names in self._levels.items()],
         )
         yield from streams.values("adder", [("", rest)])
 
@@ -145,6 +180,7 @@ class Adder:
                 raise StateError(f"it is of version {rest.version}, not {VERSION}")
             self._forgot_at = rest.forgot_at
             self._past, self._summed = rest.past, dict.fromkeys(rest.summed)
+            self._levels = {one: dict.fromkeys(names) for one, names in rest.levels}
             parts.contacts.update(rest.contacts)
             parts.book.restore(saved, "book")
             parts.stretches.restore(saved, "stretches", keep_all)
@@ -208,3 +244,4 @@ class _Rest(msgspec.Struct, kw_only=True):
     forgot_at: datetime | None
     past: dict[str, datetime]
     summed: list[str]
+    levels: list[tuple[str, list[str]]]

@@ -56,7 +56,7 @@ from service.core.ledger import STEP_HOURS, Ledger, Metric
 from service.core.members import Member
 from service.core.new_spend import NewSpend
 from service.core.owners import Calendars, Owners
-from service.core.partials import Partials
+from service.core.partials import CellLevels, Partials
 from service.core.phrases import clean
 from service.core.ports import Notifier
 from service.core.prices import PriceBook
@@ -195,6 +195,7 @@ def build_pipeline(
         )
         for hours in (() if is_part else (1, 24))
     }
+    levels = {hours: CellLevels() for hours in (1, 24)}
     idle = IdleGpus(IdleGpuColumns(), _prices(settings))
     parts = Parts(
         ledger=ledger,
@@ -215,7 +216,10 @@ def build_pipeline(
         experiments=Experiments(ledger),
         owners=owners,
         desk=build_desk_parts(settings),
-        partials=None if cells is None else Partials(cells, rollups, ledger, told, scorings),
+        partials=None
+        if cells is None
+        else Partials(cells, rollups, ledger, told, scorings, levels),
+        levels=levels,
     )
     return Pipeline(
         parts,

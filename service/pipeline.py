@@ -37,7 +37,7 @@ from service.core.intents import Drop, Feedback, Intent, Order, Put
 from service.core.ledger import STEP_HOURS, Ledger, LedgerRow
 from service.core.new_spend import NewSpend
 from service.core.owners import Owners
-from service.core.partials import CellPart, Partials
+from service.core.partials import CellLevels, CellPart, LevelPart, Partials
 from service.core.ports import Changes, SourceStatus
 from service.core.purchases import Purchases
 from service.core.recording import recorded
@@ -99,6 +99,7 @@ class Parts(NamedTuple):
     desk: DeskParts
     # Of a part of all series: what it adds to sums that are judged elsewhere, as is new spend.
     partials: Partials | None = None
+    levels: Mapping[int, CellLevels] = {}
 
 
 class Pipeline:
@@ -131,7 +132,7 @@ class Pipeline:
         self._feedback = Feedbacks(
             parts.stretches,
             parts.scorings,
-            parts.group_scorings,
+            parts.group_scorings if parts.partials is None else parts.levels,
             parts.told.shares,
         )
         self._gone = Gone(
@@ -289,6 +290,10 @@ class Pipeline:
     def partials(self, now: datetime) -> list[CellPart]:
         """Return what this part of all series adds to sums, as far as that changed."""
         return [] if self._parts.partials is None else self._parts.partials.drain(now)
+
+    def asked_levels(self) -> list[LevelPart]:
+        """Return what feedback asks of the levels of groups that are judged elsewhere."""
+        return [] if self._parts.partials is None else self._parts.partials.levels()
 
     def gaps(self) -> list[Gap]:
         """Return what was estimated beside what was billed then, by service."""

@@ -12,7 +12,7 @@ import msgspec
 
 from service.adapters.kafka_client import MAX_MESSAGE_BYTES
 from service.core.chain import Link
-from service.core.partials import CellPart
+from service.core.partials import CellPart, LevelPart
 
 
 class Report(msgspec.Struct, kw_only=True, frozen=True, tag_field="x_Record", tag="partials"):
@@ -31,6 +31,7 @@ class Report(msgspec.Struct, kw_only=True, frozen=True, tag_field="x_Record", ta
     passed: datetime
     contacts: dict[str, datetime]
     cells: list[CellPart]
+    levels: list[LevelPart] = []
     part: int = 0
     parts: int = 1
 
@@ -52,7 +53,15 @@ def encode(report: Report) -> list[bytes]:
         rows[-1].append(row)
         size += length
     return [
-        _ENCODE(msgspec.structs.replace(report, cells=some, part=part, parts=len(rows)))
+        _ENCODE(
+            msgspec.structs.replace(
+                report,
+                cells=some,
+                levels=[] if part else report.levels,
+                part=part,
+                parts=len(rows),
+            )
+        )
         for part, some in enumerate(rows)
     ]
 

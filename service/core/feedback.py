@@ -7,7 +7,7 @@ of each series' state, which learns on as though nothing had been said.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from service.core.events import SeriesKey
 from service.core.findings import OddPoint, Stretch, Stretches
@@ -23,6 +23,42 @@ NO_PAST: Final = "spend on something new has no past to be taken for the new lev
 NO_BAR: Final = "no detector that could ask for more next time has found this: it is expected"
 
 
+class Levelled(Protocol):
+    """Who judges groups, or hands on what is asked of their levels."""
+
+    def has(self, series: SeriesKey) -> bool:
+        """Tell whether a group can be given a level."""
+        ...
+
+    def knows(self, stretch: Stretch) -> bool:
+        """Tell whether a stretch was raised here."""
+        ...
+
+    def raise_bar(self, intent_id: str, stretch: Stretch) -> None:
+        """Ask for more than a stretch had before the same is found again."""
+        ...
+
+    def lower_bars(self, intent_id: str) -> None:
+        """Take back the bars that an intent raised."""
+        ...
+
+    def take_level(self, intent_id: str, series: SeriesKey, level: Level) -> None:
+        """Take what a group costs since a step for what it always did."""
+        ...
+
+    def may_give_back(self, intent_id: str) -> bool:
+        """Tell whether the level of an intent can be taken back."""
+        ...
+
+    def give_back_level(self, intent_id: str) -> None:
+        """Take back the level of an intent."""
+        ...
+
+    def settle_level(self, intent_id: str) -> None:
+        """Let go of what would be needed to take a level back."""
+        ...
+
+
 class Feedbacks:
     """Applies feedback to the stretches and the scoring of every grain, each order once.
 
@@ -35,13 +71,13 @@ class Feedbacks:
         self,
         stretches: Stretches,
         scorings: Mapping[int, Scoring],
-        group_scorings: Mapping[int, Scoring],
+        group_scorings: Mapping[int, Levelled],
         shares: Callable[[Stretch], Mapping[SeriesKey, float]],
     ) -> None:
         self._stretches = stretches
         self._scorings = scorings
         self._group_scorings = group_scorings
-        self._every = (*scorings.values(), *group_scorings.values())
+        self._every: tuple[Levelled, ...] = (*scorings.values(), *group_scorings.values())
         self._shares = shares
         self._closed: dict[str, dict[str, tuple[datetime | None, bool]]] = {}
         self._orders: dict[str, list[str]] = {}
@@ -113,9 +149,9 @@ class Feedbacks:
 
     def _levels(
         self, finding_ids: Collection[str]
-    ) -> dict[tuple[Scoring, SeriesKey], list[Stretch]]:
+    ) -> dict[tuple[Levelled, SeriesKey], list[Stretch]]:
         """Return what goes on, or has got used to it, by series."""
-        found: dict[tuple[Scoring, SeriesKey], list[Stretch]] = {}
+        found: dict[tuple[Levelled, SeriesKey], list[Stretch]] = {}
         for scoring, stretch in self._judged(finding_ids):
             is_back = stretch.ended_at is not None and not stretch.is_new_level
             if not is_back and not stretch.is_closed:
@@ -123,13 +159,13 @@ class Feedbacks:
         return found
 
     def _levels_of_groups(
-        self, levels: Mapping[tuple[Scoring, SeriesKey], list[Stretch]]
-    ) -> dict[tuple[Scoring, SeriesKey], Level]:
+        self, levels: Mapping[tuple[Levelled, SeriesKey], list[Stretch]]
+    ) -> dict[tuple[Levelled, SeriesKey], Level]:
         """Return by how much groups are at a new level: what is told of them and of their money.
 
         They speak of what nobody else tells; the new level of a member would be news to them.
         """
-        found: dict[tuple[Scoring, SeriesKey], Level] = {}
+        found: dict[tuple[Levelled, SeriesKey], Level] = {}
         for stretches in levels.values():
             stretch = _loudest(stretches)
             scoring, more = self._group_scorings.get(stretch.step_hours), _more(stretch)
@@ -144,14 +180,14 @@ class Feedbacks:
         found = (self._stretches.get(finding_id) for finding_id in finding_ids)
         return any(stretch is not None and stretch.detector == NEW_SPEND for stretch in found)
 
-    def _judged(self, finding_ids: Collection[str]) -> Iterable[tuple[Scoring, Stretch]]:
+    def _judged(self, finding_ids: Collection[str]) -> Iterable[tuple[Levelled, Stretch]]:
         """Return the stretches that a detector which learns has raised, with their scoring."""
         for finding_id in finding_ids:
             stretch = self._stretches.get(finding_id)
             if stretch is None or stretch.status == "retracted":
                 continue
             is_group = GroupName.of(stretch.series) is not None
-            scorings = self._group_scorings if is_group else self._scorings
+            scorings: Mapping[int, Levelled] = self._group_scorings if is_group else self._scorings
             scoring = scorings.get(stretch.step_hours)
             if scoring is not None and scoring.knows(stretch):
                 yield scoring, stretch

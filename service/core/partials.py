@@ -14,9 +14,10 @@ import msgspec
 from detectors.base import start_of
 from service.core import money
 from service.core.cells import Cells
-from service.core.events import EARLIEST, SeriesKey
+from service.core.events import CELL_MARK, EARLIEST, SeriesKey
 from service.core.findings import Stretch
 from service.core.ledger import STEP_HOURS, Ledger
+from service.core.overrides import Level
 from service.core.places import movers_of
 from service.core.rollups import Rollup, Rollups, few
 from service.core.scoring import Scoring
@@ -55,6 +56,71 @@ class CellPart(msgspec.Struct, frozen=True, array_like=True):
     steps: list[StepPart]
 
 
+class LevelPart(msgspec.Struct, frozen=True, array_like=True):
+    """What feedback asks of the level of the groups that a cell is in.
+
+    A level that is to be taken; without one, all of the intent's are to be given back, or cannot
+    be any more (`is_settled`).
+    """
+
+    intent_id: str
+    cell: SeriesKey | None = None
+    level: Level | None = None
+    is_settled: bool = False
+
+
+class CellLevels:
+    """What feedback asks of groups, handed on: they are judged elsewhere."""
+
+    def __init__(self) -> None:
+        self.asked: list[LevelPart] = []
+        self._taken: dict[str, None] = {}
+
+    def has(self, series: SeriesKey) -> bool:
+        """Tell whether it is a cell: all have groups."""
+        return series.resource.startswith(CELL_MARK)
+
+    def knows(self, stretch: Stretch) -> bool:
+        """Tell that no group's finding is raised here."""
+        del stretch
+        return False
+
+    def raise_bar(self, intent_id: str, stretch: Stretch) -> None:
+        """Ask nothing: bars are of the detectors that found something."""
+
+    def lower_bars(self, intent_id: str) -> None:
+        """Ask nothing: see `raise_bar`."""
+
+    def take_level(self, intent_id: str, series: SeriesKey, level: Level) -> None:
+        """Ask that groups take a cell's new level for what it always was."""
+        self._taken[intent_id] = None
+        self.asked.append(LevelPart(intent_id, series, level))
+
+    def may_give_back(self, intent_id: str) -> bool:
+        """Tell that it can be asked; whoever judges the groups decides."""
+        return bool(intent_id)
+
+    def give_back_level(self, intent_id: str) -> None:
+        """Ask that a level is taken back."""
+        if intent_id in self._taken:
+            del self._taken[intent_id]
+            self.asked.append(LevelPart(intent_id))
+
+    def settle_level(self, intent_id: str) -> None:
+        """Say that a level will not be taken back any more."""
+        if intent_id in self._taken:
+            del self._taken[intent_id]
+            self.asked.append(LevelPart(intent_id, is_settled=True))
+
+    def pack(self) -> tuple[list[LevelPart], list[str]]:
+        """Return what is saved of it."""
+        return self.asked, list(self._taken)
+
+    def unpack(self, saved: tuple[list[LevelPart], list[str]]) -> None:
+        """Take over what was saved."""
+        self.asked, self._taken = saved[0], dict.fromkeys(saved[1])
+
+
 class Partials:
     """Follows which steps of which cells changed since that was said."""
 
@@ -65,12 +131,14 @@ class Partials:
         ledger: Ledger,
         told: Told,
         scorings: Mapping[int, Scoring],
+        levels: Mapping[int, CellLevels],
     ) -> None:
         self._cells = cells
         self._rollups = rollups
         self._ledger = ledger
         self._told = told
         self._scorings = scorings
+        self._levels = levels
         self._due: dict[tuple[SeriesKey, int], datetime] = {}
         self._barred: set[tuple[SeriesKey, int]] = set()
 
@@ -105,9 +173,22 @@ class Partials:
             for cell, parts in steps.items()
         ]
 
+    def levels(self) -> list[LevelPart]:
+        """Return what was asked of the levels of groups since the last call."""
+        found = []
+        for levels in self._levels.values():
+            found += levels.asked
+            levels.asked = []
+        return found
+
     def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
         """Yield what changed since the last save."""
-        rest = _Saved(list(self._cells.dimensions), list(self._due.items()), list(self._barred))
+        rest = _Saved(
+            list(self._cells.dimensions),
+            list(self._due.items()),
+            list(self._barred),
+            [(hours, levels.pack()) for hours, levels in self._levels.items()],
+        )
         yield from streams.values(name, [("", rest)])
 
     def restore(self, saved: Saved, name: str) -> None:
@@ -117,6 +198,8 @@ class Partials:
             raise ValueError("its cells were by other dimensions")
         self._due = dict(rest.due)
         self._barred = set(rest.barred)
+        for hours, levels in rest.levels:
+            self._levels[hours].unpack(levels)
 
     def _put(self, series: SeriesKey, steps: Iterable[int]) -> None:
         for cell in self._cells.of(series):
@@ -154,3 +237,4 @@ class _Saved(msgspec.Struct, array_like=True):
     dimensions: list[str]
     due: list[tuple[tuple[SeriesKey, int], datetime]]
     barred: list[tuple[SeriesKey, int]]
+    levels: list[tuple[int, tuple[list[LevelPart], list[str]]]]

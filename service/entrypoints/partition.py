@@ -236,6 +236,7 @@ class Partition:
             passed=passed,
             contacts=dict(self._pipeline.contacts),
             cells=self._pipeline.partials(now),
+            levels=self._pipeline.asked_levels(),
         )
 
     def _read(self, message: Message, letters: list[Letter], strays: list[Stray]) -> list[Arrival]:

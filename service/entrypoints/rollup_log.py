@@ -18,7 +18,7 @@ from service.adapters.kafka_topics import ROLLUPS
 from service.adder import Adder
 from service.core.drivers import Member
 from service.core.intents import Order
-from service.core.partials import CellPart
+from service.core.partials import CellPart, LevelPart
 from service.core.state import Chunk, Saved, StateError, Streams
 from service.entrypoints.charted import Charted
 
@@ -28,6 +28,7 @@ class _Waiting(msgspec.Struct, array_like=True):
 
     contacts: dict[str, datetime]
     said: list[tuple[int, CellPart]]
+    levels: list[tuple[int, LevelPart]]
 
 
 class RollupLog:
@@ -129,10 +130,11 @@ class RollupLog:
         # What begins in the middle, since the rest is too old to be kept, begins there.
         self._chains.ends.setdefault(place, report.previous)
         for one in self._chains.take(report):
-            waiting = self._waiting.setdefault(one.mark, _Waiting({}, []))
+            waiting = self._waiting.setdefault(one.mark, _Waiting({}, [], []))
             waiting.contacts |= one.contacts
             waiting.said += [(one.partition, cell) for cell in one.cells]
-            self._waiting.setdefault(one.passed, _Waiting({}, []))
+            waiting.levels += [(one.partition, level) for level in one.levels]
+            self._waiting.setdefault(one.passed, _Waiting({}, [], []))
             self._passed[one.partition] = one.passed
         if self.waits_for:
             return []
@@ -145,6 +147,8 @@ class RollupLog:
             waiting = self._waiting.pop(mark)
             self._now = max(mark, self._now or mark)
             self._adder.meet(waiting.contacts)
+            levels = sorted(waiting.levels, key=lambda one: one[0])
+            self._adder.take_levels([level for _, level in levels], self._now)
             said = sorted(waiting.said, key=lambda one: one[0])
             for member in self._adder.find([(str(part), cell) for part, cell in said], self._now):
                 name = member.finding.finding_id

@@ -8,6 +8,7 @@ import pytest
 
 from service.bootstrap import build_adder, build_pipeline
 from service.config import Settings
+from service.core.intents import Feedback, Order
 from service.core.state import Streams
 from tests.arriving import Disk
 from tests.crossing import BEGINS, HOUR, rows, sums
@@ -38,13 +39,30 @@ def settings():
     return msgspec.structs.replace(known, detection=detection)
 
 
-def alone():
+SAID_AT = T0 + (BEGINS + 14) * HOUR
+
+
+def order(names, verdict="new_level"):
+    said = Feedback(
+        at=SAID_AT, who="ana", via="api", why="y", incident_id="i", verdict=verdict
+    )  # fmt: skip
+    return Order(feedback=said, finding_ids=sorted(names), undoes=None)
+
+
+def of_series(found):
+    return [n for n, m in found.items() if "~" not in m.finding.series and not m.finding.backfill]
+
+
+def alone(feedback=False):
     pipeline = build_pipeline(settings(), {"events": "effective"}, tells_history=True)
     found = {}
     for offset, (now, batch) in enumerate(batches(), 1):
         for member in pipeline.find(batch, now, offset).members:
             found[member.finding.finding_id] = member
-    return found
+        if feedback and now == SAID_AT:
+            for member in pipeline.obey(order(of_series(found)), now):
+                found[member.finding.finding_id] = member
+    return pipeline, found
 
 
 class Together:
@@ -60,13 +78,20 @@ class Together:
         self.found = {}
 
     def take(self, offset, now, batch):
-        said = []
+        said, levels = [], []
         for number, part in enumerate(self.parts):
             mine = [one for one in batch if part_of(one) == number]
             self._note(part.find(mine, now, offset).members)
             said += [(str(number), cell) for cell in part.partials(now)]
+            levels += part.asked_levels()
+        self.adder.take_levels(levels, now)
         self._note(self.adder.find(said, now))
         assert self.adder.find(said, now) == []
+
+    def obey(self, now):
+        what = order(of_series(self.found))
+        for part in self.parts:
+            self._note(part.obey(what, now))
 
     def restart(self):
         """Go on from what was saved."""
@@ -82,23 +107,25 @@ class Together:
         self.found |= {member.finding.finding_id: member for member in members}
 
 
-def run(restarts=()):
+def run(restarts=(), feedback=False):
     together = Together()
     for offset, (now, batch) in enumerate(batches(), 1):
         together.take(offset, now, batch)
+        if feedback and now == SAID_AT:
+            together.obey(now)
         if offset in restarts:
             together.restart()
-    return together.found
+    return together
 
 
 @pytest.fixture(scope="module")
 def wanted():
-    return alone()
+    return alone()[1]
 
 
 @pytest.fixture(scope="module")
 def got():
-    return run()
+    return run().found
 
 
 def findings(found):
@@ -119,4 +146,21 @@ def test_what_is_found_of_single_series_and_where_it_belongs_is_the_same(wanted,
 
 
 def test_parts_and_adder_that_are_saved_and_restored_find_the_same(got):
-    assert findings(run(restarts=(3, 9, 30))) == findings(got)
+    assert findings(run(restarts=(3, 9, 30)).found) == findings(got)
+
+
+def levels_of(scorings):
+    return {
+        scoring._rows.key(one.row): (one.level.since, pytest.approx(one.level.more))
+        for scoring in scorings.values()
+        for one in scoring._levels.all()
+    }
+
+
+def test_a_new_level_of_resources_is_one_of_their_groups_as_with_one():
+    pipeline, single = alone(feedback=True)
+    together = run(feedback=True, restarts=(15, 17))
+    levels = levels_of(pipeline._parts.group_scorings)
+    assert any(of.resource == "~group~owner=search" for of in levels)
+    assert levels_of(together.adder._parts.scorings) == levels
+    assert findings(together.found) == findings(single)
