@@ -155,6 +155,7 @@ def test_a_worker_that_was_paused_past_its_session_does_no_harm(settings, cluste
     assert said(cluster) == wanted
 
 
+@pytest.mark.timeout(300)
 def test_bad_lines_are_letters_and_too_many_in_a_row_stop_the_worker(settings, cluster, workers):
     ensure(cluster, build_topics(settings), -1)
     run = workers.start()
