@@ -4,7 +4,7 @@ Losing it loses no money and no notice: it can be rebuilt from the log, and ever
 function of content.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry as RedisRetry
 
 from service.core.budget_figures import BudgetStatus
+from service.core.bundles import BUNDLES
 from service.core.deliveries import Delivery, Notice
 from service.core.findings import Finding
 from service.core.gpu_hosts import GpuHost
@@ -126,6 +127,12 @@ class RedisStore:
             len(changes.intents),
             len(changes.refused),
         ]
+        told = [
+            (incident_id, _score(now) + place * 1e-6, notice.delivery_id)
+            for place, notice in enumerate(notices)
+            for incident_id in _told_in(notice)
+        ]
+        args += [len(told)]
         for finding in findings:
             args += [finding.finding_id, _score(finding.detected_at), _json(finding)]
         for incident in incidents:
@@ -141,20 +148,24 @@ class RedisStore:
             begun = begin(notice)
             ref = b"" if begun.ref is None else _json(begun.ref)
             args += [begun.state, _score(begun.due or now), begun.error or "", ref]
-        for (kind, name), thing in changes.things.items():
+        things: Mapping[tuple[str, str], object] = {
+            **changes.things,
+            **{(BUDGETS, name): budget for name, budget in changes.budgets.items()},
+            **{(GPUS, name): host for name, host in changes.gpus.items()},
+        }
+        for (kind, name), thing in things.items():
             args += [kind, name, b"" if thing is None else _json(thing)]
-        for name, budget in changes.budgets.items():
-            args += [BUDGETS, name, b"" if budget is None else _json(budget)]
-        for name, host in changes.gpus.items():
-            args += [GPUS, name, b"" if host is None else _json(host)]
         for intent in changes.intents:
             args += [intent.intent_id, _score(intent.at), _json(intent)]
         for intent_id, reason in changes.refused.items():
             args += [intent_id, reason]
+        for row in told:
+            args += row
         keys = _keys(
             "offset", "findings", "findings:time", "incidents", "incidents:time",
             "incidents:firing", "sources", "notices", "outbox", "deliveries:", "delivery:",
             "conversation:", "things:", "intents", "intents:time", "messages", "refused:",
+            "told:",
         )  # fmt: skip
         return self._save(keys=keys, args=args).decode()  # type: ignore[no-any-return]
 
@@ -299,6 +310,19 @@ class RedisStore:
         return found[:limit]
 
     @_guarded
+    def told(self, incident_id: str, limit: int = 1000) -> list[Delivery]:
+        """Return what was told of an incident, alone or with others, in the order of telling."""
+        names = self._redis.zrange(f"{PREFIX}told:{incident_id}", 0, limit - 1)
+        found = (self._delivery(name.decode()) for name in names)
+        return [delivery for delivery in found if delivery is not None]
+
+    @_guarded
+    def incident_of(self, finding_id: str) -> Incident | None:
+        """Return the incident that holds a finding."""
+        found = self._newest("incidents", Incident, lambda one: finding_id in one.finding_ids, 1)
+        return found[0] if found else None
+
+    @_guarded
     def delivery_counts(self) -> dict[str, int]:
         """Count deliveries by state."""
         return {name: self._redis.zcard(f"{PREFIX}deliveries:{name}") for name in STATES}
@@ -352,7 +376,10 @@ class RedisStore:
         for post in posts:
             args += [post.delivery_id, post.incident_id, post.destination, post.seq, _json(post)]
         return int(
-            self._tell(keys=_keys("outbox", "deliveries:", "delivery:", "conversation:"), args=args)
+            self._tell(
+                keys=_keys("outbox", "deliveries:", "delivery:", "conversation:", "told:"),
+                args=args,
+            )
         )
 
     @_guarded
@@ -459,6 +486,13 @@ class RedisStore:
             parent=self._parent(row[b"conversation"]),
             updated_at=_time(float(row[b"updated"])),
         )
+
+
+def _told_in(notice: Notice) -> list[str]:
+    """Name the incidents that a notice tells."""
+    if notice.incident.kind not in BUNDLES:
+        return [notice.incident_id]
+    return [driver.series for driver in notice.incident.drivers]
 
 
 def _keys(*names: str) -> list[str]:

@@ -62,6 +62,15 @@ class Around(NamedTuple):
     claims: Sequence[Claim]
 
 
+class Found(NamedTuple):
+    """Totals by currency, cells of the largest lines and of the others, and how many others."""
+
+    totals: list[SpendTotal]
+    cells: list[Cell]
+    others: list[Cell]
+    left_out: int
+
+
 class Slices:
     """Answers from the history; `settles_after` says how long a source's periods may change."""
 
@@ -69,13 +78,8 @@ class Slices:
         self._history = history
         self._settles_after = settles_after
 
-    def spend(
-        self, cut: Cut, grain: Grain, most: int, around: Around
-    ) -> tuple[list[SpendTotal], list[Cell], list[Cell], int]:
-        """Return totals by currency, cells of the largest lines, of the others, and their number.
-
-        OSError when the history cannot be read.
-        """
+    def spend(self, cut: Cut, grain: Grain, most: int, around: Around) -> Found:
+        """Cut what was spent, into at most so many lines; OSError when it cannot be read."""
         names = [f"d{place}" for place in range(len(cut.by))]
         dimensions = ", ".join((*names, "billing_currency"))
         bucket = _HOUR if grain == "hour" else _DAY
@@ -108,7 +112,7 @@ class Slices:
             **values,
         )
         whole = len(cut.by)
-        return (
+        return Found(
             [
                 SpendTotal(**dict(zip(SpendTotal.__struct_fields__, row, strict=True)))
                 for row in found[2]

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from detectors.base import start_of, step_of
 from service.core import money
@@ -40,7 +41,7 @@ class GpuPool(msgspec.Struct, kw_only=True):
 
 
 class Gpus(msgspec.Struct, kw_only=True):
-    """All pools, and the hosts, those that waste most first."""
+    """All pools, and the hosts, those that waste most first; hours are told by pool alone."""
 
     as_of: datetime
     starts: list[datetime]
@@ -63,7 +64,7 @@ def gpus_of(hosts: Iterable[GpuHost], now: datetime, most: int) -> Gpus:
         as_of=now,
         starts=[start_of(step, 1) for step in steps],
         pools=added,
-        hosts=found[:most],
+        hosts=[replace(host, hours=[]) for host in found[:most]],
         hosts_left_out=max(0, len(found) - most),
     )
 

@@ -327,6 +327,14 @@ class Store(Protocol):
         """List deliveries, the last changed first; `owners` None means everyone's."""
         ...
 
+    def told(self, incident_id: str, limit: int = 1000) -> list[Delivery]:
+        """Return what was told of an incident, alone or with others, in the order of telling."""
+        ...
+
+    def incident_of(self, finding_id: str) -> Incident | None:
+        """Return the incident that holds a finding; None when none does."""
+        ...
+
     def delivery_counts(self) -> dict[str, int]:
         """Count deliveries by state."""
         ...

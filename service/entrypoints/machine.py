@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from service.adapters.history import History
-from service.bootstrap import build_rates
+from service.bootstrap import build_rates, build_router
 from service.config import Settings
 from service.core.estimates import Gap
 from service.core.experiments import RunBill
@@ -31,6 +31,7 @@ from service.entrypoints.api.app import build_app
 from service.entrypoints.api.feedback import Follow
 from service.entrypoints.api.limits import Rates
 from service.entrypoints.api.serve import serve
+from service.entrypoints.api.spend_table import Hearing
 from service.entrypoints.counting import Counting, tell_log
 from service.entrypoints.insisting import insist
 from service.entrypoints.notifier import Sender
@@ -153,6 +154,7 @@ class Machine:
             local=local_of(settings, self._token),
             rates=Rates(settings.api.requests_per_second, settings.api.burst),
             link_keys=settings.api.link_keys,
+            hearing=Hearing(build_router(settings), build_rates(settings)),
             runs=self._memory.runs,
             gaps=self._memory.gaps,
         )

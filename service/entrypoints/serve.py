@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from service.adapters.history import History
 from service.adapters.kafka_intents import IntentBook
-from service.bootstrap import build_cluster, open_store
+from service.bootstrap import build_cluster, build_rates, build_router, open_store
 from service.config import ConfigError, Settings
 from service.core.ports import Store
 from service.entrypoints import slack_app
@@ -18,6 +18,7 @@ from service.entrypoints.api.app import build_app
 from service.entrypoints.api.feedback import Follow
 from service.entrypoints.api.limits import Rates
 from service.entrypoints.api.serve import serve
+from service.entrypoints.api.spend_table import Hearing
 from service.entrypoints.asking import Asker
 from service.entrypoints.machine import utc_now
 from service.entrypoints.stopping import Stop
@@ -43,6 +44,7 @@ def serve_api(settings: Settings, say: Callable[[str], None]) -> None:
             rebuilding=lambda: follow is not None and _is_rebuilding(store),
             follow=follow,
             local=local_of(settings, make_token(settings)),
+            hearing=Hearing(build_router(settings), build_rates(settings)),
             rates=Rates(settings.api.requests_per_second, settings.api.burst),
             link_keys=settings.api.link_keys,
         )

@@ -18,7 +18,7 @@ from service.entrypoints.admin_token import new_token
 from service.entrypoints.api.access import Local, digest
 from service.entrypoints.api.app import build_app
 from service.telemetry import Metrics
-from tests.factories import make_event
+from tests.factories import make_event, make_incident
 
 DAY0 = datetime(2026, 3, 1, tzinfo=UTC)
 NOW = DAY0 + timedelta(days=4)
@@ -69,7 +69,7 @@ def ask(store, history):
     sources = [SourceStatus(source="aws")]
     store.save(Changes(previous=0, offset=1, sources=sources, things=tokens))
 
-    async def asked(path, token=ADMIN, claims=(), **params):
+    async def asked(path, token=ADMIN, claims=(), body=None, **params):
         if claims:
             store.save(Changes(previous=1, offset=2, things={("claim", "c"): claim}))
         app = build_app(
@@ -81,6 +81,8 @@ def ask(store, history):
         async with httpx.AsyncClient(
             transport=transport, base_url="http://127.0.0.1", headers=headers
         ) as http:
+            if body is not None:
+                return await http.post(path, params=params, json=body)
             return await http.get(path, params=params)
 
     return asked
@@ -168,6 +170,36 @@ async def test_movers_tell_price_from_quantity_and_new_from_gone(ask):
     assert "i-2" not in moves
     usd = next(one for one in found["totals"] if one["billing_currency"] == "USD")
     assert (usd["before"], usd["after"], usd["change"]) == ("168", "197", "29")
+
+
+async def test_a_budget_is_previewed_from_what_was_spent_and_puts_nothing(ask, store):
+    terms = {"amount": "200", "owner": "ml", "thresholds": [50, 100]}
+    found = (await ask("/v1/budgets/preview", body=terms)).json()
+    (period,) = found["periods"]
+    assert (period["spent"], period["period_start"]) == ("264", "2026-03-01T00:00:00Z")
+    crossed = [(one["what"], one["day"][:10]) for one in period["crossed"]]
+    assert crossed == [("50 %", "2026-03-02"), ("100 %", "2026-03-04")]
+    tagged = {"amount": "200", "tag": "Team=ML", "currency": "EUR"}
+    (period,) = (await ask("/v1/budgets/preview", body=tagged)).json()["periods"]
+    assert period["spent"] == "16"
+    assert store.things("budget") == []
+    answer = await ask("/v1/budgets/preview", ML, body={"amount": "200"})
+    assert answer.status_code == 403
+    assert (await ask("/v1/budgets/preview", body={"amount": "no"})).status_code == 422
+
+
+async def test_a_subscription_is_previewed_by_who_may_put_it(ask, store):
+    mine = make_incident(owner="ml", opened_at=NOW - timedelta(days=2))
+    other = make_incident(incident_id="o", owner="web", opened_at=NOW - timedelta(days=2))
+    assert store.save(Changes(previous=1, offset=2, incidents=[mine, other])) == "saved"
+    terms = {"team": "ml", "destination": "slack:#ml"}
+    for token in (ML, ADMIN):
+        found = (await ask("/v1/subscriptions/preview", token, body=terms)).json()
+        assert (found["incidents"], found["posts"]) == (1, 1)
+        assert found["text"].startswith("This would have sent 1 notice in the last 30 days")
+    everyone = terms | {"team": "*"}
+    assert (await ask("/v1/subscriptions/preview", ML, body=everyone)).status_code == 403
+    assert (await ask("/v1/subscriptions/preview", body=everyone)).json()["incidents"] == 2
 
 
 @pytest.mark.parametrize(

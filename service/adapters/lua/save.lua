@@ -1,14 +1,15 @@
 #!lua
 -- KEYS: offset, findings, findings:time, incidents, incidents:time, incidents:firing, sources,
 --       notices, outbox, states prefix, delivery prefix, conversation prefix, things prefix, intents,
---       intents:time, messages, refused prefix
+--       intents:time, messages, refused prefix, told prefix
 -- ARGV: previous, offset, now, counts (findings, incidents, sources, notices, things, intents,
---       refused), then the items. A thing without a value is gone.
+--       refused, told), then the items. A thing without a value is gone.
+-- What is told of an incident, alone or with others, is found again by the incident.
 -- Everything is checked before the first write, and the offset moves last.
 local saved = tonumber(redis.call('GET', KEYS[1]) or '0')
 if saved >= tonumber(ARGV[2]) then return 'stale' end
 if saved < tonumber(ARGV[1]) then return 'gap' end
-local at = 11
+local at = 12
 for _ = 1, tonumber(ARGV[4]) do
   redis.call('HSET', KEYS[2], ARGV[at], ARGV[at + 2])
   redis.call('ZADD', KEYS[3], ARGV[at + 1], ARGV[at])
@@ -70,6 +71,10 @@ end
 for _ = 1, tonumber(ARGV[10]) do
   redis.call('SET', KEYS[17] .. ARGV[at], ARGV[at + 1], 'EX', 3600)
   at = at + 2
+end
+for _ = 1, tonumber(ARGV[11]) do
+  redis.call('ZADD', KEYS[18] .. ARGV[at], ARGV[at + 1], ARGV[at + 2])
+  at = at + 3
 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 'saved'

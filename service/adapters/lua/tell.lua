@@ -1,5 +1,5 @@
 #!lua
--- KEYS: outbox, states prefix, delivery prefix, conversation prefix
+-- KEYS: outbox, states prefix, delivery prefix, conversation prefix, told prefix
 -- ARGV: now, then for each notice: delivery id, incident id, destination, seq, notice
 -- Puts posts into the outbox that no log holds. What is there already is left as it is.
 local new = 0
@@ -15,6 +15,7 @@ for at = 2, #ARGV, 5 do
     if redis.call('ZRANGE', conversation, 0, 0)[1] == id then
       redis.call('ZADD', KEYS[1], ARGV[1], id)
     end
+    redis.call('ZADD', KEYS[5] .. ARGV[at + 1], ARGV[1], id)
     new = new + 1
   end
 end

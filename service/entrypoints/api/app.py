@@ -31,7 +31,7 @@ from service.entrypoints.api.limits import Rates
 from service.entrypoints.api.problems import Problem
 from service.entrypoints.api.routes import SERIES_PATH, Parts, Routes
 from service.entrypoints.api.session import SessionRoutes
-from service.entrypoints.api.spend_table import SPEND_SHAPES, add_spend
+from service.entrypoints.api.spend_table import SPEND_SHAPES, Hearing, add_spend
 from service.entrypoints.api.things import ThingRoutes
 from service.telemetry import Metrics
 from service.web import page
@@ -76,6 +76,7 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     local: Local = NO_LOCAL,
     rates: Rates | None = None,
     link_keys: Sequence[Secret] = (),
+    hearing: Hearing = Hearing(),  # noqa: B008 - it cannot change
 ) -> FastAPI:
     """Build the API and the page over one store.
 
@@ -85,7 +86,8 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     experiments cost, `gaps` how far estimates were from the bill. `hosts` are the
     names it may be asked under, none meaning any: a page of a stranger could point a name of its
     own at an address that only you can reach. `local` says whether requests from this machine need
-    a token, `rates` how much one caller may ask. `link_keys` sign the links in mails.
+    a token, `rates` how much one caller may ask. `link_keys` sign the links in mails, `hearing` is who
+    hears of what.
     """
     release = version("spendwatch")
     routes = Routes(
@@ -115,7 +117,7 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     add = _Adder(app, gate)
     _add_reading(add, routes)
     _add_sessions(add, SessionRoutes(gate, now))
-    add_spend(add, store, history, now, settles_after)
+    add_spend(add, store, history, now, settles_after, hearing)
     feedback = FeedbackRoute(store, now, follow)
     errors = {403, 404, 409, 415, 422, 501, 503}
     add("POST", PATH, feedback.say, "editor", Incident, errors)

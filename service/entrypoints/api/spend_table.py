@@ -1,18 +1,41 @@
-"""The routes of spend, movers, GPUs and previews, each with its rule."""
+"""The routes of spend, movers, GPUs, previews and traces, each with its rule."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from service.adapters.history import History
+from service.core.budgets import Budget
 from service.core.gpu_pools import Gpus
 from service.core.moves import Moves
 from service.core.ports import Store
+from service.core.previews import BudgetPreview, SubscriptionPreview
+from service.core.rates import Rates
+from service.core.routing import Route, Router
 from service.core.slices import Sliced
+from service.core.subscriptions import Subscription
+from service.core.trace import Trace
 from service.entrypoints.api.gpus import GpuRoutes
+from service.entrypoints.api.previews import PreviewRoutes
 from service.entrypoints.api.spend import SpendRoutes
+from service.entrypoints.api.trace import TraceRoutes
 
-SPEND_SHAPES: Final = (Sliced, Moves, Gpus)
+SPEND_SHAPES: Final = (
+    Sliced,
+    Moves,
+    Gpus,
+    SubscriptionPreview,
+    BudgetPreview,
+    Trace,
+)
+_TAKES_ALL: Final = Router(Route(receiver="nobody"), {"nobody": []})
+
+
+class Hearing(NamedTuple):
+    """By what the config says who hears, and how currencies compare."""
+
+    router: Router = _TAKES_ALL
+    rates: Rates = Rates()
 
 
 def add_spend(
@@ -21,14 +44,31 @@ def add_spend(
     history: History | None,
     now: Callable[[], datetime],
     settles_after: Callable[[str], timedelta],
+    hearing: Hearing,
 ) -> None:
     """Add the routes."""
     spend = SpendRoutes(store, history, now, settles_after)
     gpus = GpuRoutes(store, now)
+    trace = TraceRoutes(store, now, hearing.router, hearing.rates)
     rows: tuple[tuple[str, Callable[..., Any], Any, set[int]], ...] = (
         ("/v1/spend", spend.spend, Sliced, {422, 501}),
+        ("/v1/findings/{finding_id}/trace", trace.trace, Trace, {404, 422}),
         ("/v1/gpus", gpus.gpus, Gpus, {422}),
         ("/v1/movers", spend.movers, Moves, {422, 501}),
     )
     for path, endpoint, answers, errors in rows:
         add("GET", path, endpoint, "viewer", answers, errors)
+    previews = PreviewRoutes(store, history, now, settles_after, hearing.rates)
+    refused = {415, 422}
+    path = "/v1/subscriptions/preview"
+    add(
+        "POST",
+        path,
+        previews.subscription,
+        "viewer",
+        SubscriptionPreview,
+        refused,
+        asks=Subscription,
+    )
+    path = "/v1/budgets/preview"
+    add("POST", path, previews.budget, "viewer", BudgetPreview, refused | {501}, asks=Budget)
