@@ -27,8 +27,8 @@ import yaml
 
 from service.adapters.embedded_store import find_program
 from service.core.ports import StoreUnavailableError
-from service.entrypoints.cli import complain, say
 from service.entrypoints.stopping import Stop
+from service.entrypoints.terminal import complain, say
 
 TOP: Final = Path(__file__).parents[1]
 DEPLOY: Final = TOP / "deploy"

@@ -31,11 +31,6 @@ def read_budgets(settings: Settings) -> list[BudgetStatus]:
     return msgspec.convert(Client(settings).ask("/v1/budgets")["items"], list[BudgetStatus])
 
 
-def as_json(budgets: list[BudgetStatus]) -> str:
-    """Write them for another program, as the API has them."""
-    return msgspec.json.format(msgspec.json.encode(budgets)).decode()
-
-
 def as_table(budgets: Iterable[BudgetStatus]) -> Table:
     """Put one in a line."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -10,15 +10,21 @@ from service.config import Settings
 from service.entrypoints.admin_token import known_token
 
 TIMEOUT_SECONDS: Final = 30.0
+NOT_FOUND: Final = 404
 HEALTH_SECONDS: Final = 5.0
 ANYWHERE: Final = ("0.0.0.0", "::", "")  # noqa: S104 - what is listened on, not bound here
 TOKEN_VARIABLE: Final = "SPENDWATCH_TOKEN"  # noqa: S105 - where a token is, not one
 
 
+class NotThereError(OSError):
+    """The service says that there is no such thing."""
+
+
 class Client:
     """Asks with the token in SPENDWATCH_TOKEN, else with the admin's, else without any.
 
-    OSError, in one line, when the service does not answer or refuses.
+    OSError, in one line, when the service does not answer or refuses; NotThereError when there is
+    no such thing.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -38,7 +44,8 @@ class Client:
                 said = answer.read()
                 return json.loads(said) if said else None
         except urllib.error.HTTPError as error:
-            raise OSError(_reason(error)) from None
+            kind = NotThereError if error.code == NOT_FOUND else OSError
+            raise kind(_reason(error)) from None
         except OSError as error:
             reason = getattr(error, "reason", error)
             raise OSError(f"the service does not answer at {self._base}: {reason}") from None

@@ -1,7 +1,8 @@
 """`spendwatch tokens`: keys to the API, made on this machine and known to the service by a hash."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 
 from service.config import ConfigError, Settings
@@ -32,9 +33,14 @@ def create_token(
     return token
 
 
-def list_tokens(settings: Settings) -> Iterator[str]:
+def read_tokens(settings: Settings) -> list[dict[str, Any]]:
+    """Ask the running service for its tokens; OSError when it does not answer."""
+    return list(Client(settings).ask("/v1/tokens")["items"])
+
+
+def lines_of(tokens: Iterable[dict[str, Any]]) -> Iterator[str]:
     """Yield a line for each token: its name, role, teams, end, and when it was used last."""
-    for token in Client(settings).ask("/v1/tokens")["items"]:
+    for token in tokens:
         teams = ", ".join("everyone" if team == EVERY_TEAM else team for team in token["teams"])
         ends = token["expires_at"] or "never"
         used = token["used_at"] or "never"
