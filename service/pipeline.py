@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from service.core.about import About
+from service.core.arrivals import Arrivals
 from service.core.books import Taken
 from service.core.budgets import KIND as BUDGET
 from service.core.budgets import Budget
@@ -124,6 +125,7 @@ class Pipeline:
         self._parts = parts
         self._contacts = contacts
         self._statuses: dict[str, SourceStatus] = {}
+        self._arrivals = Arrivals()
         self._desk = Desk(parts.desk, self._chart)
         self._remembers = remembers
         self._forgot_at: datetime | None = None
@@ -158,6 +160,10 @@ class Pipeline:
     def statuses(self) -> Mapping[str, SourceStatus]:
         """Return what is known of each source."""
         return self._statuses
+
+    def describe(self, now: datetime) -> None:
+        """Bring up to now what the statuses say of how much came."""
+        self._arrivals.describe(self._statuses.values(), now)
 
     def step(
         self,
@@ -339,6 +345,7 @@ class Pipeline:
         yield from self._feedback.save(streams, "feedback")
         yield from self._desk.save(streams, self._periods)
         yield from streams.values("sources", self._statuses.items())
+        yield from self._arrivals.save(streams, "arrivals")
         rest = _Rest(
             VERSION, self._contacts, self._forgot_at, self._reported_at, sorted(self._estimated)
         )
@@ -377,6 +384,7 @@ class Pipeline:
             budgets = self._desk.budgets()
             parts.spend.restore(saved, "spend", self._sign, budgets, is_part=keep is not None)
             self._statuses = saved.values("sources", SourceStatus)
+            self._arrivals.restore(saved, "arrivals")
         except (ValueError, KeyError, msgspec.MsgspecError) as error:
             raise StateError(f"saved state does not fit: {error}") from error
         return sorted(flaws)
@@ -471,6 +479,9 @@ class Pipeline:
         key = (change.series, change.step)
         changed.add(key)
         if change.scored:
+            if key not in points and before[key] is None and change.series.grain in GRAIN_HOURS:
+                hours = GRAIN_HOURS[change.series.grain]
+                self._arrivals.note_series(arrival.source, hours, change.step)
             known = points.get(key)
             if known is None or known.arrived_at < at:
                 points[key] = Point(change.series, change.step, at)
@@ -548,6 +559,7 @@ class Pipeline:
         if status is None:
             status = self._statuses[source] = SourceStatus(source=source)
         status.events += 1
+        self._arrivals.note_row(source, arrived_at)
         status.last_arrived_at = max(status.last_arrived_at or arrived_at, arrived_at)
         status.last_period_end = max(status.last_period_end or until, until)
         return status
@@ -580,6 +592,7 @@ class Pipeline:
         ends_backfill: str | None = None,
     ) -> Changes:
         sources = self._statuses.values()
+        self._arrivals.describe(sources, now)
         self._desk.note_spent(spent)
         return self._desk.tell(members, now, offset, sources, ends_backfill)
 

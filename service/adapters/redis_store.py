@@ -4,7 +4,7 @@ Losing it loses no money and no notice: it can be rebuilt from the log, and ever
 function of content.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,9 +27,11 @@ from service.core.ports import (
     Answer,
     Begin,
     Changes,
+    DestinationStatus,
     FindingFilter,
     IncidentFilter,
     Outcome,
+    PartitionStatus,
     Refused,
     Retry,
     Saved,
@@ -45,7 +47,9 @@ PREFIX: Final = "spendwatch:"
 # What budgets come to, and hosts, lie beside what people set up, under kinds that are none.
 BUDGETS: Final = "budget-status"
 GPUS: Final = "gpu-host"
+PARTITIONS: Final = "partition"
 SCAN: Final = 500
+MOST_WAITING: Final = 1000
 STATES: Final = ("ready", "sending", "unknown", "sent", "dead", "superseded")
 _BEAT: Final = msgspec.json.Decoder(tuple[datetime, list[str]])
 _UNREADABLE: Final = (msgspec.DecodeError, KeyError, ValueError, OverflowError)
@@ -118,12 +122,13 @@ class RedisStore:
         findings, incidents = changes.findings, changes.incidents
         sources, notices = changes.sources, changes.notices
         args: list[Any] = [changes.previous, changes.offset, _score(now)]
+        things = _things(changes)
         args += [
             len(findings),
             len(incidents),
             len(sources),
             len(notices),
-            len(changes.things) + len(changes.budgets) + len(changes.gpus),
+            len(things),
             len(changes.intents),
             len(changes.refused),
         ]
@@ -148,11 +153,6 @@ class RedisStore:
             begun = begin(notice)
             ref = b"" if begun.ref is None else _json(begun.ref)
             args += [begun.state, _score(begun.due or now), begun.error or "", ref]
-        things: Mapping[tuple[str, str], object] = {
-            **changes.things,
-            **{(BUDGETS, name): budget for name, budget in changes.budgets.items()},
-            **{(GPUS, name): host for name, host in changes.gpus.items()},
-        }
         for (kind, name), thing in things.items():
             args += [kind, name, b"" if thing is None else _json(thing)]
         for intent in changes.intents:
@@ -257,6 +257,45 @@ class RedisStore:
         """Return every budget as it stands, by name."""
         rows = self._redis.hgetall(f"{PREFIX}things:{BUDGETS}")
         return [msgspec.json.decode(rows[name], type=BudgetStatus) for name in sorted(rows)]
+
+    @_guarded
+    def partitions(self) -> list[PartitionStatus]:
+        """Return how far each partition was told of, by name."""
+        rows = self._redis.hgetall(f"{PREFIX}things:{PARTITIONS}")
+        return [msgspec.json.decode(rows[name], type=PartitionStatus) for name in sorted(rows)]
+
+    @_guarded
+    def destinations(self) -> list[DestinationStatus]:
+        """Return how each destination does, by name; of what waits the oldest thousand count."""
+        found = {
+            name.decode(): DestinationStatus(destination=name.decode())
+            for name in self._redis.hkeys(PREFIX + "destinations:sent_at")
+        }
+        for state in ("ready", "sending", "unknown"):
+            ids = self._redis.zrange(f"{PREFIX}deliveries:{state}", 0, MOST_WAITING - 1)
+            for name in self._places(ids):
+                one = found.setdefault(name, DestinationStatus(destination=name))
+                one.unknown += state == "unknown"
+                one.pending += state != "unknown"
+        facts = ("sent", "dead", "sent_at", "failing", "error")
+        known = {fact: self._redis.hgetall(f"{PREFIX}destinations:{fact}") for fact in facts}
+        for name in known["failing"]:
+            found.setdefault(name.decode(), DestinationStatus(destination=name.decode()))
+        for name, one in found.items():
+            key = name.encode()
+            one.sent, one.dead = (int(known[fact].get(key, 0)) for fact in ("sent", "dead"))
+            one.last_sent_at = _maybe_time(known["sent_at"].get(key))
+            one.failing_since = _maybe_time(known["failing"].get(key))
+            one.last_error = known["error"].get(key, b"").decode() or None
+        return [found[name] for name in sorted(found)]
+
+    def _places(self, ids: Sequence[bytes]) -> list[str]:
+        """Name the destinations of deliveries."""
+        with self._redis.pipeline(transaction=False) as asked:
+            for id_ in ids:
+                asked.hget(f"{PREFIX}delivery:{id_.decode()}", "conversation")
+            rows = asked.execute() if ids else []
+        return [row.decode().partition("|")[2] for row in rows if row]
 
     @_guarded
     def gpus(self) -> list[GpuHost]:
@@ -365,7 +404,7 @@ class RedisStore:
             state, error = "ready", outcome.reason
         else:
             error = outcome.reason
-        keys = _keys("outbox", "deliveries:", "delivery:", "messages")
+        keys = _keys("outbox", "deliveries:", "delivery:", "messages", "destinations:")
         args: list[Any] = [delivery_id, claim, state, _score(now), _score(due), error, ref]
         return bool(self._conclude(keys=keys, args=args))
 
@@ -488,6 +527,16 @@ class RedisStore:
         )
 
 
+def _things(changes: Changes) -> dict[tuple[str, str], object]:
+    """Return all that is kept by kind and name."""
+    return {
+        **changes.things,
+        **{(BUDGETS, name): budget for name, budget in changes.budgets.items()},
+        **{(GPUS, name): host for name, host in changes.gpus.items()},
+        **{(PARTITIONS, name): one for name, one in changes.partitions.items()},
+    }
+
+
 def _told_in(notice: Notice) -> list[str]:
     """Name the incidents that a notice tells."""
     if notice.incident.kind not in BUNDLES:
@@ -509,6 +558,10 @@ def _ref(data: bytes | None) -> dict[str, str] | None:
 
 def _score(at: datetime | None) -> float:
     return 0.0 if at is None else at.timestamp()
+
+
+def _maybe_time(score: bytes | None) -> datetime | None:
+    return None if score is None else _time(float(score))
 
 
 def _time(score: float) -> datetime:

@@ -144,7 +144,11 @@ class Fleet(Protocol):
 
 
 class SourceStatus(msgspec.Struct, kw_only=True):
-    """What is known of one source; times are of events, not of the machine."""
+    """What is known of one source; times are of events, not of the machine.
+
+    Of the newest period, up to `period_end`, `series_arrived` have a row, where `series_usual` do;
+    0 while what is usual is not known.
+    """
 
     source: str
     events: int = 0
@@ -153,6 +157,35 @@ class SourceStatus(msgspec.Struct, kw_only=True):
     rejected: int = 0
     last_arrived_at: datetime | None = None
     last_period_end: datetime | None = None
+    last_error: str | None = None
+    rows_last_hour: int = 0
+    period_end: datetime | None = None
+    series_arrived: int = 0
+    series_usual: int = 0
+
+
+class PartitionStatus(msgspec.Struct, kw_only=True, frozen=True):
+    """How far one partition of the input was told of, and when its owner last said anything."""
+
+    topic: str
+    partition: int
+    offset: int
+    at: datetime
+
+
+class DestinationStatus(msgspec.Struct, kw_only=True):
+    """How one destination does. `failing_since` is the first failure since it last took anything.
+
+    What was sent, and failed for good, is counted since the store was last filled.
+    """
+
+    destination: str
+    sent: int = 0
+    dead: int = 0
+    pending: int = 0
+    unknown: int = 0
+    last_sent_at: datetime | None = None
+    failing_since: datetime | None = None
     last_error: str | None = None
 
 
@@ -180,6 +213,8 @@ class Changes(msgspec.Struct, kw_only=True):
     budgets: Mapping[str, BudgetStatus | None] = {}
     # By host; None for one that is no more.
     gpus: Mapping[str, GpuHost | None] = {}
+    # By name.
+    partitions: Mapping[str, PartitionStatus] = {}
 
 
 class Begun(NamedTuple):
@@ -312,6 +347,14 @@ class Store(Protocol):
 
     def budgets(self) -> list[BudgetStatus]:
         """Return every budget as it stands, by name."""
+        ...
+
+    def partitions(self) -> list[PartitionStatus]:
+        """Return how far each partition was told of, by name; none on one machine."""
+        ...
+
+    def destinations(self) -> list[DestinationStatus]:
+        """Return how each destination does that anything was to be sent to, by name."""
         ...
 
     def gpus(self) -> list[GpuHost]:

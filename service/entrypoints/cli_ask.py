@@ -1,6 +1,6 @@
 """Commands that ask the running service, or tell it something, through its API."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,9 +14,88 @@ from service.entrypoints.terminal import (
     say,
     show,
     show_json,
+    show_table,
 )
 
 app = typer.Typer()
+
+
+@app.command(epilog="Example: spendwatch status --config spendwatch.toml")
+def status(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Say how the service is: sources, workers, destinations; ends with 4 unless all is well."""
+    from service.entrypoints import status_words as words  # noqa: PLC0415
+
+    with one_line_errors():
+        found = words.read_status(load(config))
+        if json:
+            show_json(found)
+        else:
+            _show_status(found)
+        if found["state"] != "ok":
+            raise typer.Exit(NOT_WELL)
+
+
+def _show_status(found: dict[str, Any]) -> None:
+    from service.entrypoints import status_words as words  # noqa: PLC0415
+
+    for line in words.head(found):
+        say(line)
+    for columns, rows in (
+        (words.SOURCES, words.source_rows(found)),
+        (words.PARTITIONS, words.partition_rows(found)),
+        (words.DESTINATIONS, words.destination_rows(found)),
+    ):
+        if rows:
+            show_table(columns, rows, right=words.NUMBERS)
+
+
+silence_app = typer.Typer(no_args_is_help=True, help="What is not to be told for a while.")
+app.add_typer(silence_app, name="silence")
+
+
+@silence_app.command(
+    "add", epilog="Example: spendwatch silence add 'owner=search' --for 2h --comment 'load test'"
+)
+def add_silence(
+    matchers: Annotated[list[str], typer.Argument(help="LABEL=VALUE; !=, =~ and !~ as well.")],
+    until: Annotated[str, typer.Option("--for", "--until", help="4h, 2d, or a time in RFC 3339.")],
+    comment: Annotated[str, typer.Option("--comment", help="Why; people will see it.")],
+    name: Annotated[str | None, typer.Option("--name", help="Made up if not given.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Let nobody be told of what passes all matchers, from now on; prints the silence's name."""
+    from service.entrypoints import status_words as words  # noqa: PLC0415
+
+    with one_line_errors():
+        say(words.add_silence(load(config), matchers, until, comment, name))
+
+
+@silence_app.command("list", epilog="Example: spendwatch silence list")
+def list_silences(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """List the silences that stand."""
+    from service.entrypoints import status_words as words  # noqa: PLC0415
+
+    with one_line_errors():
+        found = words.read_silences(load(config))
+        if json:
+            show_json(found)
+        elif found:
+            show_table(words.SILENCES, map(words.silence_row, found))
+        else:
+            say("there are none")
+
+
+@silence_app.command("expire", epilog="Example: spendwatch silence expire ada-1f3c9a20")
+def expire_silence(
+    name: Annotated[str, typer.Argument(help="Its name, as list gives it.")],
+    config: ConfigOption = None,
+) -> None:
+    """End a silence now."""
+    from service.entrypoints import status_words as words  # noqa: PLC0415
+
+    with one_line_errors():
+        words.expire_silence(load(config), name)
+        say(f"{name} has ended")
 
 
 @app.command(

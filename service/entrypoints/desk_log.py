@@ -33,7 +33,7 @@ from service.core.incidents import Incident
 from service.core.intents import Drop, Feedback, Intent, Order, Put
 from service.core.money import ZERO
 from service.core.phrases import moment
-from service.core.ports import Changes, SourceStatus
+from service.core.ports import Changes, PartitionStatus, SourceStatus
 from service.core.state import Chunk, Saved, StateError, Streams, keep_all
 from service.core.troubles import SILENT
 from service.desk import Desk
@@ -211,6 +211,11 @@ class DeskLog:
         for record in link:
             self._desk.note_spent(record.spent, "/".join(map(str, place)))
         changes = self._changes(members, offset, link[0].ends_backfill)
+        one = link[0]
+        told = PartitionStatus(
+            topic=one.topic, partition=one.partition, offset=one.offset, at=one.now
+        )
+        changes.partitions = {f"{one.topic}/{one.partition}": told}
         changes.gpus = {
             host: self._host(host, news) for record in link for host, news in record.gpus.items()
         }
@@ -313,6 +318,8 @@ class DeskLog:
                 known.duplicates += one.duplicates
                 known.late += one.late
                 known.rejected += one.rejected
+                known.rows_last_hour += one.rows_last_hour
+                _add_period(known, one)
                 known.last_arrived_at = _later(known.last_arrived_at, one.last_arrived_at)
                 known.last_period_end = _later(known.last_period_end, one.last_period_end)
                 known.last_error = one.last_error or known.last_error
@@ -353,6 +360,16 @@ class _Rest(msgspec.Struct, kw_only=True):
     forgot_at: datetime
     now: datetime
     handed_at: list[tuple[str, datetime]] = []
+
+
+def _add_period(known: SourceStatus, one: SourceStatus) -> None:
+    """Add up what came of the newest period that any partition knows."""
+    if one.period_end is None or (known.period_end and known.period_end > one.period_end):
+        return
+    if known.period_end != one.period_end:
+        known.period_end, known.series_arrived, known.series_usual = one.period_end, 0, 0
+    known.series_arrived += one.series_arrived
+    known.series_usual += one.series_usual
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:

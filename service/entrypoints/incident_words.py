@@ -2,14 +2,14 @@
 
 import getpass
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from service.config import ConfigError, Settings
 from service.core.intervals import span_of
-from service.core.phrases import duration, moment, signed
+from service.core.phrases import moment, signed
 from service.entrypoints.client import Client, NotThereError
 
 SHORTEST_NAME: Final = 6
@@ -124,11 +124,6 @@ def trace_lines(trace: Mapping[str, Any]) -> Iterator[str]:
         at = f"{_moment(step['at'])}  " if step["at"] else ""
         anew = "" if step["recorded"] else " (worked out now, from what stands now)"
         yield f"  {at}{step['text']}{anew}"
-
-
-def age(seconds: float | None) -> str:
-    """Say how long ago something was."""
-    return "never" if seconds is None else duration(timedelta(seconds=max(0.0, seconds)))
 
 
 def whole_name(client: Client, begin: str) -> str:

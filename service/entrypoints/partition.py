@@ -145,6 +145,7 @@ class Partition:
         due = self._charted.due([member.finding.finding_id for member in members], now)
         if message.offset <= self._end:
             return Output(None, [], [], reports)
+        self._pipeline.describe(now)
         charts = {finding_id: self._pipeline.chart(finding_id) for finding_id in due}
         record = Record(
             topic=self.topic,

@@ -18,7 +18,7 @@ from service.adapters.redis_store import RedisStore
 from service.core.findings import Finding
 from service.core.incidents import Incident
 from service.core.ledger import LedgerRow
-from service.core.ports import Changes, SourceStatus
+from service.core.ports import Changes, PartitionStatus, SourceStatus
 from service.entrypoints.api import build_app, serve, views
 from service.entrypoints.api.access import Local
 from service.telemetry import Metrics
@@ -98,6 +98,25 @@ def test_status_is_one_word_with_the_facts_behind_it(api, store):
     assert status.sources[1].age_seconds == 3600
     assert (status.offset, status.incidents_firing, status.deliveries["ready"]) == (7, 1, 1)
     assert (status.as_of, status.started_at) == (NOW, STARTED)
+
+
+def test_status_says_how_complete_a_source_is_and_how_each_worker_and_destination_does(api, store):
+    source = SourceStatus(
+        source="aws", events=9, last_arrived_at=NOW, last_period_end=NOW - timedelta(hours=2),
+        rows_last_hour=9, period_end=NOW, series_arrived=87, series_usual=100,
+    )  # fmt: skip
+    workers = {
+        f"billing.events/{number}": PartitionStatus(
+            topic="billing.events", partition=number, offset=7, at=NOW - timedelta(hours=number)
+        )
+        for number in range(2)
+    }
+    fill(store, sources=[source], notices=[make_notice()], partitions=workers)
+    status = msgspec.json.decode(api.get("/v1/status").content, type=views.Status)
+    (told,) = status.sources
+    assert (told.completeness, told.lag_seconds, told.rows_last_hour) == (0.87, 7200, 9)
+    assert [one.silent for one in status.partitions] == [False, True]
+    assert [(one.destination, one.pending) for one in status.destinations] == [("slack:#finops", 1)]
 
 
 def test_a_fault_degrades_the_service_and_names_itself(api, store):

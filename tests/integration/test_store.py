@@ -18,6 +18,7 @@ from service.core.ports import (
     Changes,
     FindingFilter,
     IncidentFilter,
+    PartitionStatus,
     Refused,
     Retry,
     Sent,
@@ -273,3 +274,42 @@ def test_standing_things_and_what_people_did_are_kept(store):
     assert store.thing("token", "bo") == bo
     assert store.intents() == puts[::-1]
     assert store.intents(limit=1) == puts[1:]
+
+
+def test_a_destination_says_what_it_took_and_since_when_it_fails(store):
+    said = [
+        make_notice(delivery_id=f"{place}{n}", destination=place, at=NOW, incident=incident)
+        for place in ("slack:#a", "slack:#b")
+        for n, incident in enumerate([make_incident(), make_incident(incident_id="other")])
+    ]
+    store.save(changes(notices=said))
+
+    def how(name):
+        return next(one for one in store.destinations() if one.destination == name)
+
+    assert [(one.destination, one.pending) for one in store.destinations()] == [
+        ("slack:#a", 2), ("slack:#b", 2),
+    ]  # fmt: skip
+    later, outcomes = NOW + timedelta(minutes=1), {"slack:#a": Sent({}), "slack:#b": Retry("away")}
+    for _ in said:
+        row = store.claim(NOW, LEASE)
+        outcome = outcomes[row.notice.destination]
+        store.conclude(row.notice.delivery_id, row.claim, outcome, NOW, later)
+    took, fails = how("slack:#a"), how("slack:#b")
+    assert (took.sent, took.pending, took.last_sent_at, took.failing_since) == (2, 0, NOW, None)
+    assert (fails.sent, fails.pending, fails.failing_since) == (0, 2, NOW)
+    assert fails.last_error == "away"
+    for outcome in (Unknown("cut off"), Refused("gone")):
+        row = store.claim(later, LEASE)
+        store.conclude(row.notice.delivery_id, row.claim, outcome, later, later + LEASE * 9)
+    fails = how("slack:#b")
+    assert (fails.dead, fails.unknown, fails.failing_since) == (1, 1, NOW)
+    row = store.claim(later + LEASE * 10, LEASE)
+    store.conclude(row.notice.delivery_id, row.claim, Sent({}), later, later)
+    assert (how("slack:#b").failing_since, how("slack:#b").last_error) == (None, None)
+
+
+def test_partitions_say_how_far_they_are(store):
+    one = PartitionStatus(topic="billing.events", partition=3, offset=7, at=NOW)
+    store.save(changes(partitions={"billing.events/3": one}))
+    assert store.partitions() == [one]

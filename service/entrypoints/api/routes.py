@@ -16,7 +16,7 @@ from service.core.incidents import Incident
 from service.core.ports import FindingFilter, IncidentFilter, Store, StoreUnavailableError
 from service.core.wording import headline
 from service.entrypoints.api import queries, views
-from service.entrypoints.api.access import access_of, owners_of
+from service.entrypoints.api.access import Access, access_of, owners_of
 from service.entrypoints.api.problems import RETRY_LATER, unavailable
 from service.telemetry import CONTENT_TYPE, Metrics
 from service.web.page import Home, home_page, no_store_page
@@ -95,6 +95,8 @@ class Routes:
                 deliveries=parts.store.delivery_counts(),
                 incidents_firing=len(self._firing(access.teams)),
                 estimates=[] if access.teams is not None else list(parts.gaps()),
+                partitions=self._partitions(access, now),
+                destinations=[] if access.teams is not None else parts.store.destinations(),
             )
         except StoreUnavailableError:
             reasons = list(UNAVAILABLE.reasons)
@@ -236,6 +238,11 @@ class Routes:
             return Response(home_page(home), media_type="text/html")
         except StoreUnavailableError:
             return Response(no_store_page(now), 503, media_type="text/html")
+
+    def _partitions(self, access: Access, now: datetime) -> list[views.Partition]:
+        if access.teams is not None:
+            return []
+        return [views.Partition.of(one, now) for one in self._parts.store.partitions()]
 
     def _firing(self, owners: frozenset[str] | None = None) -> list[Incident]:
         where = IncidentFilter(state="firing", owners=owners, limit=MOST_FIRING)

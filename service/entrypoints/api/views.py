@@ -15,33 +15,59 @@ from service.core.experiments import RunBill, by_experiment
 from service.core.findings import Finding
 from service.core.health import State, is_stale
 from service.core.ledger import LedgerRow
-from service.core.ports import SourceStatus
+from service.core.ports import DestinationStatus, PartitionStatus, SourceStatus
 from service.core.talks import Action, Reason
 from service.core.tokens import Role
 
 Id = Annotated[str, Path(max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
 _T = TypeVar("_T")
+# A worker lets time pass every few minutes where nothing comes, and says so.
+SILENT_AFTER: Final = timedelta(minutes=30)
 
 
 class Source(SourceStatus, kw_only=True):
-    """A source's counts, and how old its newest event is; `stale` is a silent stop."""
+    """A source's counts, and how old its newest event is; `stale` is a silent stop.
+
+    `lag_seconds` is how far its newest period lies back; `completeness` is the share of what is
+    usual that has come of it, null until what is usual is known.
+    """
 
     age_seconds: float | None
+    lag_seconds: float | None
+    completeness: float | None
     stale: bool
 
     @classmethod
     def of(cls, status: SourceStatus, now: datetime) -> "Source":
         """Compare a source's newest event with the present."""
-        at = status.last_arrived_at
+        at, end, usual = status.last_arrived_at, status.last_period_end, status.series_usual
+        share = min(1.0, status.series_arrived / usual) if usual else None
         return cls(
             **msgspec.structs.asdict(status),
             age_seconds=None if at is None else (now - at).total_seconds(),
+            lag_seconds=None if end is None else (now - end).total_seconds(),
+            completeness=None if share is None else round(share, 4),
             stale=is_stale(status, now),
         )
 
 
+class Partition(PartitionStatus, kw_only=True, frozen=True):
+    """How far a worker is in one partition; `silent` when it has not said so for long."""
+
+    silent: bool
+
+    @classmethod
+    def of(cls, status: PartitionStatus, now: datetime) -> "Partition":
+        """Compare when its owner last said anything with the present."""
+        silent = now - status.at > SILENT_AFTER
+        return cls(**msgspec.structs.asdict(status), silent=silent)
+
+
 class Status(msgspec.Struct, kw_only=True):
     """The service in one answer. `offset` is how far into the log what is shown reaches.
+
+    `partitions` say how far the workers are in each, where there are workers. Those and
+    `destinations` are for who sees everyone's spend.
 
     `estimates` compares what was estimated before the bill came with what it said then.
     """
@@ -56,6 +82,8 @@ class Status(msgspec.Struct, kw_only=True):
     deliveries: dict[str, int]
     incidents_firing: int
     estimates: list[Gap] = []
+    partitions: list[Partition] = []
+    destinations: list[DestinationStatus] = []
 
 
 class ExperimentCost(msgspec.Struct, kw_only=True):
