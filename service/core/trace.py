@@ -6,7 +6,7 @@ routes and from what stands now: it says so, and a route may have been another t
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -141,33 +141,42 @@ def _told(incident: Incident, destination: str, deliveries: Sequence[Delivery]) 
     shown = destination.rstrip(":")
     text = f"{shown} hears of it by {clean(first.why_here, 200)}."
     yield Step(stage="route", text=text, recorded=True, at=first.at, destination=destination)
-    edits = [one for one in deliveries if one.state == "superseded"]
-    for one in deliveries:
-        if one in edits[:-1]:
-            continue  # of what was overtaken, the last stands for all
+    alike = [_kind(one) for one in deliveries]
+    for place, one in enumerate(deliveries):
+        kind = alike[place]
+        if kind is not None and kind in alike[place + 1 :]:
+            continue  # of edits that ended alike, the last stands for all
         yield Step(
             stage="delivery",
-            text=_outcome(incident, one, len(edits)),
+            text=_outcome(incident, one, 0 if kind is None else alike.count(kind) - 1),
             recorded=True,
-            at=one.updated_at if one.state in ("sent", "dead") else one.notice.at,
+            at=one.notice.at,
             destination=destination,
             state=one.state,
             delivery_id=one.notice.delivery_id,
         )
 
 
-def _outcome(incident: Incident, one: Delivery, overtaken: int) -> str:
-    """Say what became of one delivery."""
-    notice = one.notice
+def _kind(one: Delivery) -> DeliveryState | None:
+    """Return how an edit of mere figures ended; None for what is told by itself."""
+    is_dull = one.notice.action == "edit" and one.state in ("sent", "superseded")
+    return one.state if is_dull else None
+
+
+def _outcome(incident: Incident, one: Delivery, others: int) -> str:
+    """Say what became of one delivery, and how many edits before it ended alike."""
+    notice, ended_at = one.notice, one.updated_at
     what = f"The {notice.action} ({notice.reason.replace('_', ' ')})"
     if notice.incident_id != incident.incident_id and notice.incident.kind in BUNDLES:
-        others = len(notice.incident.drivers) - 1
-        what += f", a {notice.incident.kind} that tells it with {others} more,"
+        beside = len(notice.incident.drivers) - 1
+        what += f", a {notice.incident.kind} that tells it with {beside} more,"
+    more = f", as were {others} edits before it" if others else ""
     match one.state:
         case "sent":
-            return f"{what} was sent."
+            late = ended_at is not None and ended_at - notice.at >= timedelta(minutes=1)
+            when = f" at {moment(ended_at)}" if late and ended_at is not None else ""
+            return f"{what} was sent{when}{more}."
         case "superseded":
-            more = f", as were {overtaken - 1} before it" if overtaken > 1 else ""
             return f"{what} was overtaken by a newer one before it could be sent{more}."
         case "dead":
             return f"{what} failed for good: {clean(one.error or 'nobody knows why', LONGEST)}."

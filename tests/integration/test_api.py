@@ -515,6 +515,7 @@ def test_the_document_describes_every_route_and_every_shape(api):
             "/readyz",
             "/sign-in",
             "/sign-out",
+            "/v1/annotations",
             "/v1/budgets",
             "/v1/budgets/preview",
             "/v1/budgets/{name}",

@@ -97,7 +97,7 @@ def expressions():
     found = [rule["expr"] for rule in rules()]
     for file in DASHBOARDS:
         panels = json.loads(file.read_text())["panels"]
-        found += [t["expr"] for panel in panels for t in panel.get("targets", [])]
+        found += [t["expr"] for p in panels for t in p.get("targets", []) if "expr" in t]
     return found
 
 

@@ -198,3 +198,16 @@ async def test_a_route_that_says_nothing_yet_says_why(store, route, why):
     traced = Traced(store, route)
     traced.tell(odd())
     assert why in steps(await traced.ask(), "route")[0][0]
+
+
+async def test_edits_that_ended_alike_are_said_once(store):
+    traced = Traced(store)
+    for hour in range(4):
+        at = AT + timedelta(hours=hour)
+        traced.tell(odd(rate=240, hours=3 + 2 * hour), at=at)
+        traced.send(Sent({"ts": "1"}), at=at + timedelta(minutes=2))
+    said = steps(await traced.ask(at=AT + timedelta(hours=5)), "delivery")
+    assert [text for text, _ in said] == [
+        "The post (first) was sent at 1 Jun 2026 03:02 UTC.",
+        "The edit (update) was sent at 1 Jun 2026 06:02 UTC, as were 2 edits before it.",
+    ]

@@ -15,6 +15,7 @@ from service.core.routing import Route, Router
 from service.core.slices import Sliced
 from service.core.subscriptions import Subscription
 from service.core.trace import Trace
+from service.entrypoints.api.annotations import Annotation, AnnotationRoutes
 from service.entrypoints.api.gpus import GpuRoutes
 from service.entrypoints.api.previews import PreviewRoutes
 from service.entrypoints.api.spend import SpendRoutes
@@ -27,6 +28,7 @@ SPEND_SHAPES: Final = (
     SubscriptionPreview,
     BudgetPreview,
     Trace,
+    Annotation,
 )
 _TAKES_ALL: Final = Router(Route(receiver="nobody"), {"nobody": []})
 
@@ -49,9 +51,11 @@ def add_spend(
     """Add the routes."""
     spend = SpendRoutes(store, history, now, settles_after)
     gpus = GpuRoutes(store, now)
+    annotations = AnnotationRoutes(store, now)
     trace = TraceRoutes(store, now, hearing.router, hearing.rates)
     rows: tuple[tuple[str, Callable[..., Any], Any, set[int]], ...] = (
         ("/v1/spend", spend.spend, Sliced, {422, 501}),
+        ("/v1/annotations", annotations.annotations, list[Annotation], {422}),
         ("/v1/findings/{finding_id}/trace", trace.trace, Trace, {404, 422}),
         ("/v1/gpus", gpus.gpus, Gpus, {422}),
         ("/v1/movers", spend.movers, Moves, {422, 501}),
