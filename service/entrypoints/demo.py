@@ -101,7 +101,7 @@ class Demo:
                 machine = Machine(
                     parts,
                     stop,
-                    self._now,
+                    lambda: self._moment(utc_now()),
                     follow=self._inbox.ask,
                     token=token,
                     moment=self._moment,

@@ -54,7 +54,7 @@ def lines_of(incident: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {cost}  {driver['resource']}: {driver['reason']}"
     done = [(one["at"], one["who"], one["verdict"], one["why"]) for one in incident["feedback"]]
     marks = [one["mark"] for one in incident["marks"]]
-    done += [(one["at"], one["who"], one["act"], one["why"]) for one in marks]
+    done += [(one["at"], one["who"], _did(one), one["why"]) for one in marks]
     for at, who, what, why in sorted(done):
         yield f"  {_moment(at)}  {who}: {what}: {why}"
     yield f"why it was told, or not: spendwatch why {incident['incident_id'][:12]}"
@@ -86,9 +86,11 @@ def judge(settings: Settings, begin: str, verdict: str, why: str, who: str | Non
 def undo(settings: Settings, begin: str, why: str | None) -> str:
     """Take back what was said or done last, whichever of both it was."""
     incident = read_incident(settings, begin)
-    said = [one["at"] for one in incident["feedback"]]
+    said: list[str] = []
+    for one in incident["feedback"]:
+        said = said[:-1] if one["verdict"] == "undo" else [*said, one["at"]]
     done = [one["mark"]["at"] for one in incident["marks"] if one["mark"]["act"] != "comment"]
-    if max(said, default="") > max(done, default=""):
+    if said and said[-1] >= max(done, default=""):
         return judge(settings, begin, "undo", why or "by command", None)
     return act(settings, begin, "undo", why)
 
@@ -135,6 +137,10 @@ def whole_name(client: Client, begin: str) -> str:
     if len(found) > 1:
         raise ConfigError(f"{begin!r} begins {len(found)} incidents: give more of its name")
     return found[0] if found else quote(begin, safe="")
+
+
+def _did(mark: Mapping[str, Any]) -> str:
+    return f"{mark['act']} {mark['to']}" if mark.get("to") else str(mark["act"])
 
 
 def _moment(at: str) -> str:
