@@ -36,7 +36,7 @@ def serve_api(settings: Settings, say: Callable[[str], None]) -> None:
         follow = _asker(settings, store, stack)
         app = build_app(
             store=store,
-            history=History(settings.data_dir / "history"),
+            history=_history(settings),
             metrics=Metrics(version("spendwatch")),
             started_at=utc_now(),
             now=utc_now,
@@ -52,6 +52,13 @@ def serve_api(settings: Settings, say: Callable[[str], None]) -> None:
         with serve(app, settings.api.host, settings.api.port) as address:
             say(f"page and API: {address}")
             stop.wait()
+
+
+def _history(settings: Settings) -> History | None:
+    """Open the history that a service on this machine writes; workers on Kafka write none."""
+    if settings.kafka.bootstrap_servers is not None:
+        return None
+    return History(settings.data_dir / "history")
 
 
 def _asker(settings: Settings, store: Store, stack: ExitStack) -> Follow | None:

@@ -4,8 +4,18 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
-from service.adapters.kafka_findings import Followed, Ordered, Record, Tick, told
+from service.adapters.kafka_client import MAX_MESSAGE_BYTES
+from service.adapters.kafka_findings import (
+    Followed,
+    Ordered,
+    Record,
+    Tick,
+    decode,
+    encode,
+    told,
+)
 from service.bootstrap import build_desk_parts
 from service.config import Settings
 from service.core.chain import BEGINNING
@@ -16,7 +26,7 @@ from service.core.ports import SourceStatus
 from service.core.state import Streams
 from service.entrypoints.desk_log import DeskLog
 from tests.arriving import Disk
-from tests.factories import STARTS_AT, make_chart, make_finding
+from tests.factories import STARTS_AT, make_chart, make_finding, make_gpu_host
 
 HOUR = timedelta(hours=1)
 PLACE = ("billing.events", 3)
@@ -176,3 +186,44 @@ def test_partitions_that_nothing_is_heard_of_are_one_sentence_until_they_speak_a
     ]
     log.take(6, STARTS_AT + 12 * minute, record(1, number=1, previous=0))
     assert log.silent() == []
+
+
+def test_hosts_are_put_together_from_their_news_and_partitions_say_how_far_they_are():
+    host = make_gpu_host()
+    older, newer = (replace(host, hours=part) for part in (host.hours[:3], host.hours[2:]))
+    entries = [
+        replace(record(0, chart=False), gpus={"i-gpu": older, "i-x": older}),
+        replace(record(1, chart=False), gpus={"i-gpu": newer, "i-x": None}),
+    ]
+    (first, second) = run(desk_log(), entries)
+    assert first.gpus == {"i-gpu": older, "i-x": older}
+    assert second.gpus == {"i-gpu": host, "i-x": None}
+    name = "/".join(map(str, PLACE))
+    assert second.partitions[name].offset == 1
+
+
+def test_what_came_of_the_newest_period_is_added_up_over_partitions():
+    log = desk_log()
+    ends = [STARTS_AT, STARTS_AT + HOUR, STARTS_AT + HOUR]
+    for number, end in enumerate(ends):
+        source = SourceStatus(
+            source="aws", rows_last_hour=4, period_end=end, series_arrived=3, series_usual=5
+        )
+        said = record(0, number=number, previous=BEGINNING)
+        said.sources[:] = [source]
+        (changes,) = run(log, [said], number)
+    (status,) = changes.sources
+    assert (status.rows_last_hour, status.period_end) == (12, STARTS_AT + HOUR)
+    assert (status.series_arrived, status.series_usual) == (6, 10)
+
+
+def test_a_large_record_of_hosts_is_cut_and_read_as_one_link():
+    many = {f"i-{n}": make_gpu_host(host=f"i-{n}", pool="p" * 4000) for n in range(300)}
+    whole = replace(record(0), gpus=many)
+    values = encode(whole)
+    assert len(values) > 1
+    assert max(map(len, values)) <= MAX_MESSAGE_BYTES
+    log = desk_log()
+    changes = [log.take(at, STARTS_AT, decode(value)) for at, value in enumerate(values)]
+    assert changes[-1].gpus == many
+    assert changes[:-1] == [None] * (len(values) - 1)

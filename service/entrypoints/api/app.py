@@ -86,7 +86,7 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     experiments cost, `gaps` how far estimates were from the bill. `hosts` are the
     names it may be asked under, none meaning any: a page of a stranger could point a name of its
     own at an address that only you can reach. `local` says whether requests from this machine need
-    a token, `rates` how much one caller may ask. `link_keys` sign the links in mails, `hearing` says
+    a token, `rates` how much one caller may ask. `link_keys` sign the links in mails, `hearing` is
     who hears of what.
     """
     release = version("spendwatch")
