@@ -21,6 +21,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from service.adapters.versions import CELL, IN_ORDER, STORED, Told
 from service.adapters.whole_files import sync_folder, write_whole
 from service.core import money
 from service.core.ledger import Expected, Labels, LedgerRow
@@ -32,15 +33,6 @@ REACHES: Final = "reaches"
 
 Columns = Mapping[str, NDArray[Any]]
 _Cell = tuple[datetime, datetime, str]
-_CELL: Final = "series, charge_period_start, charge_period_end, charge_category"
-NEWEST: Final = f"""
-    SELECT * FROM {{told}} WHERE {{where}} QUALIFY
-        rank() OVER (PARTITION BY {_CELL} ORDER BY version DESC) = 1
-        AND row_number() OVER (
-            PARTITION BY {_CELL}, sku_id, commitment ORDER BY version DESC, cost DESC) = 1
-"""
-STORED: Final = "read_parquet($files, union_by_name = true)"
-_IN_ORDER: Final = f"{NEWEST} ORDER BY {_CELL}, sku_id, commitment"
 NO_LABELS: Final = Labels(*[""] * len(Labels._fields))
 _UNKNOWN: Final = Expected(*[float("nan")] * len(Expected._fields))
 _SEGMENT: Final = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)"
@@ -144,22 +136,14 @@ class History:
         is an empty list. OSError when it cannot be read.
         """
         window = {"since": naive(since), "until": naive(until)}
-        inside = "charge_period_start >= $since AND charge_period_start < $until"
         with self._lock:
             waiting = self._waiting_now()
         with _locked(self._folder, fcntl.LOCK_SH), closing(self._duckdb.cursor()) as cursor:
             try:
-                files = self._files(since, until)
-                sources = [STORED] if files else []
                 for name, columns in {"waiting": _columns(waiting), **tables}.items():
                     cursor.register(name, columns)
-                told = " UNION ALL BY NAME ".join(
-                    f"SELECT * FROM {one} WHERE {inside}" for one in [*sources, "waiting"]
-                )
-                newest = NEWEST.format(told="told", where="true")
-                begin = f"WITH told AS ({told}), newest AS ({newest}) "
-                known = window | values | ({"files": files} if files else {})
-                return [_answer(cursor, query, begin, known) for query in queries]
+                told = Told(self._months(since, until), has_waiting=bool(waiting))
+                return [told.answer(cursor, query, window | values) for query in queries]
             except duckdb.Error as error:
                 raise OSError(f"the history in {self._folder}: {error}") from error
 
@@ -183,12 +167,12 @@ class History:
     def _stored(self, key: str, since: datetime, until: datetime) -> list[LedgerRow]:
         where = "series = $key AND charge_period_start >= $since AND charge_period_start < $until"
         with _locked(self._folder, fcntl.LOCK_SH):
-            files = self._files(since, until)
+            files = [str(file) for month in self._months(since, until) for file in month]
             if not files:
                 return []
-            columns = f"{_CELL}, cost, version"
+            columns, stored = f"{CELL}, cost, version", STORED.format("$files")
             found = self._ask(
-                f"SELECT {columns} FROM ({_IN_ORDER.format(told=STORED, where=where)})",
+                f"SELECT {columns} FROM ({IN_ORDER.format(told=stored, where=where)})",
                 files=files,
                 key=key,
                 since=naive(since),
@@ -223,7 +207,9 @@ class History:
     def _merge(self, month: Path) -> None:
         small = self._small(month)
         merged = self._write(
-            month, _IN_ORDER.format(told=STORED, where="true"), files=[str(f) for f in small]
+            month,
+            IN_ORDER.format(told=STORED.format("$files"), where="true"),
+            files=[str(f) for f in small],
         )
         # Readers hold the lock from listing the segments to having read them.
         with _locked(self._folder, fcntl.LOCK_EX):
@@ -242,15 +228,11 @@ class History:
             except duckdb.Error as error:
                 raise OSError(f"the history in {self._folder}: {error}") from error
 
-    def _files(self, since: datetime, until: datetime) -> list[str]:
-        """Return the segments of the months of a window; hold the lock until they are read."""
+    def _months(self, since: datetime, until: datetime) -> list[list[Path]]:
+        """Return the segments of each month of a window; hold the lock until they are read."""
         first, last = f"{since.astimezone(UTC):%Y-%m}", f"{until.astimezone(UTC):%Y-%m}"
-        return [
-            str(file)
-            for month in self._folder.glob("????-??")
-            if first <= month.name <= last
-            for file in month.glob("*.parquet")
-        ]
+        months = (one for one in self._folder.glob("????-??") if first <= one.name <= last)
+        return [sorted(month.glob("*.parquet")) for month in months]
 
     def _waiting_now(self) -> list[LedgerRow]:
         return [row for cells in self._waiting.values() for rows in cells.values() for row in rows]
@@ -306,15 +288,6 @@ def _columns(rows: Sequence[LedgerRow]) -> Columns:
 def text_column(values: Sequence[str]) -> NDArray[Any]:
     """Return text as a column that DuckDB reads."""
     return np.array(values, dtype=object)
-
-
-def _answer(
-    cursor: duckdb.DuckDBPyConnection, query: str, begin: str, values: Mapping[str, Any]
-) -> list[tuple[Any, ...]]:
-    head, found, rest = query.partition("{told}")
-    whole = head + begin + rest if found else query
-    used = {name: value for name, value in values.items() if f"${name}" in whole}
-    return cursor.execute(whole, used).fetchall()
 
 
 def naive(at: datetime) -> datetime:

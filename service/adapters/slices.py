@@ -22,11 +22,10 @@ _OF_CHARGES: Final = dict(zip(OF_CHARGES, ("charge_category", "sku_id", "commitm
 _AMOUNT: Final = "CAST(cost AS DECIMAL(38, 15))"
 _OWNER: Final = f"""CASE WHEN n.l.owner NOT IN ('', '{UNOWNED}') THEN n.l.owner
     ELSE coalesce(r.owner, a.owner, '{UNOWNED}') END"""
-_LABELS: Final = ", ".join(f"{name} := coalesce({name}, '')" for name in Labels._fields)
-_NAMED: Final = f"""
-    {{told}}, named AS (
-        SELECT series, arg_max(struct_pack({_LABELS}), version) AS l FROM told GROUP BY series)
-"""
+# What totals, claims and currencies are told by, whatever the cut.
+_ALWAYS: Final = (
+    "source", "owner", "sub_account_id", "resource_id", "billing_currency", "grain", "tags",
+)  # fmt: skip
 _JOINED: Final = """
     FROM newest c JOIN named n USING (series)
     LEFT JOIN claimed r ON r.resource_id = n.l.resource_id AND r.resource_id <> ''
@@ -85,7 +84,7 @@ class Slices:
         bucket = _HOUR if grain == "hour" else _DAY
         split = any(one in OF_CHARGES for one in (*cut.by, *cut.where))
         where, values = _where(cut)
-        create = f"""CREATE OR REPLACE TEMP TABLE slice AS {_NAMED}
+        create = f"""CREATE OR REPLACE TEMP TABLE slice AS {_named(cut)}
             SELECT {bucket} AS began, {_picked(cut.by)}
             n.l.billing_currency AS billing_currency, {_SUMS}
             {_JOINED} WHERE {where} GROUP BY ALL"""
@@ -130,7 +129,7 @@ class Slices:
         where, values = _where(cut)
         amount = f"coalesce(sum({_AMOUNT}) FILTER (charge_period_start {{}} $between), 0)"
         used = amount.replace("cost", "quantity")
-        query = f"""{_NAMED} SELECT {_picked(cut.by)} n.l.billing_currency, series,
+        query = f"""{_named(cut)} SELECT {_picked(cut.by)} n.l.billing_currency, series,
             charge_category = 'Usage', sku_id, {amount.format("<")}, {amount.format(">=")},
             {used.format("<")}, {used.format(">=")}
             {_JOINED} WHERE {where} GROUP BY ALL ORDER BY ALL"""
@@ -161,6 +160,16 @@ def _claimed(claims: Iterable[Claim]) -> Columns:
         "sub_account_id": text_column([key[1] for key in found]),
         "owner": text_column(list(found.values())),
     }
+
+
+def _named(cut: Cut) -> str:
+    """Return the SQL that names the labels of each series, those that the cut needs."""
+    needed = {*_ALWAYS, *cut.by, *cut.where}.intersection(Labels._fields)
+    labels = ", ".join(f"{name} := coalesce({name}, '')" for name in sorted(needed))
+    return f"""
+        {{told}}, named AS (
+            SELECT series, arg_max(struct_pack({labels}), version) AS l FROM told GROUP BY series)
+    """
 
 
 def _column(dimension: str) -> str:

@@ -300,3 +300,53 @@ def test_it_knows_how_far_it_reaches_after_a_flush_only(history, tmp_path):
     newcomer = History(tmp_path / "history")
     assert (history.reaches, newcomer.reaches) == (7, 7)
     newcomer.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    batches=st.lists(
+        st.tuples(st.lists(ROWS, max_size=8), st.sampled_from(["", "flush", "compact"])),
+        max_size=6,
+    )
+)
+def test_whatever_lies_in_which_segment_each_cell_is_asked_of_in_its_highest_version(batches):
+    batches = [
+        ([row._replace(cost=Decimal(row.version + 1)) for row in rows], then)
+        for rows, then in batches
+    ]
+    newest = {}
+    for rows, _ in batches:
+        for row in rows:
+            if row[:4] not in newest or row.version > newest[row[:4]].version:
+                newest[row[:4]] = row
+    query = "{told} SELECT series, charge_period_start, charge_category, cost FROM newest"
+    with tempfile.TemporaryDirectory() as folder:
+        history = History(Path(folder))
+        for rows, then in batches:
+            history.append(rows)
+            if then:
+                getattr(history, then)()
+        (found,) = history.ask([query], *ALWAYS, {})
+        history.close()
+    expected = [
+        (row.series, row.charge_period_start.replace(tzinfo=None), row.charge_category, row.cost)
+        for row in newest.values()
+    ]
+    assert sorted((*row[:3], Decimal(row[3])) for row in found) == sorted(expected)
+
+
+def test_a_charge_that_is_named_otherwise_replaces_all_of_its_kind(history):
+    before = a_row(cost="7", version=1)._replace(commitment="Used")
+    after = [a_row(cost=str(n), version=2)._replace(sku_id=f"s{n}") for n in (2, 3)]
+    query = "{told} SELECT sku_id, commitment, cost FROM newest ORDER BY ALL"
+    history.append([before])
+    history.flush()
+    history.append(after)
+    expected = [[("s2", "", "2"), ("s3", "", "3")]]
+    assert history.ask([query], *ALWAYS, {}) == expected
+    assert [row.cost for row in history.series(KEY, *ALWAYS)] == [5]
+    history.flush()
+    assert history.ask([query], *ALWAYS, {}) == expected
+    history.compact()
+    assert history.ask([query], *ALWAYS, {}) == expected
+    assert [row.cost for row in history.series(KEY, *ALWAYS)] == [5]
