@@ -69,7 +69,7 @@ bench-detection: setup ## detection figures beside named peers, into docs/detect
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m tests.benchmarks.detection $(if $(QUICK),--quick)
 
-bench-routing: setup ## how much people hear of a month with 24 known incidents, by three policies
+bench-routing: setup ## how much people hear of a month with 24 known incidents, by three policies (SEED=n, SEED=sample)
 	$(BIN)/python -m tests.benchmarks.routing $(SEED)
 
 bench-pipeline: setup ## events a second and core, beside bare Kafka loops (EVENTS=n)

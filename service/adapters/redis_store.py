@@ -82,6 +82,7 @@ class RedisStore:
         self._claim = client.register_script((_LUA / "claim.lua").read_text("utf-8"))
         self._conclude = client.register_script((_LUA / "conclude.lua").read_text("utf-8"))
         self._tell = client.register_script((_LUA / "tell.lua").read_text("utf-8"))
+        self._release = client.register_script((_LUA / "release.lua").read_text("utf-8"))
         self._trouble = client.register_script((_LUA / "trouble.lua").read_text("utf-8"))
         self._catch_up = client.register_script((_LUA / "catch_up.lua").read_text("utf-8"))
 
@@ -407,6 +408,12 @@ class RedisStore:
         keys = _keys("outbox", "deliveries:", "delivery:", "messages", "destinations:")
         args: list[Any] = [delivery_id, claim, state, _score(now), _score(due), error, ref]
         return bool(self._conclude(keys=keys, args=args))
+
+    @_guarded
+    def release(self, now: datetime, due: datetime) -> int:
+        """Take back every claim, since whoever held one is dead; return how many there were."""
+        keys = _keys("outbox", "deliveries:", "delivery:")
+        return int(self._release(keys=keys, args=[_score(now), _score(due)]))
 
     @_guarded
     def tell(self, posts: Sequence[Notice], now: datetime) -> int:

@@ -404,6 +404,13 @@ class Store(Protocol):
         """
         ...
 
+    def release(self, now: datetime, due: datetime) -> int:
+        """Take back every claim, since whoever held one is dead; return how many there were.
+
+        What was under way may have been sent, and is looked for from `due` on.
+        """
+        ...
+
     def tell(self, posts: Sequence[Notice], now: datetime) -> int:
         """Put posts into the outbox that no log holds; return how many were not there already."""
         ...

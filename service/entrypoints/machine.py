@@ -34,7 +34,7 @@ from service.entrypoints.api.serve import serve
 from service.entrypoints.api.spend_table import Hearing
 from service.entrypoints.counting import Counting, tell_log
 from service.entrypoints.insisting import insist
-from service.entrypoints.notifier import Sender
+from service.entrypoints.notifier import LOOKS_AFTER, Sender
 from service.entrypoints.ops import build_ops
 from service.pipeline import Outcome
 from service.telemetry import Metrics
@@ -140,6 +140,9 @@ class Machine:
     def serving(self, port: int | None = None) -> Iterator[str]:
         """Send what is due and serve the page; yields the page's address."""
         parts, settings = self._parts, self._parts.settings
+        # One machine has one sender: what another had claimed, it can send no more.
+        now = utc_now()
+        parts.store.release(now, now + LOOKS_AFTER)
         app = build_app(
             store=parts.store,
             history=parts.history,

@@ -12,7 +12,13 @@ from service.core.rates import Rates
 from service.core.secret import Secret
 from service.entrypoints.local_slack import build_app, serve
 from service.entrypoints.local_slack_workspace import Fault
-from service.entrypoints.notifier import LEASE, MOST_ATTEMPTS, Sender, wait_before_retry
+from service.entrypoints.notifier import (
+    LEASE,
+    LOOKS_AFTER,
+    MOST_ATTEMPTS,
+    Sender,
+    wait_before_retry,
+)
 from service.telemetry import Metrics
 from tests.factories import make_incident, make_notice
 
@@ -116,6 +122,22 @@ async def test_a_sender_that_died_after_its_claim_leaves_the_notice_to_the_next(
     clock.now += LEASE
     await sender.drain()
     assert len(posts(workspace)) == 1
+
+
+async def test_who_has_the_store_alone_takes_back_what_died_with_a_claim(
+    sender, store, workspace, clock
+):
+    save(store, notice(0), notice(1, incident_id="another"))
+    held = store.claim(NOW, LEASE)
+    assert store.release(NOW, NOW + LOOKS_AFTER) == 1
+    await sender.drain()
+    assert len(posts(workspace)) == 1
+    clock.now += LOOKS_AFTER
+    await sender.drain()
+    assert len(posts(workspace)) == 2
+    assert store.release(clock.now, clock.now) == 0
+    late = store.conclude(held.notice.delivery_id, held.claim, Refused("x"), NOW, NOW)
+    assert late is False
 
 
 async def test_rate_limits_are_obeyed(sender, store, workspace, clock):
