@@ -52,6 +52,8 @@ HISTORY: Final = "backfill"
 # What is wrong with the service itself; no spend.
 TROUBLE: Final = "trouble"
 JOINS_WITHIN: Final = timedelta(hours=48)
+# What a sum shows, its members show at the same time; later ones have a cause of their own.
+JOINS_GROUP_WITHIN: Final = timedelta(hours=24)
 # What begins later than this after an incident is another: one that never ends would grow for ever.
 LONGEST: Final = timedelta(days=92)
 REOPENS_WITHIN: Final = timedelta(hours=24)
@@ -311,9 +313,9 @@ class Incidents:
         """Find the incident a new finding belongs to, or name a new one."""
         finding = member.finding
         fingerprint = fingerprint_of(finding)
-        for incident_id in self._candidates(fingerprint, member):
-            known = self._incidents.get(incident_id)
-            if incident_id in self._pools and _takes(known, self._pools[incident_id], finding):
+        for incident_id, within in self._candidates(fingerprint, member):
+            known, pools = self._incidents.get(incident_id), self._pools.get(incident_id)
+            if pools is not None and _takes(known, pools, finding, within):
                 break
         else:
             incident_id = content_hash(
@@ -326,13 +328,13 @@ class Incidents:
             self._of_group[key] = incident_id
         return incident_id
 
-    def _candidates(self, fingerprint: str, member: Member) -> Iterator[str]:
-        """Yield what a finding may join: its own kind, then its group's, or its members'."""
+    def _candidates(self, fingerprint: str, member: Member) -> Iterator[tuple[str, timedelta]]:
+        """Yield what a finding may join, and how soon: its own kind, its group's, its members'."""
         if fingerprint in self._newest:
-            yield self._newest[fingerprint]
+            yield self._newest[fingerprint], JOINS_WITHIN
         for key in _group_keys(member, of_group=not member.is_group):
             if key in self._of_group:
-                yield self._of_group[key]
+                yield self._of_group[key], JOINS_GROUP_WITHIN
 
     def _tell(self, incident_id: str, now: datetime) -> Incident:
         """Build the incident as its findings stand now."""
@@ -460,7 +462,9 @@ def _group_keys(member: Member, *, of_group: bool) -> list[_GroupKey]:
     return [(group, member.finding.owner, cause, of_group) for group in member.groups]
 
 
-def _takes(known: Incident | None, pools: Mapping[str, Pool], finding: Finding) -> bool:
+def _takes(
+    known: Incident | None, pools: Mapping[str, Pool], finding: Finding, within: timedelta
+) -> bool:
     """Tell whether an incident goes on with this finding: it is not over, or was a moment ago.
 
     A series that was no part of it joins only soon after the one before: what begins days later in
@@ -478,7 +482,7 @@ def _takes(known: Incident | None, pools: Mapping[str, Pool], finding: Finding) 
     if begins > min(member.charge_period_start for member in members) + LONGEST:
         return False
     newest = max(member.charge_period_start for member in members)
-    return finding.series in pools or begins <= newest + JOINS_WITHIN
+    return finding.series in pools or begins <= newest + within
 
 
 def _state(feedback: Sequence[Feedback], marks: Sequence[Marked], *, over: bool) -> State:

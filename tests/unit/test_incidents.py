@@ -211,3 +211,16 @@ def test_a_driver_splits_its_impact_into_price_and_quantity(incidents):
     (driver,) = incident.drivers
     assert driver.impact == 32
     assert (driver.price_effect, driver.quantity_effect) == (Decimal("12.8"), Decimal("19.2"))
+
+
+@pytest.mark.parametrize(("hours", "together"), [(3, True), (25, False)])
+def test_a_member_joins_its_sum_while_that_shows_it_and_later_has_a_cause_of_its_own(
+    incidents, hours, together
+):
+    of_sum = member(finding_id="a", series="~group~x", service_name=None, resource_id=None)
+    of_sum = of_sum._replace(groups=["x"], is_group=True)
+    at = T0 + hours * HOUR
+    later = member(finding_id="b", series="s2", charge_period_start=at)._replace(groups=["x"])
+    (first,) = incidents.update([of_sum], T0)
+    (found,) = incidents.update([later], at)
+    assert (found.incident_id == first.incident_id) == together
