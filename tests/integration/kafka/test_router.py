@@ -178,6 +178,8 @@ def test_what_is_found_is_told_once_by_router_and_notifier(
     partition.say(2, hours=30)
     system.until(lambda: stored(store) and all_is_told(router_config, cluster, store, slack))
     assert len(list(receipts(cluster))) >= 3
+    until, faults = store.beats()["router"]  # for those who look whether it works
+    assert (until > datetime.now(UTC), faults) == (True, [])
 
 
 def publish(cluster, publisher, *, until, days=35):
