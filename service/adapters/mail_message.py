@@ -150,7 +150,7 @@ def _links(
 ) -> list[Link]:
     if public_url is None:
         return []
-    links = [Link("Open", f"{public_url.rstrip('/')}/#incident-{notice.incident_id}")]
+    links = [Link("Open", f"{public_url.rstrip('/')}/incidents/{notice.incident_id}")]
     if key is None:
         return links
     incident = notice.incident

@@ -58,7 +58,7 @@ def buttons(incident: Incident, seq: int, public_url: str | None) -> list[Action
 
 def open_button(incident_id: str, public_url: str) -> ButtonElement:
     """Build the link to the service's page."""
-    url = f"{public_url.rstrip('/')}/#incident-{incident_id}"
+    url = f"{public_url.rstrip('/')}/incidents/{incident_id}"
     return ButtonElement(text=_plain("Open"), url=url, action_id="open")
 
 

@@ -11,6 +11,8 @@ State = Literal["ok", "degraded", "rebuilding", "unavailable"]
 
 # A daily export is at most a day old when it comes; one that missed its turn is a silent stop.
 STALE_AFTER: Final = timedelta(hours=48)
+# A worker lets time pass every few minutes where nothing comes, and says so.
+SILENT_AFTER: Final = timedelta(minutes=30)
 OVERDUE_AFTER: Final = timedelta(minutes=5)
 REJECTED_SHARE: Final = 0.01
 

@@ -473,6 +473,11 @@ def _done(mark: Mark) -> str:
     )
 
 
+def done_in_words(one: Mark | Feedback) -> str:
+    """Say what a person did about an incident, or said of it, and why."""
+    return _done(one) if isinstance(one, Mark) else _said_of(one)
+
+
 def _settled(incident: Incident) -> str:
     if incident.estimated:
         return _STATUSES["estimated"]

@@ -28,7 +28,7 @@ from service.entrypoints.local_slack_hands import Hands
 from service.entrypoints.local_slack_page import page
 from service.entrypoints.local_slack_workspace import EVERYONE, Args, Fault, SlackError, Workspace
 from service.entrypoints.stopping import Stop
-from service.web.page import STATIC
+from service.web.layout import STATIC
 
 
 def build_app(

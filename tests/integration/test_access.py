@@ -7,15 +7,20 @@ from decimal import Decimal
 import httpx
 import pytest
 
+from service.adapters.history import History
+from service.core.budget_figures import BudgetStatus, Figures
+from service.core.budgets import Budget
 from service.core.claims import Claim
 from service.core.estimates import Gap
 from service.core.intents import Put
 from service.core.ports import Changes
+from service.core.silences import Silence
 from service.core.tokens import Token
 from service.entrypoints.admin_token import new_token
 from service.entrypoints.api.access import COOKIE, Local, digest
 from service.entrypoints.api.app import build_app
 from service.entrypoints.api.limits import LARGEST_BODY, Rates
+from service.entrypoints.api.pages import live
 from service.telemetry import Metrics
 from tests.factories import (
     NOW,
@@ -82,8 +87,8 @@ def filled(store):
 
 def an_app(store, follow=None, **more):
     return build_app(
-        store=store, history=None, metrics=Metrics("0"), started_at=NOW, now=lambda: NOW,
-        follow=follow, **{"local": Local(None, digest(ADMIN)), **more},
+        store=store, metrics=Metrics("0"), started_at=NOW, now=lambda: NOW,
+        follow=follow, **{"history": None, "local": Local(None, digest(ADMIN)), **more},
     )  # fmt: skip
 
 
@@ -117,7 +122,8 @@ async def ask(app, who, method, path):
 
 
 @pytest.mark.parametrize(("method", "path", "rule"), routes())
-async def test_every_route_asks_who_you_are(filled, method, path, rule):
+async def test_every_route_asks_who_you_are(filled, method, path, rule, monkeypatch):
+    monkeypatch.setattr(live, "LASTS_SECONDS", 0)  # signals would go on
     assert rule is not None, "a route without a rule"
     app = an_app(filled)
     for who in (*SECRETS, "admin", None):
@@ -184,11 +190,62 @@ async def test_of_gpus_a_team_is_told_its_own(filled):
     assert [host["host"] for host in told["hosts"]] == ["i-claimed"]
 
 
-async def test_the_page_shows_what_its_reader_may_see(filled):
+PAGES = ("/", "/incidents", "/incidents/{incident_id}", "/spend", "/gpus", "/budgets", "/mine",
+         "/status", "/parts/days", "/parts/burn/own")  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_page_shows_what_its_reader_may_see(filled, path, tmp_path):
+    figures = Figures(
+        name="own", what="ml", amount=ONE, currency="USD", severity="low", spent=ONE,
+        period_start=NOW - timedelta(days=1), period_end=NOW + timedelta(days=1), as_of=NOW,
+    )  # fmt: skip
+    status = BudgetStatus(
+        budget=Budget(name="own", amount=ONE, owner="ml"), owner="ml", state="over", figures=figures
+    )
+    silence = Silence(
+        name="secret", matchers=["owner=ml"], starts_at=NOW, ends_at=NOW + timedelta(days=1),
+        author="ana", comment="ours",
+    )  # fmt: skip
+    host = make_gpu_host(host="i-secret", owner="ml")
+    saved = Changes(
+        previous=1, offset=2, budgets={"own": status}, things={("silence", "secret"): silence},
+        gpus={"i-secret": host},
+    )  # fmt: skip
+    assert filled.save(saved) == "saved"
+    history = History(tmp_path / "history")
+    app = an_app(filled, history=history)
+    theirs = (INCIDENT.incident_id, INCIDENT.title, "i-secret", "secret", "burn-own", ">own ")
+    for who in (None, "expired", "revoked", "ingest"):
+        answer = await ask(app, who, "GET", path)
+        assert answer.status_code == 303, who
+        assert answer.headers["location"].startswith("/sign-in")
+    for who in ("own", "editor", "chief", "admin"):
+        assert (await ask(app, who, "GET", path)).status_code == 200, who
+    for who in ("other", "other-editor"):
+        answer = await ask(app, who, "GET", path)
+        assert answer.status_code == (404 if "incidents/{" in path else 200)
+        shown = answer.text.replace(f"/incidents/{INCIDENT.incident_id}", "")
+        assert not [word for word in theirs if word in shown], who
+    history.close()
+
+
+async def test_one_comes_back_to_the_page_that_one_asked_for_and_to_no_other_site(filled):
     app = an_app(filled)
-    assert (await ask(app, None, "GET", "/")).headers["location"] == "/sign-in"
-    assert INCIDENT.owner in (await ask(app, "own", "GET", "/")).text
-    assert INCIDENT.incident_id not in (await ask(app, "other", "GET", "/")).text
+    async with client(app) as http:
+        asked = await http.get("/incidents?owner=a%20b&state=all")
+        assert asked.headers["location"] == "/sign-in?to=/incidents%3Fowner%3Da%2520b%26state%3Dall"
+        form = await http.get(asked.headers["location"])
+        assert 'value="/incidents?owner=a%20b&amp;state=all"' in form.text
+        for to, led in {
+            "/incidents?owner=a%20b": "/incidents?owner=a%20b",
+            "//evil.example/": "/",
+            "/\\evil.example": "/",
+            "https://evil.example": "/",
+            "/a\r\nSet-Cookie: a=b": "/",
+        }.items():
+            entered = await http.post("/sign-in", data={"token": SECRETS["own"], "to": to})
+            assert (entered.status_code, entered.headers["location"]) == (303, led)
 
 
 async def test_a_browser_signs_in_once_and_strangers_pages_cannot_use_that(filled):

@@ -58,7 +58,7 @@ async def test_what_it_says_is_what_every_other_destination_says(server):
         "critical", "shift", "payments",
     )  # fmt: skip
     assert payload["custom_details"]["Actual"].startswith("$2,860")
-    link = f"https://spend.example.com/#incident-{INCIDENT}"
+    link = f"https://spend.example.com/incidents/{INCIDENT}"
     assert event["links"] == [{"href": link, "text": "Open in Spendwatch"}]
 
 

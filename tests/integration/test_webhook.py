@@ -82,7 +82,7 @@ async def test_the_body_is_for_programs_money_as_text_and_times_with_z():
     data = body["data"]
     assert data["incident"]["impact"] == "2310"
     assert data["incident"]["drivers"][0]["impact"] == "1990.5"
-    assert data["url"] == f"https://spend.example.com/#incident-{data['incident_id']}"
+    assert data["url"] == f"https://spend.example.com/incidents/{data['incident_id']}"
     assert {"delivery_id", "seq", "reason", "why_here", "text", "action"} < data.keys()
     assert "chart" not in data
 

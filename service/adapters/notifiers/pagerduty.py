@@ -130,7 +130,7 @@ def _body(notice: Notice, event: Event, public_url: str | None) -> dict[str, Any
     incident = notice.incident
     body["client"] = "Spendwatch"
     if public_url is not None:
-        link = f"{public_url.rstrip('/')}/#incident-{notice.incident_id}"
+        link = f"{public_url.rstrip('/')}/incidents/{notice.incident_id}"
         body |= {"client_url": link, "links": [{"href": link, "text": "Open in Spendwatch"}]}
     body["payload"] = {
         "summary": clean(words(incident).headline, 1024),

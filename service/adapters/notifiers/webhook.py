@@ -136,7 +136,7 @@ def body_of(notice: Notice, public_url: str | None = None) -> bytes:
     del told["chart"]
     data = _plain(told) | {"text": plain_text(notice)}
     if public_url is not None:
-        data["url"] = f"{public_url.rstrip('/')}/#incident-{notice.incident_id}"
+        data["url"] = f"{public_url.rstrip('/')}/incidents/{notice.incident_id}"
     return msgspec.json.encode(
         {
             "type": f"notice.{notice.action}",

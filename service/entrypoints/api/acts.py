@@ -22,7 +22,7 @@ from service.core.phrases import clean, moment
 from service.core.ports import Store
 from service.core.secret import Secret
 from service.entrypoints.api.feedback import Follow, follow
-from service.web.page import ActPage, act_page
+from service.web.act import ActPage, act_page
 
 VIA: Final = "mail"
 _WRONG: Final = {

@@ -8,7 +8,6 @@ from typing import Any, Final
 import msgspec
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
-from starlette.staticfiles import StaticFiles
 
 from service.adapters.history import History
 from service.core.budget_figures import BudgetStatus
@@ -28,13 +27,13 @@ from service.entrypoints.api.acts import add_acts
 from service.entrypoints.api.edge import Edge
 from service.entrypoints.api.feedback import MARKS_PATH, PATH, Done, FeedbackRoute, Follow, Said
 from service.entrypoints.api.limits import Rates
+from service.entrypoints.api.pages import add_pages
 from service.entrypoints.api.problems import Problem
 from service.entrypoints.api.routes import SERIES_PATH, Parts, Routes
 from service.entrypoints.api.session import SessionRoutes
 from service.entrypoints.api.spend_table import SPEND_SHAPES, Hearing, add_spend
 from service.entrypoints.api.things import ThingRoutes
 from service.telemetry import Metrics
-from service.web import page
 
 SETTLES_AFTER: Final = timedelta(hours=72)
 _SCHEMAS: Final = "#/components/schemas/{name}"
@@ -90,20 +89,18 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     who hears of what.
     """
     release = version("spendwatch")
-    routes = Routes(
-        Parts(
-            store,
-            history,
-            metrics,
-            started_at,
-            now,
-            release,
-            settles_after,
-            rebuilding,
-            faults,
-            runs,
-            gaps,
-        )
+    parts = Parts(
+        store,
+        history,
+        metrics,
+        started_at,
+        now,
+        release,
+        settles_after,
+        rebuilding,
+        faults,
+        runs,
+        gaps,
     )
     app = FastAPI(
         title="Spendwatch",
@@ -115,7 +112,8 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     )
     gate = Gate(store, now, local, rates)
     add = _Adder(app, gate)
-    _add_reading(add, routes)
+    _add_reading(add, Routes(parts))
+    add_pages(app, add, parts)
     _add_sessions(add, SessionRoutes(gate, now))
     add_spend(add, store, history, now, settles_after, hearing)
     feedback = FeedbackRoute(store, now, follow)
@@ -131,7 +129,6 @@ def build_app(  # noqa: PLR0913  one place where everything meets
             # Who is who in Slack decides what they may, and is an admin's to say.
             rules = _OF_ADMINS if kind is Member else _OF_TEAMS
             _add_things(add, kind, routes_of, kind, *rules)
-    app.mount("/static", StaticFiles(directory=page.STATIC), name="static")
     problems.install(app)
     app.add_middleware(Edge, metrics=metrics, hosts=frozenset(hosts))
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # the documented way
@@ -187,14 +184,13 @@ def _add_reading(add: _Adder, routes: Routes) -> None:
         ("/livez", routes.live, "open", "text/plain", set()),
         ("/readyz", routes.ready, "open", "text/plain", {503}),
         ("/metrics", routes.metrics, "viewer", "text/plain", set()),
-        ("/", routes.home, "open", "text/html", {503}),
     )
     for path, endpoint, rule, answers, errors in rows:
         add("GET", path, endpoint, rule, answers, errors)
 
 
 def _add_sessions(add: _Adder, routes: SessionRoutes) -> None:
-    add("GET", "/sign-in", routes.page, "open", "text/html")
+    add("GET", "/sign-in", routes.page, "open", "text/html", {422})
     add("POST", "/sign-in", routes.enter, "open", "text/html", {401, 403, 503}, 303)
     add("POST", "/sign-out", routes.leave, "open", "text/html", {403}, 303)
 

@@ -29,7 +29,7 @@ class Said(BaseModel):
     verdict: Verdict
     why: str = Field(min_length=1, max_length=200)
     who: str | None = Field(None, min_length=1, max_length=120)
-    via: Literal["api", "cli"] = "api"
+    via: Literal["api", "cli", "page"] = "api"
 
 
 class Done(BaseModel):
@@ -47,7 +47,7 @@ class Done(BaseModel):
     until_growth: float | None = Field(None, gt=0, le=1000)
     to: str | None = Field(None, min_length=1, max_length=200)
     who: str | None = Field(None, min_length=1, max_length=120)
-    via: Literal["api", "cli"] = "api"
+    via: Literal["api", "cli", "page"] = "api"
 
 
 class FeedbackRoute:

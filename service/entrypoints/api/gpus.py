@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.core.claims import Claim, claim_on, source_of
 from service.core.gpu_hosts import GpuHost
-from service.core.gpu_pools import gpus_of
+from service.core.gpu_pools import Gpus, gpus_of
 from service.core.owners import UNOWNED
 from service.core.ports import Store
 from service.entrypoints.api import views
-from service.entrypoints.api.access import access_of
+from service.entrypoints.api.access import Access, access_of
 from service.entrypoints.api.queries import Name
 
 
@@ -42,7 +42,10 @@ class GpuRoutes:
 
         Hosts come with their devices, those that waste most first. A team sees its own.
         """
-        access = access_of(request)
+        return views.answer(self.seen(query, access_of(request)))
+
+    def seen(self, query: GpuQuery, access: Access) -> Gpus:
+        """Return what a reader may see of GPUs."""
         claims = [one for one in self._store.things("claim") if isinstance(one, Claim)]
         hosts = [
             host
@@ -53,7 +56,7 @@ class GpuRoutes:
             and query.sub_account_id in (None, host.sub_account_id)
             and query.region_id in (None, host.region_id)
         ]
-        return views.answer(gpus_of(hosts, self._now(), query.limit))
+        return gpus_of(hosts, self._now(), query.limit)
 
 
 def _owned(host: GpuHost, claims: list[Claim]) -> GpuHost:

@@ -19,11 +19,9 @@ from service.entrypoints.api import queries, views
 from service.entrypoints.api.access import Access, access_of, owners_of
 from service.entrypoints.api.problems import RETRY_LATER, unavailable
 from service.telemetry import CONTENT_TYPE, Metrics
-from service.web.page import Home, home_page, no_store_page
 
 CHARTS_KEPT: Final = 64
 MOST_FIRING: Final = 10_000
-RECENT: Final = 200
 SERIES_PATH: Final = "/v1/series/"
 
 
@@ -41,6 +39,17 @@ class Parts(NamedTuple):
     faults: Callable[[], Sequence[str]]
     runs: Callable[[], Sequence[RunBill]]
     gaps: Callable[[], Sequence[Gap]]
+
+    def health(self, now: datetime) -> Health:
+        """Judge the service by its store and by what this process knows of itself."""
+        return health_of(
+            self.store.sources(),
+            self.store.delivery_counts(),
+            self.store.next_due(),
+            now,
+            rebuilding=self.rebuilding(),
+            faults=self.faults(),
+        )
 
 
 class Routes:
@@ -83,7 +92,7 @@ class Routes:
         parts, access = self._parts, access_of(request)
         now = parts.now()
         try:
-            health = self._health(now)
+            health = parts.health(now)
             status = views.Status(
                 state=health.state,
                 reasons=list(health.reasons),
@@ -217,28 +226,6 @@ class Routes:
         items = [views.DeliveryView.of(delivery) for delivery in found]
         return views.answer(views.Listing(items=items, as_of=self._parts.now()))
 
-    def home(self, request: Request) -> Response:
-        """Show what is burning now, whose it is, how much and since when."""
-        store, now = self._parts.store, self._parts.now()
-        access = request.state.access
-        if access is None or not access.may("viewer"):
-            return Response(status_code=303, headers={"Location": "/sign-in"})
-        owners = access.teams
-        try:
-            recent = store.incidents(IncidentFilter(owners=owners, limit=RECENT))
-            home = Home(
-                health=self._health(now),
-                now=now,
-                firing=self._firing(owners),
-                others=[incident for incident in recent if incident.state != "firing"],
-                latest_notice=store.latest_notice,
-                sources=store.sources(),
-                version=self._parts.version,
-            )
-            return Response(home_page(home), media_type="text/html")
-        except StoreUnavailableError:
-            return Response(no_store_page(now), 503, media_type="text/html")
-
     def _partitions(self, access: Access, now: datetime) -> list[views.Partition]:
         if access.teams is not None:
             return []
@@ -247,17 +234,6 @@ class Routes:
     def _firing(self, owners: frozenset[str] | None = None) -> list[Incident]:
         where = IncidentFilter(state="firing", owners=owners, limit=MOST_FIRING)
         return self._parts.store.incidents(where)
-
-    def _health(self, now: datetime) -> Health:
-        store = self._parts.store
-        return health_of(
-            store.sources(),
-            store.delivery_counts(),
-            store.next_due(),
-            now,
-            rebuilding=self._parts.rebuilding(),
-            faults=self._parts.faults(),
-        )
 
     def _periods(
         self, series: SeriesKey, since: datetime, until: datetime, now: datetime

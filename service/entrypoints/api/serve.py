@@ -52,9 +52,17 @@ def serve(
         server.up.wait(STARTS_WITHIN_SECONDS)
         yield f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     finally:
+        end_signals(app)
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+def end_signals(app: ASGIApp) -> None:
+    """End the signals of an application that has any: a server that stops would wait for them."""
+    live = getattr(getattr(app, "state", None), "live", None)
+    if live is not None:
+        live.end()
 
 
 class _Server(uvicorn.Server):

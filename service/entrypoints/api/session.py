@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import parse_qs
 
-from fastapi import Request, Response
+from fastapi import Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from service.entrypoints.api.access import COOKIE, Gate, check_own_page
-from service.web.page import sign_in_page
+from service.web.layout import sign_in_page
 
 LASTS: Final = timedelta(days=7)
 
@@ -21,19 +21,22 @@ class SessionRoutes:
         self._gate = gate
         self._now = now
 
-    def page(self) -> Response:
+    def page(self, to: Annotated[str, Query(max_length=2000)] = "/") -> Response:
         """Ask for a token."""
-        return Response(sign_in_page(self._now(), refused=False), media_type="text/html")
+        page = sign_in_page(self._now(), refused=False, to=own_path(to))
+        return Response(page, media_type="text/html")
 
     async def enter(self, request: Request) -> Response:
         """Take a token from the sign-in form, and go to the page."""
         check_own_page(request)
         body = (await request.body()).decode("utf-8", "replace")
-        token = parse_qs(body, max_num_fields=10).get("token", [""])[0].strip()
+        form = parse_qs(body, max_num_fields=10)
+        token, to = (form.get(name, [""])[0].strip() for name in ("token", "to"))
         access = await run_in_threadpool(self._gate.by_token, token)
         if access is None:
-            return Response(sign_in_page(self._now(), refused=True), 401, media_type="text/html")
-        answer = Response(status_code=303, headers={"Location": "/"})
+            page = sign_in_page(self._now(), refused=True, to=own_path(to))
+            return Response(page, 401, media_type="text/html")
+        answer = Response(status_code=303, headers={"Location": own_path(to)})
         answer.set_cookie(
             COOKIE,
             token,
@@ -50,3 +53,13 @@ class SessionRoutes:
         answer = Response(status_code=303, headers={"Location": "/sign-in"})
         answer.delete_cookie(COOKIE)
         return answer
+
+
+def own_path(to: str) -> str:
+    """Return a path of this service, such as one comes back to; `/` for whatever leads elsewhere.
+
+    >>> own_path("/incidents?state=all"), own_path("//evil.example"), own_path("https://evil.example")
+    ('/incidents?state=all', '/', '/')
+    """
+    is_own = to[:1] == "/" and to[1:2] not in ("/", "\\") and to.isascii() and to.isprintable()
+    return to if is_own else "/"

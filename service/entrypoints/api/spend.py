@@ -135,24 +135,7 @@ class SpendRoutes:
             cut = Cut(since, until, query.dimensions(), query.where(), access_of(request).teams)
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
-        totals, cells, others, left_out = self._ask(
-            lambda slices: slices.spend(cut, query.grain, query.limit, self._around(now))
-        )
-        starts = starts_of(since, until, query.grain)
-        return views.answer(
-            Sliced(
-                as_of=now,
-                since=since,
-                until=until,
-                grain=query.grain,
-                by=list(cut.by),
-                starts=starts,
-                totals=totals,
-                lines=lines_of(cut.by, starts, cells),
-                others=lines_of((), starts, others),
-                lines_left_out=left_out,
-            )
-        )
+        return views.answer(self.sliced(cut, query.grain, query.limit, now))
 
     def movers(self, query: Annotated[MoversQuery, Query()], request: Request) -> Response:
         """Say who moved spend between two windows, by price, by quantity, as new or as gone."""
@@ -163,19 +146,40 @@ class SpendRoutes:
             cut = Cut(before, until, by, query.where(), access_of(request).teams)
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
+        return views.answer(self.compared(cut, since, query.limit, now))
+
+    def sliced(self, cut: Cut, grain: Grain, most: int, now: datetime) -> Sliced:
+        """Cut spend; HTTPException when there is no history, or it cannot be read."""
+        totals, cells, others, left_out = self._ask(
+            lambda slices: slices.spend(cut, grain, most, self._around(now))
+        )
+        starts = starts_of(cut.since, cut.until, grain)
+        return Sliced(
+            as_of=now,
+            since=cut.since,
+            until=cut.until,
+            grain=grain,
+            by=list(cut.by),
+            starts=starts,
+            totals=totals,
+            lines=lines_of(cut.by, starts, cells),
+            others=lines_of((), starts, others),
+            lines_left_out=left_out,
+        )
+
+    def compared(self, cut: Cut, since: datetime, most: int, now: datetime) -> Moves:
+        """Compare what of a cut came before and after `since`; HTTPException as for `sliced`."""
         rows = self._ask(lambda slices: slices.moves(cut, since, self._around(now)))
-        moves, totals = moves_of(by, rows)
-        return views.answer(
-            Moves(
-                as_of=now,
-                before=before,
-                since=since,
-                until=until,
-                by=list(by),
-                totals=totals,
-                items=moves[: query.limit],
-                moves_left_out=max(0, len(moves) - query.limit),
-            )
+        moves, totals = moves_of(cut.by, rows)
+        return Moves(
+            as_of=now,
+            before=cut.since,
+            since=since,
+            until=cut.until,
+            by=list(cut.by),
+            totals=totals,
+            items=moves[:most],
+            moves_left_out=max(0, len(moves) - most),
         )
 
     def _ask(self, question: Callable[[Slices], Any]) -> Any:

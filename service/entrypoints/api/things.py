@@ -47,7 +47,7 @@ class ThingRoutes:
         """List what stands, by name."""
         access = access_of(request)
         known = self._store.things(self._tag)
-        mine = self._show([one for one in known if _is_theirs(access, one)])
+        mine = self._show([one for one in known if is_theirs(access, one)])
         return views.answer(views.Listing(items=mine, as_of=self._now()))
 
     def get(self, name: Name, request: Request) -> Response:
@@ -96,7 +96,7 @@ class ThingRoutes:
         access = access_of(request)
         thing = self._read(name, body)
         known = self._store.thing(self._tag, name)
-        if not _is_theirs(access, thing) or (known is not None and not _is_theirs(access, known)):
+        if not is_theirs(access, thing) or (known is not None and not is_theirs(access, known)):
             raise HTTPException(403, f"This {self._tag} would not be one of your teams' own.")
         intent = Put(
             at=self._now(), who=access.name, via="api", why=why, thing=thing, if_match=if_match
@@ -124,10 +124,10 @@ class ThingRoutes:
 
     def _mine(self, name: str, access: Access) -> Standing | None:
         known = self._store.thing(self._tag, name)
-        return known if known is not None and _is_theirs(access, known) else None
+        return known if known is not None and is_theirs(access, known) else None
 
 
-def _is_theirs(access: Access, thing: Standing) -> bool:
+def is_theirs(access: Access, thing: Standing) -> bool:
     """Tell whether a thing is a team's own; what belongs to no one team is for all."""
     return access.teams is None or (bool(thing.owners) and access.teams >= set(thing.owners))
 

@@ -13,7 +13,7 @@ from service.core.deliveries import Delivery, DeliveryState
 from service.core.estimates import Gap
 from service.core.experiments import RunBill, by_experiment
 from service.core.findings import Finding
-from service.core.health import State, is_stale
+from service.core.health import SILENT_AFTER, State, is_stale
 from service.core.ledger import LedgerRow
 from service.core.ports import DestinationStatus, PartitionStatus, SourceStatus
 from service.core.talks import Action, Reason
@@ -21,8 +21,6 @@ from service.core.tokens import Role
 
 Id = Annotated[str, Path(max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
 _T = TypeVar("_T")
-# A worker lets time pass every few minutes where nothing comes, and says so.
-SILENT_AFTER: Final = timedelta(minutes=30)
 
 
 class Source(SourceStatus, kw_only=True):

@@ -231,7 +231,7 @@ def test_without_a_public_url_there_is_no_button():
 
 def test_the_button_opens_the_incident():
     button = blocks_of(make_notice(), Look("https://x.example/"))[-2]["elements"][0]
-    assert button["url"] == f"https://x.example/#incident-{make_notice().incident_id}"
+    assert button["url"] == f"https://x.example/incidents/{make_notice().incident_id}"
 
 
 def test_an_update_has_block_ids_of_its_own():

@@ -1,0 +1,70 @@
+// Brings the page up to date when the service says that a part of it changed, and keeps the
+// reader's place: what is open stays open, what is being written stays written.
+"use strict";
+
+const AT_MOST_EVERY_MS = 2000;
+const AGAIN_AFTER_MS = 15000;
+
+Idiomorph.defaults.ignoreActiveValue = true;
+Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name) => name !== "open";
+
+// What was fetched into a place of its own is not what the page came with.
+Idiomorph.defaults.callbacks.beforeNodeMorphed = (old) => !(old instanceof Element && "keep" in old.dataset);
+
+let stream = null;
+let due = null;
+let last = 0;
+
+function isBusy() {
+  return document.querySelector("dialog[open], #main form[data-fresh]:focus-within") !== null;
+}
+
+function refresh() {
+  due = null;
+  if (document.hidden) return;
+  if (isBusy()) {
+    due = setTimeout(refresh, AT_MOST_EVERY_MS);
+    return;
+  }
+  last = performance.now();
+  htmx.trigger("#main", "live");
+}
+
+function changed(event) {
+  const parts = document.getElementById("main").dataset.parts.split(" ");
+  if (!parts.includes(event.data) || due !== null) return;
+  due = setTimeout(refresh, Math.max(last + AT_MOST_EVERY_MS - performance.now(), 0));
+}
+
+function listen() {
+  stream?.close();
+  stream = new EventSource("/live");
+  stream.addEventListener("changed", changed);
+  stream.addEventListener("open", () => {
+    if (document.body.classList.contains("stale")) refresh();
+    document.body.classList.remove("stale");
+  });
+  stream.addEventListener("error", () => {
+    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, AGAIN_AFTER_MS);
+    document.body.classList.toggle("stale", stream.readyState === EventSource.CLOSED);
+  });
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    stream?.close();
+  } else {
+    listen();
+    refresh();
+  }
+});
+document.addEventListener("htmx:sendError", () => {
+  document.getElementById("said").textContent = "Spendwatch cannot be reached; this is what it last showed.";
+});
+document.addEventListener("htmx:responseError", (event) => {
+  const { status } = event.detail.xhr;
+  if (status === 401) location.reload();
+  document.getElementById("said").textContent = `The answer was ${status}; this is what was last shown.`;
+});
+
+if (!document.hidden) listen();
