@@ -310,6 +310,21 @@ def test_what_changes_is_shown_at_once_and_what_is_open_stays_open(served, visit
     expect(page.locator("spend-chart canvas")).to_be_visible()
 
 
+def test_what_is_being_written_is_not_lost_when_the_page_changes_beneath_it(served, visit):
+    page = visit(path=f"/incidents/{incident_of(served, 'i-checkout').incident_id}")
+    button(page, "Assign").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("To").fill("grace")
+    dialog.get_by_label("Why").fill("she knows it")
+    with page.expect_response(lambda answer: "/incidents/" in answer.url):
+        page.evaluate("htmx.trigger('#main', 'live')")
+    expect(page.locator("#main.htmx-request")).to_have_count(0)
+    expect(dialog.get_by_label("To")).to_have_value("grace")
+    button(dialog, "Assign").click()
+    expect(dialog).to_have_count(0)
+    expect(page.locator("dl")).to_contain_text("grace")
+
+
 def test_what_takes_long_to_add_up_comes_by_itself(served, visit, monkeypatch):
     monkeypatch.setattr(routes, "PATIENCE", 0)
     page = visit(path="/spend?by=resource_id&days=30")

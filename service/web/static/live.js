@@ -8,8 +8,11 @@ const AGAIN_AFTER_MS = 15000;
 Idiomorph.defaults.ignoreActiveValue = true;
 Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name) => name !== "open";
 
-// What was fetched into a place of its own is not what the page came with.
-Idiomorph.defaults.callbacks.beforeNodeMorphed = (old) => !(old instanceof Element && "keep" in old.dataset);
+// What was fetched into a place of its own is not what the page came with; and what is being written
+// into a dialog is not lost when an answer comes that was asked for before it was opened.
+const isKept = (old) => old instanceof HTMLElement && ("keep" in old.dataset || old.matches("dialog[open]"));
+Idiomorph.defaults.callbacks.beforeNodeMorphed = (old) => !isKept(old);
+Idiomorph.defaults.callbacks.beforeNodeRemoved = (old) => !(old instanceof HTMLElement && old.matches("dialog[open]"));
 
 let stream = null;
 let due = null;
