@@ -100,7 +100,9 @@ class Adder:
             scoring.judge([p for p in sums if STEP_HOURS[p.series.grain] == hours], now)
             scoring.close(now)
         parts.told.note(parts.stretches.changed())
-        return self._members(now)
+        found = self._members(now)
+        parts.book.close()
+        return found
 
     def take_levels(self, asked: Iterable[LevelPart], now: datetime) -> None:
         """Do what feedback on single series asks of the levels of their groups, by a sum.

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from service.core import money
+from service.core.cell_sums import CellSums
 from service.core.cells import CellName
 from service.core.events import EARLIEST, SeriesKey
 from service.core.findings import Stretches, Sums
@@ -83,7 +84,7 @@ class CellBook:
         check_group_by(group_by)
         self._by = tuple(dict.fromkeys(group_by))
         self._sums = sums
-        self._parts = Rollups()
+        self._parts = CellSums()
         self._cells: dict[SeriesKey, _Cell] = {}
         self._members: dict[SeriesKey, dict[SeriesKey, None]] = {}
 
@@ -132,6 +133,10 @@ class CellBook:
             if whole[:3] != one.before[:3]:
                 changed[group, step] = one.arrived_at
         return changed
+
+    def close(self) -> None:
+        """Pack what a batch was about: it has been judged."""
+        self._parts.close()
 
     def point(self, series: SeriesKey, step: int) -> Decimal | None:
         """Return what a cell costs in a step; None when none of its series has a row."""
@@ -211,7 +216,8 @@ class CellBook:
         gone = list(gone)
         self._parts.drop(gone)
         for cell in gone:
-            for group in self._cells.pop(cell).groups:
+            known = self._cells.pop(cell, None)
+            for group in () if known is None else known.groups:
                 members = self._members[group]
                 del members[cell]
                 if not members:

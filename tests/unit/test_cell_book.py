@@ -1,5 +1,6 @@
 """Cells of several parts, and the groups that they add up to."""
 
+from datetime import timedelta
 from decimal import Decimal
 from functools import reduce
 
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detectors.base import EPOCH
 from service.core.cell_book import CellBook
+from service.core.cell_sums import CellSums
 from service.core.cells import CellName
 from service.core.events import CELL_MARK, EARLIEST, SeriesKey
 from service.core.owners import Owner
@@ -122,3 +125,42 @@ def test_saved_and_restored_it_is_the_same_and_other_groups_are_refused():
     assert back.groups(CELLS[0]) == book.groups(CELLS[0])
     with pytest.raises(ValueError, match="other dimensions"):
         CellBook(["service"], Rollups()).restore(disk.saved(), "book")
+
+
+@given(st.lists(st.tuples(SAID, st.sampled_from(["close", "save", "go on"])), max_size=5))
+def test_packed_or_open_saved_or_not_a_cell_says_what_its_parts_do(batches):
+    sums, plain, streams, disk = CellSums(), Rollups(), Streams(), Disk()
+    for batch, then in batches:
+        for name, cell, step, one in batch:
+            said = plain.put(cell, 40 * step, name, one)
+            assert sums.put(cell, 40 * step, name, one) == said
+        if then == "close":
+            sums.close()
+        elif then == "save":
+            disk.write(sums.save(streams, "sums"))
+            sums = CellSums()
+            sums.restore(disk.saved(), "sums")
+            streams = _followed(disk)
+        for cell in CELLS:
+            assert sums.steps(cell) == plain.steps(cell)
+            for step in (0, 40):
+                assert sums.at(cell, step) == plain.at(cell, step)
+                assert sums.point(cell, step) == plain.point(cell, step)
+
+
+def _followed(disk):
+    saved = disk.saved()
+    CellSums().restore(saved, "sums")
+    return saved.followed
+
+
+def test_days_that_are_too_old_are_let_go_of():
+    sums = CellSums()
+    one = Rollup(Decimal(3), 1, Decimal(3))
+    sums.put(CELLS[0], 30, "0", one)
+    sums.put(CELLS[0], 60, "0", one)
+    sums.put(CELLS[1], 30, "0", one)
+    assert sums.forget(EPOCH + timedelta(days=2)) == [CELLS[1]]
+    assert sums.steps(CELLS[0]) == [60]
+    sums.drop([CELLS[1]])
+    assert sums.steps(CELLS[1]) == []
