@@ -80,7 +80,8 @@ def trace_of(
         text = f"Held when it was last looked at: {incident.quiet}."
         steps.append(Step(stage="hold", text=text, recorded=True, at=incident.updated_at))
     by_destination: dict[str, list[Delivery]] = {}
-    for one in deliveries:
+    # Of one moment, each conversation goes by its own numbers.
+    for one in sorted(deliveries, key=lambda one: (one.notice.at, one.notice.seq)):
         by_destination.setdefault(one.notice.destination, []).append(one)
     for destination, known in by_destination.items():
         steps += _told(incident, destination, known)

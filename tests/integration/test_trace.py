@@ -6,7 +6,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from service.core.intents import Feedback, Put
+from service.core.intents import Feedback, Mark, Put
 from service.core.plans import Plan
 from service.core.ports import Changes, Refused, Retry, Sent
 from service.core.rates import Rates
@@ -198,6 +198,23 @@ async def test_a_route_that_says_nothing_yet_says_why(store, route, why):
     traced = Traced(store, route)
     traced.tell(odd())
     assert why in steps(await traced.ask(), "route")[0][0]
+
+
+async def test_what_was_told_at_one_moment_is_in_the_order_of_its_conversation(store):
+    traced = Traced(store)
+    traced.tell(odd())
+    for number in range(6):
+        mark = Mark(
+            at=AT + timedelta(seconds=number), incident_id=traced.office.incident.incident_id,
+            act="comment", who="ada", via="cli", why=str(number),
+        )  # fmt: skip
+        assert traced.office.desk.refusal(mark) is None
+        traced.office.desk.follow(mark)
+        traced.tell(at=AT)
+    said = (await traced.ask())["steps"]
+    told = [one["text"].split()[1] for one in said if one["stage"] == "delivery"]
+    assert told[0] == "post"
+    assert said[[one["stage"] for one in said].index("route")]["text"].startswith("slack:#spend")
 
 
 async def test_edits_that_ended_alike_are_said_once(store):
