@@ -44,7 +44,6 @@ def _focus_name(name: str) -> str:
 
 class CostEvent(
     msgspec.Struct,
-    kw_only=True,
     frozen=True,
     rename=_focus_name,
     gc=False,

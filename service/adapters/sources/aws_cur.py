@@ -12,27 +12,19 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 
 from service.adapters.sources.base import Completion, Flaw, Head, Row, Source
-from service.adapters.sources.rows import (
-    Format,
-    Mapper,
-    RefusedError,
-    Texts,
-    Values,
-    decimal,
-    flat,
-    has,
-    read_rows,
-)
+from service.adapters.sources.formats import Format, flat, has, read_rows
+from service.adapters.sources.rows import RefusedError, Rule, Texts, Values, decimal, same
 from service.adapters.sources.token_meters import (
     BEDROCK,
     MODEL,
     SERVICE_CATEGORY,
     TOKENS,
+    Meter,
     bedrock_meter,
     per_token,
     tokens_per,
@@ -50,30 +42,27 @@ _SAME: Final = {
     "BillingPeriodEnd": "billbillingperiodenddate",
     "SubAccountId": "lineitemusageaccountid",
     "SubAccountName": "lineitemusageaccountname",
-    "ResourceId": "lineitemresourceid",
     "BillingCurrency": "lineitemcurrencycode",
-    "ChargeDescription": "lineitemlineitemdescription",
-    "SkuId": "productsku",
     "ListCost": "pricingpublicondemandcost",
-    "ListUnitPrice": "pricingpublicondemandrate",
-    "PricingQuantity": "lineitemusageamount",
-    "PricingUnit": "pricingunit",
     "CapacityReservationStatus": "capacityreservationcapacityreservationstatus",
 }
 _SERVICE: Final = ("productproductname", "productservicename", "lineitemproductcode")
 _REGION: Final = ("productregioncode", "productregion")
 _COMMITMENT: Final = ("reservationreservationarn", "savingsplansavingsplanarn")
 _NET: Final = "lineitemnetunblendedcost"
-_COLUMNS: Final = frozenset({
-    *REQUIRED, *_SAME.values(), *_SERVICE, *_REGION, *_COMMITMENT, _NET,
-    "identitytimeinterval", "product", "resourcetags", "costcategory",
+_KIND: Final = ("lineitemlineitemtype", "splitlineitemparentresourceid")
+_PERIOD: Final = ("lineitemusagestartdate", "lineitemusageenddate", "identitytimeinterval")
+_METER: Final = ("lineitemusagetype", *_SERVICE, "product")
+_PRICE: Final = ("pricingunit", "pricingpublicondemandrate")
+_TAGS: Final = ("resourcetags", "costcategory")
+_COSTS: Final = (
+    "lineitemunblendedcost", _NET,
     "reservationeffectivecost", "reservationneteffectivecost",
     "reservationunusedamortizedupfrontfeeforbillingperiod", "reservationunusedrecurringfee",
     "reservationnetunusedamortizedupfrontfeeforbillingperiod", "reservationnetunusedrecurringfee",
     "savingsplansavingsplaneffectivecost", "savingsplannetsavingsplaneffectivecost",
     "savingsplantotalcommitmenttodate", "savingsplanusedcommitment",
-    "splitlineitemparentresourceid", "lineitemusagetype", "lineitemiamprincipal",
-})  # fmt: skip
+)  # fmt: skip
 
 # What a line item type is in FOCUS's words: category, frequency. Discounts and negations are parts
 # of other rows' price: they count, but a baseline of usage does not know them.
@@ -125,96 +114,142 @@ def _tag_of(title: str) -> str | None:
     return found[2] if found[1].lower().startswith("r") else f"cost_category/{found[2]}"
 
 
-def _mapper(columns: frozenset[str]) -> Mapper:
-    has_net = _NET in columns
-    same = [(name, column) for name, column in _SAME.items() if column in columns]
+def _rules(columns: frozenset[str]) -> tuple[Rule, ...]:
+    cost = partial(_cost, has_net=_NET in columns)
+    return (
+        Rule(("ChargePeriodStart", "ChargePeriodEnd"), _PERIOD, _when),
+        Rule(
+            ("ChargeCategory", "ChargeFrequency", "ChargeClass", "CommitmentDiscountId"),
+            (*_KIND, *_PERIOD, *_COMMITMENT),
+            _charge,
+        ),
+        Rule(
+            ("BilledCost", "EffectiveCost", "CommitmentDiscountStatus"),
+            (*_KIND, *_COMMITMENT, *_COSTS),
+            cost,
+        ),
+        Rule(("ChargeDescription",), (_KIND[1], "lineitemlineitemdescription"), _description),
+        Rule(("RegionId",), _REGION, lambda row, _: {"RegionId": _first(row, _REGION)}),
+        Rule(("ServiceName", "ServiceCategory", "SkuId"), (*_METER, "productsku"), _service_of),
+        Rule(
+            ("ResourceId", "ResourceType"),
+            ("lineitemresourceid", "lineitemiamprincipal", *_METER),
+            _resource,
+        ),
+        Rule(("PricingUnit", "ListUnitPrice"), (*_PRICE, *_METER), _unit),
+        Rule(
+            ("PricingQuantity", "ConsumedQuantity", "ConsumedUnit"),
+            (*_KIND, "lineitemusageamount", "pricingunit", *_METER),
+            _quantity,
+        ),
+        Rule(("Tags",), (*_TAGS, *_METER), _tags, tagged=True),
+        *(same(name, column) for name, column in _SAME.items() if column in columns),
+    )
 
-    def focus_of(row: Texts, found: dict[str, str]) -> Values:
-        kind = row.get("lineitemlineitemtype", "")
-        values: Values = {name: row[column] for name, column in same if column in row}
-        values["ChargePeriodStart"], values["ChargePeriodEnd"] = _period(
-            row.get("lineitemusagestartdate"),
-            row.get("lineitemusageenddate"),
-            row.get("identitytimeinterval"),
-        )
-        values["ServiceName"] = _service(row)
-        values["RegionId"] = _first(row, _REGION)
-        values["Tags"] = _tags(row, found)
-        billed = row.get(_NET) if has_net else None
-        if billed is None:
-            # Under a private agreement what is deducted is in the other rows' net cost already.
-            discounted = has_net and kind.endswith("Discount")
-            billed = "0" if discounted else row.get("lineitemunblendedcost", "0")
-        _price(row, kind, billed, values)
-        if "oken" in row.get("lineitemusagetype", ""):
-            _meter_tokens(row, values)
-        return values
 
-    return focus_of
+def _when(row: Texts, _: dict[str, str]) -> Values:
+    start, end = _period(*map(row.get, _PERIOD))
+    return {"ChargePeriodStart": start, "ChargePeriodEnd": end}
 
 
-def _price(row: Texts, kind: str, billed: str, values: Values) -> None:
-    """Say what kind of charge a row is, and what it costs."""
+def _charge(row: Texts, _: dict[str, str]) -> Values:
+    """Say what kind of charge a row is."""
+    kind = row.get("lineitemlineitemtype", "")
     category, frequency = _KINDS.get(kind, ("Adjustment", None))
-    commitment = _first(row, _COMMITMENT)
+    if _KIND[1] in row:
+        category = "Adjustment"
+    elif kind == "Fee":
+        category, frequency = "Purchase", _frequency_of_fee(row)
+    corrects = kind == "Refund" and _KIND[1] not in row
+    return {
+        "ChargeCategory": category,
+        "ChargeFrequency": frequency,
+        "ChargeClass": "Correction" if corrects else None,
+        "CommitmentDiscountId": _first(row, _COMMITMENT),
+    }
+
+
+def _cost(row: Texts, _: dict[str, str], *, has_net: bool) -> Values:
+    """Say what a row costs, and whether a commitment was used."""
+    kind = row.get("lineitemlineitemtype", "")
+    billed = row.get(_NET) if has_net else None
+    if billed is None:
+        # Under a private agreement what is deducted is in the other rows' net cost already.
+        discounted = has_net and kind.endswith("Discount")
+        billed = "0" if discounted else row.get("lineitemunblendedcost", "0")
     effective: object = billed
-    parent = row.get("splitlineitemparentresourceid")
-    if parent is not None:
+    status = None
+    if _KIND[1] in row:
         # The instance's own row holds the money; what a task or pod had of it is a part of that.
-        category, billed, effective = "Adjustment", "0", "0"
-        values["ChargeDescription"] = f"part of {parent}"
+        billed, effective = "0", "0"
     elif kind in _COVERED:
-        effective = _first(row, _COVERED[kind]) or billed
-        values["CommitmentDiscountStatus"] = "Used"
+        effective, status = _first(row, _COVERED[kind]) or billed, "Used"
     elif kind == "RIFee":
         effective = _unused_reservation(row)
     elif kind == "SavingsPlanRecurringFee":
         effective = _unused_plan(row)
-    elif kind in _FREE:
+    elif kind in _FREE or (kind == "Fee" and _first(row, _COMMITMENT)):
         effective = "0"
-    elif kind == "Fee":
-        category, frequency = "Purchase", _frequency_of_fee(values)
-        effective = "0" if commitment else billed
-    elif kind == "Refund":
-        values["ChargeClass"] = "Correction"
-    if category == "Usage":
-        values["ConsumedQuantity"] = row.get("lineitemusageamount")
-        values["ConsumedUnit"] = row.get("pricingunit")
     if kind in ("RIFee", "SavingsPlanRecurringFee"):
-        values["CommitmentDiscountStatus"] = "Unused" if effective else None
-    values |= {
-        "ChargeCategory": category,
-        "ChargeFrequency": frequency,
-        "BilledCost": billed,
-        "EffectiveCost": effective,
-        "CommitmentDiscountId": commitment,
-    }
+        status = "Unused" if effective else None
+    return {"BilledCost": billed, "EffectiveCost": effective, "CommitmentDiscountStatus": status}
 
 
-def _meter_tokens(row: Texts, values: Values) -> None:
-    """Say of a line of Amazon Bedrock which model, which kind of token, and how many."""
-    meter = bedrock_meter(row["lineitemusagetype"], str(values["ServiceName"] or ""))
+def _description(row: Texts, _: dict[str, str]) -> Values:
+    parent = row.get(_KIND[1])
+    said = row.get("lineitemlineitemdescription") if parent is None else f"part of {parent}"
+    return {"ChargeDescription": said}
+
+
+def _meter(row: Texts) -> Meter | None:
+    """Return which model's tokens a line of Amazon Bedrock meters."""
+    usage = row.get("lineitemusagetype", "")
+    return bedrock_meter(usage, _service(row) or "") if "oken" in usage else None
+
+
+def _service_of(row: Texts, _: dict[str, str]) -> Values:
+    meter = _meter(row)
     if meter is None:
-        return
-    per = tokens_per(row.get("pricingunit", ""))
-    if per is not None:
-        for name in ("PricingQuantity", "ConsumedQuantity"):
-            if isinstance(text := values.get(name), str):
-                values[name] = money.EXACT.multiply(decimal(name, text), Decimal(per))
-        if isinstance(text := values.get("ListUnitPrice"), str):
-            values["ListUnitPrice"] = per_token(decimal("ListUnitPrice", text), per)
-        values["PricingUnit"] = values["ConsumedUnit"] = TOKENS
+        return {"ServiceName": _service(row), "SkuId": row.get("productsku")}
+    return {"ServiceCategory": SERVICE_CATEGORY, "ServiceName": BEDROCK, "SkuId": meter.sku}
+
+
+def _resource(row: Texts, _: dict[str, str]) -> Values:
+    resource, meter = row.get("lineitemresourceid"), _meter(row)
+    if meter is None:
+        return {"ResourceId": resource}
     principal = row.get("lineitemiamprincipal")
-    values.setdefault("ResourceId", principal or f"model/{meter.model}")
-    values |= {
-        "ServiceCategory": SERVICE_CATEGORY,
-        "ServiceName": BEDROCK,
-        "SkuId": meter.sku,
-        "ResourceType": _bedrock_type(str(values["ResourceId"]), principal),
-    }
-    tagged = values["Tags"]
-    if tagged is None or isinstance(tagged, dict):
-        values["Tags"] = {MODEL: meter.model} | (tagged or {})
+    resource = resource or principal or f"model/{meter.model}"
+    return {"ResourceId": resource, "ResourceType": _bedrock_type(resource, principal)}
+
+
+def _per(row: Texts) -> int | None:
+    """Return how many tokens the line's unit is, None when it meters none."""
+    return tokens_per(row.get("pricingunit", "")) if _meter(row) else None
+
+
+def _unit(row: Texts, _: dict[str, str]) -> Values:
+    price, per = row.get("pricingpublicondemandrate"), _per(row)
+    if per is None:
+        return {"PricingUnit": row.get("pricingunit"), "ListUnitPrice": price}
+    exact = price and per_token(decimal("ListUnitPrice", price), per)
+    return {"PricingUnit": TOKENS, "ListUnitPrice": exact}
+
+
+def _quantity(row: Texts, _: dict[str, str]) -> Values:
+    """Say how much was used, in tokens, not thousands of them."""
+    quantity: object = row.get("lineitemusageamount")
+    per, unit = _per(row), row.get("pricingunit")
+    if per is not None:
+        unit = TOKENS
+        if isinstance(quantity, str):
+            exact = decimal("PricingQuantity", quantity)
+            quantity = money.EXACT.multiply(exact, Decimal(per))
+    category, _frequency = _KINDS.get(row.get("lineitemlineitemtype", ""), ("", ""))
+    if category != "Usage" or _KIND[1] in row:
+        # A line of tokens is told in tokens, whatever else it is.
+        return {"PricingQuantity": quantity, "ConsumedUnit": None if per is None else unit}
+    return {"PricingQuantity": quantity, "ConsumedQuantity": quantity, "ConsumedUnit": unit}
 
 
 def _bedrock_type(resource: str, principal: str | None) -> str:
@@ -223,10 +258,10 @@ def _bedrock_type(resource: str, principal: str | None) -> str:
     return "Principal" if resource == principal else "Model"
 
 
-def _frequency_of_fee(values: Values) -> str:
+def _frequency_of_fee(row: Texts) -> str:
     """Tell support by the month from what is bought once: a fee says nothing else about itself."""
-    span = values["ChargePeriodEnd"] - values["ChargePeriodStart"]  # type: ignore[operator]
-    return "Recurring" if span.days > 1 else "One-Time"
+    start, end = _period(*map(row.get, _PERIOD))
+    return "Recurring" if (end - start).days > 1 else "One-Time"
 
 
 def _unused_reservation(row: Texts) -> Decimal:
@@ -276,19 +311,19 @@ def _service(row: Texts) -> str | None:
     return name or row.get(_SERVICE[2])
 
 
-def _tags(row: Texts, found: dict[str, str]) -> object:
-    """Join the tags of columns of their own (legacy) or of two maps (2.0)."""
-    if "resourcetags" not in row and "costcategory" not in row:
-        return found or None
-    joined: dict[str, object] = {**found}
+def _tags(row: Texts, found: dict[str, str]) -> Values:
+    """Join the tags of columns of their own (legacy) or of two maps (2.0), and the model."""
+    meter = _meter(row)
+    model = {} if meter is None else {MODEL: meter.model}
+    joined: dict[str, object] = {**model, **found}
     try:
         for key, value in tags(row.get("costcategory", "{}")).items():
             joined[f"cost_category/{key}"] = value
         for key, value in tags(row.get("resourcetags", "{}")).items():
             joined[key.removeprefix("user_").removeprefix("user:")] = value
     except ValueError:
-        return row.get("resourcetags")
-    return joined or None
+        return {"Tags": row.get("resourcetags") or model or None}
+    return {"Tags": joined or None}
 
 
 def _first(row: Texts, names: tuple[str, ...]) -> str | None:
@@ -298,7 +333,12 @@ def _first(row: Texts, names: tuple[str, ...]) -> str | None:
     return None
 
 
-_FORMAT: Final = Format(REQUIRED, _COLUMNS, _mapper, _tag_of)
+_COLUMNS: Final = frozenset({
+    *REQUIRED, *_SAME.values(), *_REGION, *_COMMITMENT, *_KIND, *_PERIOD, *_METER, *_TAGS, *_COSTS,
+    *_PRICE, "productsku", "lineitemresourceid", "lineitemiamprincipal", "lineitemusageamount",
+    "lineitemlineitemdescription",
+})  # fmt: skip
+_FORMAT: Final = Format(REQUIRED, _COLUMNS, _rules, _tag_of)
 SOURCE: Final = Source(
     recognises, read, appends=False, needs="the columns of a Cost and Usage Report, lineItem/…"
 )

@@ -16,20 +16,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 from service.adapters.sources.base import Completion, Flaw, Head, Row, Source
+from service.adapters.sources.formats import Format, has, read_rows, read_texts
 from service.adapters.sources.manifests import export_type
-from service.adapters.sources.rows import (
-    Format,
-    RefusedError,
-    Texts,
-    Values,
-    decimal,
-    has,
-    read_rows,
-    read_texts,
-)
+from service.adapters.sources.rows import RefusedError, Rule, Texts, Values, decimal, same
 from service.adapters.sources.token_meters import (
     SERVICE_CATEGORY,
     TOKENS,
+    Meter,
     azure_meter,
     per_token,
     tokens_per,
@@ -91,8 +84,8 @@ def recognises(head: Head) -> bool:
 def read(path: Path) -> Iterator[Row | Flaw | Completion]:
     """Read one file; BrokenFileError when its header or the rest of it cannot be read."""
     dataset = _dataset_of(path)
-    form = Format(REQUIRED, _COLUMNS, lambda _: _actual if dataset == "actual" else _amortized)
-    return read_rows(path, form, dataset)
+    rules = (*_SHARED, *(_ACTUAL if dataset == "actual" else _AMORTIZED))
+    return read_rows(path, Format(REQUIRED, _COLUMNS, lambda _: rules), dataset)
 
 
 def _dataset_of(path: Path) -> Dataset:
@@ -120,75 +113,85 @@ def _costs_something(text: str | None) -> bool:
         return False
 
 
-def _actual(row: Texts, _: dict[str, str]) -> Values:
-    values = _shared(row)
-    quantity = _first(row, _QUANTITY)
+def _price(row: Texts, _: dict[str, str]) -> Values:
+    """Say what a unit of the actual export costs, of tokens what one costs, not a block."""
     price = row.get("paygprice")
-    values |= {
-        "BilledCost": _first(row, _COST),
-        "PricingQuantity": quantity,
-        "ListUnitPrice": price if price and price.strip("0.") else None,
-    }
-    if values["ChargeCategory"] == "Usage" and quantity is not None:
-        count, unit = _block(row.get("unitofmeasure", ""))
-        values["ConsumedQuantity"] = money.EXACT.multiply(decimal("Quantity", quantity), count)
-        values["ConsumedUnit"] = unit
-        if values["PricingUnit"] == TOKENS:
-            _count_tokens(price, row.get("unitofmeasure", ""), values)
-    return values
+    if not price or not price.strip("0."):
+        return {}
+    if _meter(row) is None:
+        return {"ListUnitPrice": price}
+    per = tokens_per(f"{row.get('unitofmeasure', '')} tokens")
+    return {"ListUnitPrice": per and per_token(decimal("PayGPrice", price), per)}
 
 
-def _count_tokens(price: str | None, unit: str, values: Values) -> None:
-    """Count tokens, not blocks of them, so that prices of all kinds of token compare."""
-    per = tokens_per(f"{unit} tokens")
-    values |= {"PricingQuantity": values["ConsumedQuantity"], "ConsumedUnit": TOKENS}
-    if values["ListUnitPrice"] is not None and price is not None:
-        values["ListUnitPrice"] = per and per_token(decimal("PayGPrice", price), per)
+def _quantity(row: Texts, _: dict[str, str]) -> Values:
+    """Count what was used, not blocks of it, so that prices of all kinds of token compare."""
+    quantity = _first(row, _QUANTITY)
+    if quantity is None or _category(row) != "Usage":
+        return {"PricingQuantity": quantity}
+    size, unit = _block(row.get("unitofmeasure", ""))
+    used = money.EXACT.multiply(decimal("Quantity", quantity), size)
+    if _meter(row) is None:
+        return {"PricingQuantity": quantity, "ConsumedQuantity": used, "ConsumedUnit": unit}
+    return {"PricingQuantity": used, "ConsumedQuantity": used, "ConsumedUnit": TOKENS}
 
 
-def _amortized(row: Texts, _: dict[str, str]) -> Values:
-    return _shared(row) | {"BilledCost": "0", "EffectiveCost": _first(row, _COST)}
+def _category(row: Texts) -> str:
+    return _KINDS.get(_plain(row.get("chargetype")), "Adjustment")
 
 
-def _shared(row: Texts) -> Values:
-    """Return what both exports say of a row."""
+def _meter(row: Texts) -> Meter | None:
+    name = row.get("metername", "")
+    return azure_meter(name) if "oken" in name else None
+
+
+def _charge(row: Texts, _: dict[str, str]) -> Values:
+    """Say what kind of charge a row is, and whether a commitment was used."""
     kind = _plain(row.get("chargetype"))
     unused = kind.startswith("unused")
-    covered = _plain(row.get("pricingmodel")) in _COVERED
-    account, subscription = row.get("billingaccountid"), _first(row, _SUBSCRIPTION)
-    resource = _first(row, _RESOURCE)
-    name = row.get("metername", "")
-    meter = azure_meter(name) if "oken" in name else None
+    used = _plain(row.get("pricingmodel")) in _COVERED and kind == "usage"
     return {
-        **_periods(_first(row, _DATE), _first(row, _PERIOD[0]), _first(row, _PERIOD[1])),
-        "ChargeCategory": _KINDS.get(kind, "Adjustment"),
+        "ChargeCategory": _category(row),
         "ChargeClass": "Correction" if kind == "refund" else None,
         # What is paid for whether it is used or not is no usage that could spike.
         "ChargeFrequency": "Recurring"
         if unused
         else _FREQUENCIES.get(_plain(row.get("frequency"))),
-        "ChargeDescription": _first(row, _PRODUCT),
-        "BillingCurrency": _first(row, _CURRENCY) or NO_CURRENCY,
-        "BillingAccountId": _path("/providers/Microsoft.Billing/billingAccounts/", account) or "",
-        "SubAccountId": _path("/subscriptions/", subscription and subscription.lower()),
-        "SubAccountName": row.get("subscriptionname"),
-        # Azure writes one resource in several cases.
-        "ResourceId": resource and resource.lower(),
-        "ResourceName": row.get("resourcename"),
-        "RegionId": _region(row.get("resourcelocation")),
-        "ServiceName": row.get("metercategory"),
-        # The same model has a meter of its own in every region.
-        "SkuId": meter.sku if meter else row.get("meterid"),
-        "PricingUnit": TOKENS if meter else row.get("unitofmeasure"),
-        "ServiceCategory": SERVICE_CATEGORY if meter else None,
-        "CommitmentDiscountId": _first(row, _COMMITMENT),
-        "CommitmentDiscountStatus": "Unused"
-        if unused
-        else "Used"
-        if covered and kind == "usage"
-        else None,
-        "Tags": row.get("tags"),
+        "CommitmentDiscountStatus": "Unused" if unused else "Used" if used else None,
     }
+
+
+def _metered(row: Texts, _: dict[str, str]) -> Values:
+    meter = _meter(row)
+    if meter is None:
+        return {"SkuId": row.get("meterid"), "PricingUnit": row.get("unitofmeasure")}
+    # The same model has a meter of its own in every region.
+    return {"SkuId": meter.sku, "PricingUnit": TOKENS, "ServiceCategory": SERVICE_CATEGORY}
+
+
+def _account(row: Texts, _: dict[str, str]) -> Values:
+    account = row.get("billingaccountid")
+    path = _path("/providers/Microsoft.Billing/billingAccounts/", account)
+    return {"BillingAccountId": path or ""}
+
+
+def _subscription(row: Texts, _: dict[str, str]) -> Values:
+    name = _first(row, _SUBSCRIPTION)
+    return {"SubAccountId": _path("/subscriptions/", name and name.lower())}
+
+
+def _resource(row: Texts, _: dict[str, str]) -> Values:
+    resource = _first(row, _RESOURCE)
+    # Azure writes one resource in several cases.
+    return {"ResourceId": resource and resource.lower()}
+
+
+def _first_of(name: str, columns: tuple[str, ...], default: str | None = None) -> Rule:
+    return Rule((name,), columns, lambda row, _: {name: _first(row, columns) or default})
+
+
+def _when(row: Texts, _: dict[str, str]) -> Values:
+    return {**_periods(_first(row, _DATE), _first(row, _PERIOD[0]), _first(row, _PERIOD[1]))}
 
 
 @lru_cache(maxsize=65_536)
@@ -250,6 +253,52 @@ def _first(row: Texts, names: tuple[str, ...]) -> str | None:
     return None
 
 
+# What both exports say of a row.
+_SHARED: Final = (
+    Rule(
+        ("ChargePeriodStart", "ChargePeriodEnd", "BillingPeriodStart", "BillingPeriodEnd"),
+        (*_DATE, *_PERIOD[0], *_PERIOD[1]),
+        _when,
+    ),
+    Rule(
+        ("ChargeCategory", "ChargeClass", "ChargeFrequency", "CommitmentDiscountStatus"),
+        ("chargetype", "pricingmodel", "frequency"),
+        _charge,
+    ),
+    _first_of("ChargeDescription", _PRODUCT),
+    _first_of("BillingCurrency", _CURRENCY, NO_CURRENCY),
+    _first_of("CommitmentDiscountId", _COMMITMENT),
+    Rule(("BillingAccountId",), ("billingaccountid",), _account),
+    Rule(("SubAccountId",), _SUBSCRIPTION, _subscription),
+    Rule(("ResourceId",), _RESOURCE, _resource),
+    Rule(
+        ("RegionId",),
+        ("resourcelocation",),
+        lambda row, _: {"RegionId": _region(row.get("resourcelocation"))},
+    ),
+    Rule(
+        ("SkuId", "PricingUnit", "ServiceCategory"),
+        ("meterid", "metername", "unitofmeasure"),
+        _metered,
+    ),
+    same("SubAccountName", "subscriptionname"),
+    same("ResourceName", "resourcename"),
+    same("ServiceName", "metercategory"),
+    same("Tags", "tags"),
+)
+_ACTUAL: Final = (
+    _first_of("BilledCost", _COST),
+    Rule(("ListUnitPrice",), ("paygprice", "metername", "unitofmeasure"), _price),
+    Rule(
+        ("PricingQuantity", "ConsumedQuantity", "ConsumedUnit"),
+        (*_QUANTITY, "chargetype", "unitofmeasure", "metername"),
+        _quantity,
+    ),
+)
+_AMORTIZED: Final = (
+    Rule(("BilledCost",), (), lambda _row, _: {"BilledCost": "0"}),
+    _first_of("EffectiveCost", _COST),
+)
 SOURCE: Final = Source(
     recognises, read, appends=False, needs="the columns ChargeType, MeterId, Date and Cost"
 )

@@ -8,22 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from service.adapters.sources.base import (
-    BrokenFileError,
-    Completion,
-    Flaw,
-    Head,
-    Row,
-    Source,
-    plain,
-)
-from service.adapters.sources.files import look
-from service.adapters.sources.rows import FIELDS, Values, row_of
-from service.adapters.sources.tables import read_table, texts_of
+from service.adapters.sources.base import Completion, Flaw, Head, Row, Source, plain
+from service.adapters.sources.formats import Format, flat, read_rows
+from service.adapters.sources.rows import FIELDS, Rule, Texts, Values, same
 
 REQUIRED: Final = ("ChargePeriodStart", "ChargePeriodEnd", "ChargeCategory", "BilledCost")
 
-_COLUMNS: Final = {plain(field.encode_name): field.encode_name for field in FIELDS}
+_COLUMNS: Final = {flat(field.encode_name): field.encode_name for field in FIELDS}
+_PERIOD: Final = REQUIRED[:2]
 
 
 def recognises(head: Head) -> bool:
@@ -34,19 +26,16 @@ def recognises(head: Head) -> bool:
 
 def read(path: Path) -> Iterator[Row | Flaw | Completion]:
     """Read one file; BrokenFileError when its header or the rest of it cannot be read."""
-    table = read_table(path, look(path), _COLUMNS.keys())
-    for name in REQUIRED:
-        if plain(name) not in table.columns:
-            raise BrokenFileError(1, "format", f"the header has no {name}")
-    places = [(index, _COLUMNS[name]) for index, name in enumerate(table.columns)
-              if name in _COLUMNS]  # fmt: skip
-    for item in table.rows:
-        if isinstance(item, Flaw):
-            yield item
-        else:
-            number, cells = item
-            values: Values = {**texts_of(places, cells)}
-            yield row_of(number, values, cells)
+    return read_rows(path, _FORMAT)
 
 
+def _period(row: Texts, _: dict[str, str]) -> Values:
+    return {name: row[flat(name)] for name in _PERIOD if flat(name) in row}
+
+
+_RULES: Final = (
+    Rule(_PERIOD, tuple(map(flat, _PERIOD)), _period),
+    *(same(name, column) for column, name in _COLUMNS.items() if name not in _PERIOD),
+)
+_FORMAT: Final = Format(REQUIRED, frozenset(_COLUMNS), lambda _: _RULES)
 SOURCE: Final = Source(recognises, read, appends=False, needs=f"the columns {', '.join(REQUIRED)}")

@@ -14,14 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from service.adapters.sources.base import Completion, Flaw, Head, Row, Source
-from service.adapters.sources.rows import (
-    Format,
-    RefusedError,
-    Texts,
-    Values,
-    has,
-    read_rows,
-)
+from service.adapters.sources.formats import Format, has, read_rows
+from service.adapters.sources.rows import RefusedError, Rule, Texts, Values, same
 from service.adapters.sources.values import moment
 
 REQUIRED: Final = (
@@ -58,26 +52,29 @@ def read(path: Path) -> Iterator[Row | Flaw | Completion]:
     return read_rows(path, _FORMAT)
 
 
-def _focus_of(row: Texts, tags: dict[str, str]) -> Values:
+def _period(row: Texts, _: dict[str, str]) -> Values:
     try:
         start = moment(row["lineitemintervalusagestart"])
         end = moment(row["lineitemintervalusageend"])
+        month = _month(start)
     except KeyError as error:
         raise RefusedError(f"{error.args[0]} is missing") from None
     except (ValueError, OverflowError):
         raise RefusedError("the interval's start or end is not a time") from None
-    corrects = row.get("lineitemiscorrection", "").lower() == "true"
-    values: Values = {name: row[column] for name, column in _SAME.items() if column in row}
-    period = _month(start)
-    return values | {
+    return {
         "ChargePeriodStart": start,
         "ChargePeriodEnd": end,
-        "BillingPeriodStart": period[0],
-        "BillingPeriodEnd": period[1],
+        "BillingPeriodStart": month[0],
+        "BillingPeriodEnd": month[1],
+    }
+
+
+def _charge(row: Texts, _: dict[str, str]) -> Values:
+    corrects = row.get("lineitemiscorrection", "").lower() == "true"
+    return {
         "ChargeCategory": "Usage",
         "ChargeFrequency": "Usage-Based",
         "ChargeClass": "Correction" if corrects else None,
-        "Tags": tags or None,
     }
 
 
@@ -97,10 +94,20 @@ def _tag_of(title: str) -> str | None:
     return title[len(_TAGS) :] or None if title.lower().startswith(_TAGS) else None
 
 
+_RULES: Final = (
+    Rule(
+        ("ChargePeriodStart", "ChargePeriodEnd", "BillingPeriodStart", "BillingPeriodEnd"),
+        REQUIRED[1:3],
+        _period,
+    ),
+    Rule(("ChargeCategory", "ChargeFrequency", "ChargeClass"), ("lineitemiscorrection",), _charge),
+    Rule(("Tags",), (), lambda _, tags: {"Tags": tags or None}, tagged=True),
+    *(same(name, column) for name, column in _SAME.items()),
+)
 _FORMAT: Final = Format(
     REQUIRED,
     frozenset({*REQUIRED, *_SAME.values(), "lineitemiscorrection"}),
-    lambda _: _focus_of,
+    lambda _: _RULES,
     _tag_of,
 )
 SOURCE: Final = Source(

@@ -1,23 +1,12 @@
-"""Rows: what a table says, under FOCUS's names, turned into events; and tables of other names."""
+"""Rows: what a table says, under FOCUS's names, turned into events."""
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
-from service.adapters.sources.base import (
-    RAW_BYTES,
-    BrokenFileError,
-    Flaw,
-    FlawKind,
-    Head,
-    Row,
-    plain,
-)
-from service.adapters.sources.files import look
-from service.adapters.sources.tables import read_table, texts_of
+from service.adapters.sources.base import RAW_BYTES, Flaw, FlawKind, Row
 from service.adapters.sources.values import (
     LONGEST_TEXT,
     NO_CURRENCY,
@@ -37,92 +26,35 @@ _AMOUNTS: Final = tuple(f.encode_name for f in FIELDS if "decimal.Decimal" in st
 
 Texts = Mapping[str, str]
 Values = dict[str, object]
-Mapper = Callable[[Texts, dict[str, str]], Values]
 
 
 class RefusedError(Exception):
     """What keeps a row from being an event, in one line."""
 
 
-class Format(NamedTuple):
-    """A table of a provider's own columns, which are named as `flat` writes them.
+class Rule(NamedTuple):
+    """From which columns some fields of an event follow, and how.
 
-    `mapper` is told which of the wanted columns a file has, and returns what turns one row (its
-    texts that are not null, its tags) into values under FOCUS's names; None says that the row does
-    not say. That raises RefusedError and nothing else. `tag_of` takes a column's title and returns
-    the key of the tag that the column holds, None when it holds none.
+    `of` is told a row's texts of these columns that are not null, and returns values under FOCUS's
+    names, texts mostly; None says that the row does not say. It raises RefusedError and nothing
+    else. A rule that is `tagged` is told the row's tags in columns of their own as well; one that
+    `copies` has one column and one field. The charge period's start and end are one rule's.
     """
 
-    required: tuple[str, ...]
-    columns: frozenset[str]
-    mapper: Callable[[frozenset[str]], Mapper]
-    tag_of: Callable[[str], str | None] | None = None
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+    of: Callable[[Texts, dict[str, str]], Values]
+    tagged: bool = False
+    copies: bool = False
 
 
-def flat(name: str) -> str:
-    """Write a column's name as `plain` does, and without the slash of older exports.
+def same(name: str, column: str) -> Rule:
+    """Say that a field is what a column says."""
 
-    >>> flat("lineItem/UsageStartDate") == flat("line_item_usage_start_date")
-    True
-    """
-    return plain(name).replace("/", "")
+    def of(row: Texts, _: dict[str, str]) -> Values:
+        return {name: row[column]} if column in row else {}
 
-
-def has(head: Head, columns: Sequence[str]) -> bool:
-    """Tell whether a table has all of these columns, named as `flat` does."""
-    return head.form in ("csv", "parquet") and set(columns) <= {
-        name.replace("/", "") for name in head.names
-    }
-
-
-class _Wanted(Container[str]):
-    def __init__(self, form: Format) -> None:
-        self._form = form
-
-    def __contains__(self, name: object) -> bool:
-        text = str(name)
-        tag_of = self._form.tag_of
-        return flat(text) in self._form.columns or (tag_of is not None and tag_of(text) is not None)
-
-
-def read_rows(path: Path, form: Format, dataset: str = "") -> Iterator[Row | Flaw]:
-    """Read one table; BrokenFileError when its header or the rest of it cannot be read.
-
-    `dataset` is that of its rows.
-    """
-    table = read_table(path, look(path), _Wanted(form))
-    names = [flat(name) for name in table.columns]
-    for name in form.required:
-        if name not in names:
-            raise BrokenFileError(1, "format", f"the header has no {name}")
-    places = [(index, name) for index, name in enumerate(names) if name in form.columns]
-    tag_of = form.tag_of
-    tagged = [] if tag_of is None else [
-        (index, key)
-        for index, title in enumerate(table.titles)
-        if names[index] not in form.columns and (key := tag_of(title)) is not None
-    ]  # fmt: skip
-    focus_of = form.mapper(frozenset(name for _, name in places))
-    for item in table.rows:
-        if isinstance(item, Flaw):
-            yield item
-            continue
-        number, cells = item
-        try:
-            values = focus_of(texts_of(places, cells), texts_of(tagged, cells))
-        except RefusedError as error:
-            yield flaw_at(number, "type", str(error), cells)
-        else:
-            yield row_of(number, values, cells, dataset)
-
-
-def read_texts(path: Path, columns: Container[str]) -> Iterator[Texts]:
-    """Read some columns of one table, and only what is not null of them; bad rows are left out."""
-    table = read_table(path, look(path), columns)
-    places = [(index, name) for index, name in enumerate(table.columns) if name in columns]
-    for item in table.rows:
-        if not isinstance(item, Flaw):
-            yield texts_of(places, item[1])
+    return Rule((name,), (column,), of, copies=True)
 
 
 def row_of(

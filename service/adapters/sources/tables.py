@@ -2,17 +2,22 @@
 
 import csv
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
+import pyarrow as pa
+import pyarrow.compute
+
 from service.adapters.sources.base import BrokenFileError, Flaw, FlawKind, Head, first_bytes, plain
-from service.adapters.sources.files import delimiter_of, lines, parquet, parquet_columns
+from service.adapters.sources.blocks import Blocks, parsed
+from service.adapters.sources.files import delimiter_of, parquet, parquet_columns
 from service.adapters.sources.values import NULLS
 from service.core.events import MAX_LINE_BYTES
 
 MAX_LINES_OF_A_ROW: Final = 100
-BATCH: Final = 128
+BATCH: Final = 2048
 # DuckDB copies 2048 rows at a time, and a small file's dictionary can make each of them wide.
 WIDEST_ROW: Final = 65_536
 # Real bills take tens of bytes a row: a Parquet file with more rows than bytes is a bomb.
@@ -22,15 +27,29 @@ ROWS_FREE: Final = 2048
 Cells = tuple[int, Sequence[str | None]]
 
 
+class Batch(NamedTuple):
+    """Rows that nothing is wrong with as a table, in columns: the same text is there once.
+
+    `first` is the number of the first row, and the others follow it. `columns` has the wanted ones
+    by their place; `rows` reads the same rows one by one.
+    """
+
+    first: int
+    columns: Mapping[int, pa.DictionaryArray]
+    rows: Callable[[], Iterator[Cells | Flaw]]
+
+
 class Table(NamedTuple):
     """The columns' names as `plain` writes them, and the rows: (number, cells) or what is wrong.
 
-    `titles` are the names as the file writes them.
+    `titles` are the names as the file writes them. `batches` has the same rows in columns where it
+    can be, else one by one; either is read, not both.
     """
 
     columns: list[str]
     rows: Iterator[Cells | Flaw]
     titles: list[str]
+    batches: Iterator[Batch | Cells | Flaw]
 
 
 def read_table(path: Path, head: Head, wanted: Container[str]) -> Table:
@@ -42,13 +61,16 @@ def read_table(path: Path, head: Head, wanted: Container[str]) -> Table:
         types = parquet_columns(path)
         _refuse_doubles([plain(name) for name in types])
         chosen = {name: kind for name, kind in types.items() if plain(name) in wanted}
-        rows = _parquet_rows(path, _query(chosen))
-        return Table([plain(name) for name in chosen], rows, list(chosen))
-    feed = _Feed(path)
+        batches = _parquet_batches(path, _query(chosen))
+        return Table([plain(name) for name in chosen], _singly(batches), list(chosen), batches)
+    blocks = Blocks(path)
+    feed = _Feed(blocks)
     header = feed.header()
     columns = [plain(cell) for cell in header]
     _refuse_doubles([name for name in columns if name])
-    return Table(columns, _csv_rows(feed, len(columns)), header)
+    places = [at for at, name in enumerate(columns) if name in wanted]
+    rows = _csv_rows(feed, len(columns))
+    return Table(columns, rows, header, _csv_batches(feed, blocks, len(columns), places))
 
 
 def texts_of(places: Iterable[tuple[int, str]], cells: Sequence[str | None]) -> dict[str, str]:
@@ -74,8 +96,8 @@ class _Feed:
     So a quote that is never closed costs the row it stands in, not the rest of the file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._lines = lines(path)
+    def __init__(self, lines: Iterator[tuple[int, bytes]]) -> None:
+        self._lines = lines
         self._back: list[tuple[int, bytes]] = []
         self._taken: list[tuple[int, bytes]] = []
         self._size = 0
@@ -114,6 +136,11 @@ class _Feed:
     @property
     def number(self) -> int:
         return self._taken[0][0] if self._taken else 0
+
+    @property
+    def has_back(self) -> bool:
+        """Whether lines were taken back that no row has had yet."""
+        return bool(self._back)
 
     @property
     def is_cut(self) -> bool:
@@ -155,24 +182,74 @@ def _csv_rows(feed: _Feed, width: int) -> Iterator[Cells | Flaw]:
             yield feed.give_up("format", f"{len(cells)} cells where the header has {width}")
 
 
-def _parquet_rows(path: Path, query: str) -> Iterator[Cells | Flaw]:
+def _csv_batches(
+    feed: _Feed, blocks: Blocks, width: int, places: Sequence[int]
+) -> Iterator[Batch | Cells | Flaw]:
+    """Read what can be in columns, and the rest row by row."""
+    while True:
+        block = blocks.block() if not feed.has_back else b""
+        columns = parsed(block, width, feed.delimiter, places) if block else None
+        if columns is not None:
+            yield Batch(blocks.number + 1, columns, partial(_rows_of_block, feed, blocks, block))
+            blocks.skip(block)
+            continue
+        last = blocks.number + block.count(b"\n")
+        for item in _csv_rows(feed, width):
+            yield item
+            if block and not feed.has_back and blocks.number >= last:
+                break
+        else:
+            return
+
+
+def _rows_of_block(feed: _Feed, blocks: Blocks, block: bytes) -> Iterator[Cells | Flaw]:
+    """Read a block that could be read in columns row by row; it has a row a line."""
+    lines = block.decode().split("\n")[:-1]
+    reader = csv.reader(lines, delimiter=feed.delimiter)
+    for number, cells in enumerate(reader, blocks.number + 1):
+        if any(cells):
+            yield number, cells
+
+
+def _singly(batches: Iterable[Batch | Cells | Flaw]) -> Iterator[Cells | Flaw]:
+    for item in batches:
+        if isinstance(item, Batch):
+            yield from item.rows()
+        else:
+            yield item
+
+
+def _parquet_batches(path: Path, query: str) -> Iterator[Batch | Cells | Flaw]:
     number = 0
     try:
         with parquet(path) as db:
             most = ROWS_FREE + ROWS_PER_BYTE * path.stat().st_size
-            rows = db.execute(query)
-            while batch := rows.fetchmany(BATCH):
-                for number, (is_wide, *cells) in enumerate(batch, number + 1):  # noqa: B020 - counts on
-                    if is_wide:
-                        yield Flaw(number, "size", f"longer than {WIDEST_ROW} bytes")
-                    else:
-                        yield number, cells
+            for found in db.sql(query).to_arrow_reader(BATCH):
+                wide, *columns = found.columns
+                rows = partial(_rows_of_columns, number + 1, wide, columns)
+                if pa.compute.any(wide).as_py():
+                    yield from rows()
+                else:
+                    texts = {at: column.dictionary_encode() for at, column in enumerate(columns)}
+                    yield Batch(number + 1, texts, rows)
+                number += found.num_rows
                 if number > most:
                     _refuse_bomb(number)
     except BrokenFileError as error:
         raise BrokenFileError(number, error.flaw.kind, error.flaw.reason) from None
     except OSError as error:
         raise BrokenFileError(number, "file", f"cannot be read: {error.strerror}") from None
+
+
+def _rows_of_columns(
+    first: int, wide: pa.BooleanArray, columns: Sequence[pa.StringArray]
+) -> Iterator[Cells | Flaw]:
+    rows = zip(wide.to_pylist(), *(column.to_pylist() for column in columns), strict=True)
+    for number, (is_wide, *cells) in enumerate(rows, first):
+        if is_wide:
+            yield Flaw(number, "size", f"longer than {WIDEST_ROW} bytes")
+        else:
+            yield number, cells
 
 
 def parquet_objects(path: Path, wanted: Container[str]) -> Iterator[Cells | Flaw]:
@@ -184,7 +261,7 @@ def parquet_objects(path: Path, wanted: Container[str]) -> Iterator[Cells | Flaw
         f"{_exactly(name, kind)} AS {_quoted(name)}" for name, kind in chosen.items()
     )
     found = f"SELECT to_json(line) AS c0 FROM (SELECT {fields or '1'} FROM file) AS line"  # noqa: S608 - names are quoted
-    return _parquet_rows(path, _fitting(found, 1))
+    return _singly(_parquet_batches(path, _fitting(found, 1)))
 
 
 def _refuse_bomb(number: int) -> NoReturn:

@@ -148,7 +148,7 @@ _SPELLINGS: Final = {
     for name in _CATEGORIES | _FREQUENCIES | _CLASSES | _STATUSES
     if name is not None
 }
-_SPELT: Final = {
+SPELT: Final = {
     "charge_category": _CATEGORIES,
     "charge_frequency": _FREQUENCIES,
     "charge_class": _CLASSES,
@@ -179,6 +179,7 @@ def tidy(event: CostEvent) -> CostEvent:
         and event.commitment_discount_status in _STATUSES
         and event.capacity_reservation_status in _STATUSES
         and event.billing_currency.isupper()
+        and event.billing_currency == event.billing_currency.strip()
         and event.charge_period_start.tzinfo is UTC
         and event.charge_period_end.tzinfo is UTC
         and (event.billing_period_start is None or event.billing_period_start.tzinfo is UTC)
@@ -188,7 +189,7 @@ def tidy(event: CostEvent) -> CostEvent:
     ):
         return event
     changes: dict[str, object] = {"billing_currency": _currency(event.billing_currency)}
-    for field in _SPELT:
+    for field in SPELT:
         value = getattr(event, field)
         if value is not None:
             changes[field] = _SPELLINGS.get(value.strip().lower(), value)

@@ -1,0 +1,114 @@
+"""What is read in columns is what is read row by row, to the last line number and reason."""
+
+import csv
+import io
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from service.adapters.sources import SOURCES, blocks, tables
+from service.adapters.sources.base import BrokenFileError, Flaw, Row
+from service.adapters.sources.columns import Plan
+from tests.golden import DATA, sample_of
+from tests.reading import write_csv
+
+TABLES = ("focus", "aws_cur", "azure", "oci")
+CELLS = st.sampled_from([
+    "", "NULL", "null", "0", "-0", "1.50", "35.2E-7", "1e999", "NaN", "$10,000.00 ", "(3)", "abc",
+    "0." + "1" * 31, "9" * 16, "1" * 15 + "." + "1" * 30, "0E+400", " Usage ", "usage", "Usage",
+    "correction", "usd", " USD", "XXX", "2026-03-04T10:00:00Z", "2026-03-04 10:00:00+02:00",
+    "9999-12-31", "1999-01-01", "03/05/2026", "{", "x" * 5000,
+    '{"owner": "a", " b": [1]}', '"a": "b"',
+    "i-ü", "\N{LINE SEPARATOR}", "a\nb", 'say "no"', "RIFee", "Fee", "Refund", "Tax",
+    "SavingsPlanCoveredUsage", "SavingsPlanRecurringFee", "USE1-Nova2.0Lite-input-tokens",
+    "1K tokens", "100 Hours", "gpt 4.1 mini Inp glbl Tokens", "UnusedReservation", "true",
+])  # fmt: skip
+
+
+def found(source, path):
+    items, reason = [], None
+    try:
+        items.extend(SOURCES[source].read(path))
+    except BrokenFileError as error:
+        reason = error.flaw
+    return items, reason
+
+
+def found_singly(source, path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Plan, "events", lambda *_: None)
+        patch.setattr(tables, "parsed", lambda *_: None)
+        return found(source, path)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("columns") / "bill.csv"
+
+
+@pytest.mark.parametrize("source", TABLES)
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_columns_say_what_rows_say(source, data, path):
+    with sample_of(source).open(newline="", encoding="utf-8-sig") as file:
+        header, *rows = csv.reader(file)
+    rows = rows[:6]
+    for _ in range(data.draw(st.integers(0, 4))):
+        row = data.draw(st.integers(0, len(rows) - 1))
+        rows[row] = list(rows[row])
+        rows[row][data.draw(st.integers(0, len(header) - 1))] = data.draw(CELLS)
+    text = io.StringIO()
+    csv.writer(text).writerows([header, *rows])
+    path.write_text(text.getvalue(), newline="")
+    assert found(source, path) == found_singly(source, path)
+
+
+PIECES = st.sampled_from([
+    '"', '""', ",", "\n", "\r\n", "\r", "\0", " ", "2026-03-04", "2026-03-05", "Usage", "1", "é",
+    '"1"', '",', ',"', '"\n', "\n\n", ";", "2026-03-04,2026-03-05,Usage,1\n",
+])  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(pieces=st.lists(PIECES, max_size=40), size=st.sampled_from([40, 64, 1 << 20]))
+@example(pieces=['2026-03-04,2026-03-05,"Us', "\n", 'age",1'], size=40)
+def test_whatever_quotes_and_line_ends_a_file_has_its_rows_are_the_same(pieces, size, path):
+    path.write_bytes(
+        ("ChargePeriodStart,ChargePeriodEnd,ChargeCategory,BilledCost\n" + "".join(pieces)).encode()
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK_BYTES", size)
+        assert found("focus", path) == found_singly("focus", path)
+
+
+def test_a_bad_row_among_many_blocks_is_refused_alone_with_its_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4096)
+    good = {
+        "ChargePeriodStart": "2026-03-04",
+        "ChargePeriodEnd": "2026-03-05",
+        "ChargeCategory": "Usage",
+        "BilledCost": "1",
+    }
+    rows = [good | {"BilledCost": "much" if at == 700 else str(at)} for at in range(1000)]
+    items, _ = found("focus", write_csv(tmp_path / "bill.csv", rows))
+    [flaw] = [item for item in items if isinstance(item, Flaw)]
+    assert (flaw.number, flaw.reason) == (702, "BilledCost 'much' is not an amount")
+    assert [item.number for item in items if isinstance(item, Row)] == [
+        at + 2 for at in range(1000) if at != 700
+    ]
+
+
+SOUND = {
+    "focus": DATA / "billing" / "focus_1.0_sample_1000.csv",
+    "aws_cur": DATA / "native" / "aws_cur_legacy_sample.csv.gz",
+    "azure": DATA / "native" / "azure_ea_actual_cost_small.csv",
+    "oci": DATA / "native" / "oci_cost_report_sample_redacted.csv.gz",
+}
+
+
+@pytest.mark.parametrize("source", SOUND)
+def test_a_sound_file_is_read_in_columns(source, monkeypatch):
+    expected = found_singly(source, SOUND[source])
+    monkeypatch.setattr("service.adapters.sources.formats._row", lambda *_: pytest.fail("by rows"))
+    assert found(source, SOUND[source]) == expected
