@@ -38,6 +38,7 @@ from service.config import (
     checked,
 )
 from service.core.about import About
+from service.core.allocation import Allocation, Rules
 from service.core.budget_findings import Budgets
 from service.core.budgets import Budget
 from service.core.cell_book import CellBook, CellsNewSpend, CellsTold
@@ -68,6 +69,7 @@ from service.core.scoring import Around, Scoring
 from service.core.spend import Spend
 from service.core.standing import Things
 from service.core.sum_about import SumAbout
+from service.core.tag_policy import Dimensions
 from service.core.told import Told
 from service.desk import Parts as DeskParts
 from service.pipeline import Parts, Pipeline
@@ -214,6 +216,7 @@ def build_pipeline(
         gpus=GpuFindings(idle),
         estimates=Estimates(ledger, idle.rates.book, _ahead(settings)),
         experiments=Experiments(ledger),
+        allocation=Allocation(ledger, owners, _rules(settings)),
         owners=owners,
         desk=build_desk_parts(settings),
         partials=None
@@ -353,6 +356,11 @@ def _cells(settings: Settings, owners: Owners, ledger: Ledger, rollups: Rollups)
         return Cells(detection.group_by, detection.principal_tags, owners, ledger, rollups)
     except ValueError as error:
         raise ConfigError(f"detection: {error}") from None
+
+
+def _rules(settings: Settings) -> Rules:
+    known = settings.allocation
+    return Rules(known.policies, Dimensions(known.dimensions), known.orphaned_storage)
 
 
 def _ahead(settings: Settings) -> dict[str, Ahead]:

@@ -22,6 +22,7 @@ from service.core.members import PersonName, SlackRole, SlackUserId, Teams
 from service.core.phrases import is_host, is_web_address
 from service.core.routing import InhibitRule, NamedIntervals, Route
 from service.core.secret import Secret
+from service.core.tag_policy import Dimension, Policy
 
 ENVIRONMENT: Final[Mapping[str, tuple[str, ...]]] = {
     "SPENDWATCH_STORE_URL": ("store", "url"),
@@ -156,6 +157,14 @@ class OwnerSettings(_Section, frozen=True):
         default_factory=lambda: ["app", "application", "component", "service", "system"]
     )
     calendars: dict[str, CalendarSettings] = {}
+
+
+class AllocationSettings(_Section, frozen=True):
+    """By which tags spend is told apart, which tags there must be, and what is nobody's to use."""
+
+    dimensions: dict[Dimension, list[str]] = {}
+    policies: dict[Name, Policy] = {}
+    orphaned_storage: bool = True
 
 
 class RateSettings(_Section, frozen=True):
@@ -333,6 +342,7 @@ class Settings(_Section, frozen=True):
     detection: DetectionSettings = DetectionSettings()
     calendar: CalendarSettings = CalendarSettings()
     owners: OwnerSettings = OwnerSettings()
+    allocation: AllocationSettings = AllocationSettings()
     incidents: IncidentSettings = IncidentSettings()
     budgets: dict[Name, Terms] = {}
     rates: RateSettings = RateSettings()

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from service.core.about import About
+from service.core.allocation import Allocation, Unallocated
 from service.core.arrivals import Arrivals
 from service.core.books import Taken
 from service.core.budgets import KIND as BUDGET
@@ -96,6 +97,7 @@ class Parts(NamedTuple):
     gpus: GpuFindings
     experiments: Experiments
     estimates: Estimates
+    allocation: Allocation
     owners: Owners
     desk: DeskParts
     # Of a part of all series: what it adds to sums that are judged elsewhere, as is new spend.
@@ -130,6 +132,7 @@ class Pipeline:
         self._remembers = remembers
         self._forgot_at: datetime | None = None
         self._estimated: set[str] = set()
+        self._lapsed: list[Member] = []
         self._reported_at: datetime | None = None
         self._feedback = Feedbacks(
             parts.stretches,
@@ -195,6 +198,7 @@ class Pipeline:
         self._forget(now)
         is_due = self._is_due(now)
         spent = parts.spend.report(now) if is_due else []
+        self._lapsed += parts.allocation.judge(now)
         moved = parts.groups.settle(lambda series, step: is_closed(series, step, now), now)
         parts.told.note_moved(moved)
         if self._contacts is not None:
@@ -220,6 +224,8 @@ class Pipeline:
             parts.new_spend.judge(changes, now)
         self._score(parts.scorings, points.values(), now)
         parts.told.note_moved(parts.groups.apply(changes))
+        for key, change in changes.items():
+            parts.allocation.observe(*key, change.before, change.after, now)
         if parts.partials is None:
             self._score_groups(now)
         else:
@@ -305,6 +311,10 @@ class Pipeline:
         """Return what was estimated beside what was billed then, by service."""
         return self._parts.estimates.gaps()
 
+    def unallocated(self, now: datetime) -> Unallocated:
+        """Return what of the last 30 days' spend cannot be allocated, the dearest first."""
+        return self._parts.allocation.unallocated(now)
+
     def runs(self, now: datetime) -> list[RunBill]:
         """Return what the runs of experiments cost until `now`."""
         return self._parts.experiments.bills(now, self._parts.owners)
@@ -342,6 +352,7 @@ class Pipeline:
         yield from parts.gpus.save(streams, "gpus")
         yield from parts.experiments.save(streams, "experiments")
         yield from parts.estimates.save(streams, "estimates")
+        yield from parts.allocation.save(streams, "allocation", self._sign)
         yield from self._feedback.save(streams, "feedback")
         yield from self._desk.save(streams, self._periods)
         yield from streams.values("sources", self._statuses.items())
@@ -379,6 +390,7 @@ class Pipeline:
             parts.gpus.restore(saved, "gpus", keeps)
             parts.experiments.restore(saved, "experiments", keeps)
             parts.estimates.restore(saved, "estimates", keeps)
+            parts.allocation.restore(saved, "allocation", self._sign)
             self._feedback.restore(saved, "feedback")
             self._desk.restore(saved, self._periods, keeps)
             budgets = self._desk.budgets()
@@ -541,6 +553,7 @@ class Pipeline:
         self._parts.gpus.forget(edge)
         self._parts.experiments.forget(edge)
         self._parts.estimates.forget(today)
+        self._parts.allocation.forget()
         self._parts.spend.forget(today)
         self._feedback.forget()
         self._desk.forget(edge)
@@ -581,6 +594,8 @@ class Pipeline:
                 told[finding_id] = stretch
         members = [self._member(stretch, now) for stretch in told.values()]
         members += parts.gpus.advance(now, parts.owners)
+        members += self._lapsed
+        self._lapsed = []
         return members + parts.experiments.advance(now, parts.owners)
 
     def _tell(

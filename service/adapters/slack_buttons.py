@@ -21,7 +21,7 @@ from service.core.budgets import KIND as BUDGET
 from service.core.bundles import BUNDLES
 from service.core.drivers import Driver
 from service.core.holds import IDLE
-from service.core.incidents import FIRST, HISTORY, ONCE, RUNAWAY, TROUBLE, Incident
+from service.core.incidents import FIRST, HISTORY, LAPSES, ONCE, RUNAWAY, TROUBLE, Incident
 from service.core.intents import in_effect as said_in_effect
 from service.core.marks import in_effect as done_in_effect
 from service.core.owners import INFERRED, UNOWNED
@@ -29,7 +29,7 @@ from service.core.phrases import clean, signed
 
 SNOOZES: Final = {"4h": "4 hours", "1d": "1 day", "7d": "7 days", "50%": "until it costs 50 % more"}
 # Of these nothing was learnt that a new level, or a higher bar, could change.
-_NOT_LEARNT: Final = (IDLE, FIRST, ONCE, RUNAWAY, BUDGET)
+_NOT_LEARNT: Final = (IDLE, FIRST, ONCE, RUNAWAY, BUDGET, *LAPSES)
 # Of a post that tells several, what is done about the one that is chosen.
 OF_ONE: Final = {"acknowledge_one": "acknowledge", "expected_one": "expected"}
 _ASKS: Final = {"acknowledge_one": "Acknowledge one…", "expected_one": "One is expected…"}

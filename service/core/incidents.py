@@ -46,6 +46,9 @@ ONCE: Final = "purchase"
 FIRST: Final = "new_spend"
 PRICE_CHANGE: Final = "price_change"
 RUNAWAY: Final = "runaway_run"
+UNTAGGED: Final = "tag_policy"
+ORPHANED: Final = "orphaned_storage"
+LAPSES: Final = (UNTAGGED, ORPHANED)
 SAVES: Final = ("drop", PRICE_CHANGE)
 # What sums up the past of a source.
 HISTORY: Final = "backfill"
@@ -132,13 +135,13 @@ class SeverityLimits(NamedTuple):
         """Return the severity of a run rate; an unknown one is medium, for someone should look.
 
         What was bought once is judged by its whole amount. Spending less is low: it costs nothing
-        to wait. That nothing is spent at all is not, as data may have been lost.
+        to wait; so are tags. That nothing is spent at all is not, as data may have been lost.
         """
         if lead.budget is not None:
             return lead.budget.severity
         if lead.kind == ONCE:
             run_rate = impact
-        elif lead.kind in SAVES:
+        elif lead.kind in (*SAVES, UNTAGGED):
             return "low"
         if run_rate is None:
             return "medium"
@@ -539,7 +542,7 @@ def _title(lead: Finding, drivers: int, level: Level) -> str:
     if lead.kind == BUDGET:
         return f"budget {name}"
     if name is not None and lead.resource_id is None and lead.service_name is None:
-        return name
+        return name if lead.kind != UNTAGGED else f"tags: {name}"
     if level.by != "resource":
         return f"{level.name} · {drivers} resources"
     what = lead.service_name or lead.series.split("/", 1)[0]
@@ -553,7 +556,7 @@ def _title(lead: Finding, drivers: int, level: Level) -> str:
 
 def _confidence(members: list[Member]) -> str:
     """Say how sure it is, in words with the count behind them."""
-    if lead_of(members).kind in (ONCE, RUNAWAY, BUDGET):
+    if lead_of(members).kind in (ONCE, RUNAWAY, BUDGET, *LAPSES):
         return ""
     if all(not m.points for m in members):
         longest = max(m.finding.charge_period_end - m.finding.charge_period_start for m in members)

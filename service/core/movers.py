@@ -84,6 +84,20 @@ class SeriesDays:
         ]
         return [found[1:] for found in sorted(best)[:count]]
 
+    def sums(self, span: range) -> dict[int, tuple[Decimal, int]]:
+        """Return what the series of each number cost in a span, and how many cost something."""
+        rows = np.arange(len(self._rows))
+        cost = self._sum(rows, span)
+        codes, places = np.unique(self._code[: len(rows)], return_inverse=True)
+        total, count = np.zeros(len(codes), np.int64), np.zeros(len(codes), np.int64)
+        np.add.at(total, places, cost)
+        np.add.at(count, places, cost > 0)
+        found = zip(codes.tolist(), total.tolist(), count.tolist(), strict=True)
+        return {code: (_money(units), some) for code, units, some in found if some}
+
+    def __iter__(self) -> Iterator[SeriesKey]:
+        return iter(self._rows)
+
     def save(self, streams: Streams, name: str, sign: Sign) -> Iterator[Chunk]:
         """Yield what changed since the last save."""
         count = len(self._rows)

@@ -16,7 +16,7 @@ from service.core.bundles import BUNDLES, LISTED
 from service.core.deliveries import Notice
 from service.core.drivers import Driver
 from service.core.holds import IDLE
-from service.core.incidents import FIRST, HISTORY, ONCE, TROUBLE, Incident
+from service.core.incidents import FIRST, HISTORY, LAPSES, ONCE, TROUBLE, UNTAGGED, Incident
 from service.core.intents import MUTES, Act, Feedback, Mark, Verdict, in_effect
 from service.core.marks import comments_of, standing
 from service.core.money import ZERO
@@ -87,6 +87,7 @@ _ENDINGS: Final[Mapping[str, str]] = {
     "unbilled": "no longer billed",
     "silent": "no longer seen, so that nobody knows whether it idles on",
     "run": "the run is over",
+    "mended": "mended",
 }
 _SAID: Final[Mapping[Verdict, str]] = {
     "expected": "Marked as expected by {who} ({why}): no more is said of it.",
@@ -95,7 +96,7 @@ _SAID: Final[Mapping[Verdict, str]] = {
     "undo": "{who} took that back ({why}).",
 }
 # What a charge that was not used, or was bought once, ought to have cost is no figure to show.
-_WITHOUT_EXPECTATION: Final = (IDLE, ONCE, FIRST, BUDGET, TROUBLE, *BUNDLES)
+_WITHOUT_EXPECTATION: Final = (IDLE, ONCE, FIRST, BUDGET, TROUBLE, *LAPSES, *BUNDLES)
 # From here on it is not worth saying how many times normal it is.
 _TIMES_SHOWN: Final = 1000
 # A rate per day, and what a month of it would cost, are said of a day of data, not of an hour.
@@ -203,6 +204,10 @@ def _amount_first(incident: Incident) -> str:
         return budget_words.share(incident.budget)
     if incident.kind == ONCE and impact is not None:
         return f"{money(impact, currency)} once"
+    if incident.kind == UNTAGGED:
+        return f"{money(incident.actual, currency)}/month not tagged"
+    if incident.kind in LAPSES and impact is not None:
+        return f"{money(impact, currency)} for nothing"
     if incident.kind in (HISTORY, "digest") and impact is not None:
         return f"{signed(impact, currency)} in all"
     if incident.kind in BUNDLES and not incident.drivers:
@@ -280,6 +285,8 @@ def _lead(incident: Incident, *, with_mean: bool) -> str:
         )
     if incident.kind in BUNDLES and incident.state == "resolved":
         return "All of this is over." if incident.drivers else "The plan is over, and unused."
+    if incident.kind in LAPSES:
+        return _lead_of_lapse(incident)
     so_far = _so_far(incident)
     if incident.kind == ONCE:
         return f"{so_far}."
@@ -288,6 +295,15 @@ def _lead(incident: Incident, *, with_mean: bool) -> str:
     if not incident.run_rate_per_day:
         return f"{so_far}."
     return f"{so_far}{_mean(incident) if with_mean else ''}{_next_month(incident)}."
+
+
+def _lead_of_lapse(incident: Incident) -> str:
+    if incident.state == "resolved":
+        return f"It is {_how_it_ended(incident)}."
+    cost = money(incident.actual, incident.billing_currency)
+    if incident.kind == UNTAGGED:
+        return f"{cost} in the last 30 days is of resources whose tags break a policy."
+    return f"{cost} since it is of no use{_next_month(incident)}."
 
 
 def _how_it_ended(incident: Incident) -> str:

@@ -68,7 +68,7 @@ CASES = {
 
 
 def make(name, folder, rows):
-    """Write a file of so many rows: the sample again and again, 5000 names and 9973 costs of each."""
+    """Write a file of so many rows: the sample again and again, 5000 names, 9973 costs."""
     case, path = CASES[name], folder / name
     source = case.made_by.format(DATA / case.sample)
     cost = f"CAST({case.cost} AS DECIMAL(38, 12)) + (i % 9973) * 0.000001 AS {case.cost}"
