@@ -30,6 +30,7 @@ from service.adapters.sources import Access, Address, BucketError, BucketShelf, 
 from service.adder import Adder
 from service.adder import Parts as AdderParts
 from service.config import (
+    AllocationSettings,
     BucketSettings,
     CalendarSettings,
     ConfigError,
@@ -71,6 +72,7 @@ from service.core.standing import Things
 from service.core.sum_about import SumAbout
 from service.core.tag_policy import Dimensions
 from service.core.told import Told
+from service.core.unit_costs import UnitCosts
 from service.desk import Parts as DeskParts
 from service.pipeline import Parts, Pipeline
 
@@ -198,6 +200,11 @@ def build_pipeline(
         for hours in (() if is_part else (1, 24))
     }
     levels = {hours: CellLevels() for hours in (1, 24)}
+    # Owners, machines and unit costs have resources in every part: not told from one.
+    allocation = AllocationSettings(orphaned_storage=False, unused_commitments=False)
+    rules = _rules(allocation if is_part else settings.allocation)
+    named = {} if is_part else settings.allocation.unit_costs
+    units = UnitCosts(ledger, owners, rules.dimensions, named)
     idle = IdleGpus(IdleGpuColumns(), _prices(settings))
     parts = Parts(
         ledger=ledger,
@@ -216,7 +223,15 @@ def build_pipeline(
         gpus=GpuFindings(idle),
         estimates=Estimates(ledger, idle.rates.book, _ahead(settings)),
         experiments=Experiments(ledger),
-        allocation=Allocation(ledger, owners, _rules(settings)),
+        allocation=Allocation(ledger, owners, rules),
+        units=units,
+        unit_scoring=Scoring(
+            24,
+            _group_fleet(settings, 24, calendars),
+            units,
+            stretches,
+            Around(contacts.get, lambda _: _name(settings.calendar)),
+        ),
         owners=owners,
         desk=build_desk_parts(settings),
         partials=None
@@ -358,9 +373,9 @@ def _cells(settings: Settings, owners: Owners, ledger: Ledger, rollups: Rollups)
         raise ConfigError(f"detection: {error}") from None
 
 
-def _rules(settings: Settings) -> Rules:
-    known = settings.allocation
-    return Rules(known.policies, Dimensions(known.dimensions), known.orphaned_storage)
+def _rules(known: AllocationSettings) -> Rules:
+    dimensions = Dimensions(known.dimensions)
+    return Rules(known.policies, dimensions, known.orphaned_storage, known.unused_commitments)
 
 
 def _ahead(settings: Settings) -> dict[str, Ahead]:

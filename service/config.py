@@ -23,6 +23,7 @@ from service.core.phrases import is_host, is_web_address
 from service.core.routing import InhibitRule, NamedIntervals, Route
 from service.core.secret import Secret
 from service.core.tag_policy import Dimension, Policy
+from service.core.unit_costs import UnitCost
 
 ENVIRONMENT: Final[Mapping[str, tuple[str, ...]]] = {
     "SPENDWATCH_STORE_URL": ("store", "url"),
@@ -93,7 +94,7 @@ class SourceSettings(_Section, frozen=True):
         Literal[
             "focus", "aws_cur", "azure", "gcp", "oci", "events", "gpu_samples",
             "nvidia_smi", "dcgm", "litellm", "openai", "anthropic", "opencost",
-            "mlflow", "wandb",
+            "mlflow", "wandb", "counts",
         ]
         | None
     ) = None  # fmt: skip
@@ -165,6 +166,8 @@ class AllocationSettings(_Section, frozen=True):
     dimensions: dict[Dimension, list[str]] = {}
     policies: dict[Name, Policy] = {}
     orphaned_storage: bool = True
+    unused_commitments: bool = True
+    unit_costs: dict[Name, UnitCost] = {}
 
 
 class RateSettings(_Section, frozen=True):
@@ -372,6 +375,10 @@ class Settings(_Section, frozen=True):
         for name, source in self.sources.items():
             if source.ahead_of is not None and source.ahead_of not in self.sources:
                 message = f"sources.{name}.ahead_of: there is no feed {source.ahead_of!r}"
+                raise ValueError(message)
+        for name, unit in self.allocation.unit_costs.items():
+            if unit.counts not in self.sources:
+                message = f"allocation.unit_costs.{name}.counts: no feed {unit.counts[:80]!r}"
                 raise ValueError(message)
         for name, destinations in self.receivers.items():
             if not destinations:

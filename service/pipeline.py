@@ -20,6 +20,7 @@ from service.core.events import (
     EARLIEST,
     GROUP_MARK,
     NEW_MARK,
+    UNIT_FEED,
     Arrival,
     CostEvent,
     Run,
@@ -49,6 +50,7 @@ from service.core.spend import Spend, Spent
 from service.core.state import VERSION, Chunk, Saved, Sign, StateError, Streams, keep_all
 from service.core.statements import member_of
 from service.core.told import Told
+from service.core.unit_costs import UnitBill, UnitCosts
 from service.desk import Desk
 from service.desk import Parts as DeskParts
 
@@ -98,6 +100,8 @@ class Parts(NamedTuple):
     experiments: Experiments
     estimates: Estimates
     allocation: Allocation
+    units: UnitCosts
+    unit_scoring: Scoring
     owners: Owners
     desk: DeskParts
     # Of a part of all series: what it adds to sums that are judged elsewhere, as is new spend.
@@ -133,12 +137,14 @@ class Pipeline:
         self._forgot_at: datetime | None = None
         self._estimated: set[str] = set()
         self._lapsed: list[Member] = []
+        self._looked_at: datetime | None = None
         self._reported_at: datetime | None = None
         self._feedback = Feedbacks(
             parts.stretches,
             parts.scorings,
             parts.group_scorings if parts.partials is None else parts.levels,
             parts.told.shares,
+            parts.unit_scoring,
         )
         self._gone = Gone(
             ledger=parts.ledger,
@@ -198,7 +204,7 @@ class Pipeline:
         self._forget(now)
         is_due = self._is_due(now)
         spent = parts.spend.report(now) if is_due else []
-        self._lapsed += parts.allocation.judge(now)
+        self._look_over(now)
         moved = parts.groups.settle(lambda series, step: is_closed(series, step, now), now)
         parts.told.note_moved(moved)
         if self._contacts is not None:
@@ -224,8 +230,7 @@ class Pipeline:
             parts.new_spend.judge(changes, now)
         self._score(parts.scorings, points.values(), now)
         parts.told.note_moved(parts.groups.apply(changes))
-        for key, change in changes.items():
-            parts.allocation.observe(*key, change.before, change.after, now)
+        self._allocate(changes, changed, now)
         if parts.partials is None:
             self._score_groups(now)
         else:
@@ -246,6 +251,20 @@ class Pipeline:
         return Found(
             members, rows, too_late, spent, parts.gpus.hosts(now, parts.owners) if is_due else {}
         )
+
+    def _allocate(
+        self,
+        changes: Mapping[tuple[SeriesKey, int], Change],
+        changed: Iterable[tuple[SeriesKey, int]],
+        now: datetime,
+    ) -> None:
+        """Let what is told by owner, tag and unit follow what changed."""
+        parts = self._parts
+        for key, change in changes.items():
+            parts.allocation.observe(*key, change.before, change.after, now)
+        for series, _ in changed:
+            parts.allocation.observe_charge(series)
+        parts.units.observe(changes)
 
     def refusal(self, intent: Intent) -> str | None:
         """Say in one line why an intent cannot be followed, or None."""
@@ -311,6 +330,10 @@ class Pipeline:
         """Return what was estimated beside what was billed then, by service."""
         return self._parts.estimates.gaps()
 
+    def unit_bills(self, now: datetime) -> list[UnitBill]:
+        """Return what units cost by day, by the name that the config gives them."""
+        return self._parts.units.bills(now)
+
     def unallocated(self, now: datetime) -> Unallocated:
         """Return what of the last 30 days' spend cannot be allocated, the dearest first."""
         return self._parts.allocation.unallocated(now)
@@ -353,12 +376,19 @@ class Pipeline:
         yield from parts.experiments.save(streams, "experiments")
         yield from parts.estimates.save(streams, "estimates")
         yield from parts.allocation.save(streams, "allocation", self._sign)
+        yield from parts.units.save(streams, "units")
+        yield from parts.unit_scoring.save(streams, "unit_steps")
         yield from self._feedback.save(streams, "feedback")
         yield from self._desk.save(streams, self._periods)
         yield from streams.values("sources", self._statuses.items())
         yield from self._arrivals.save(streams, "arrivals")
         rest = _Rest(
-            VERSION, self._contacts, self._forgot_at, self._reported_at, sorted(self._estimated)
+            VERSION,
+            self._contacts,
+            self._forgot_at,
+            self._reported_at,
+            sorted(self._estimated),
+            self._looked_at,
         )
         yield from streams.values("pipeline", [("", rest)])
 
@@ -375,6 +405,7 @@ class Pipeline:
             if rest.version != VERSION:
                 raise StateError(f"it is of version {rest.version}, not {VERSION}")
             self._forgot_at, self._reported_at = rest.forgot_at, rest.reported_at
+            self._looked_at = rest.looked_at
             self._estimated = set(rest.estimated)
             if self._contacts is not None and rest.contacts is not None:
                 self._contacts.update(rest.contacts)
@@ -391,6 +422,8 @@ class Pipeline:
             parts.experiments.restore(saved, "experiments", keeps)
             parts.estimates.restore(saved, "estimates", keeps)
             parts.allocation.restore(saved, "allocation", self._sign)
+            parts.units.restore(saved, "units")
+            flaws |= parts.unit_scoring.restore(saved, "unit_steps", keep_all)
             self._feedback.restore(saved, "feedback")
             self._desk.restore(saved, self._periods, keeps)
             budgets = self._desk.budgets()
@@ -453,6 +486,15 @@ class Pipeline:
             mine = [p for p in points if GRAIN_HOURS.get(p.series.grain) == hours]
             scoring.judge(mine, now)
             scoring.close(now)
+
+    def _look_over(self, now: datetime) -> None:
+        """Look once an hour, before a batch so that its cut does not show, at what no row says."""
+        mark = now.replace(minute=0, second=0, microsecond=0)
+        if self._looked_at is None or mark > self._looked_at:
+            parts, self._looked_at = self._parts, mark
+            self._lapsed += parts.allocation.judge(mark)
+            parts.unit_scoring.judge(parts.units.advance(mark), mark)
+            parts.unit_scoring.close(mark)
 
     def _score_groups(self, now: datetime) -> None:
         """Judge the sums that changed, of two series or more, after what is told of the series."""
@@ -523,6 +565,8 @@ class Pipeline:
 
     def _is_estimated(self, stretch: Stretch) -> bool:
         """Tell whether a finding says what no bill says yet, of its series or of a sum's member."""
+        if stretch.series.source == UNIT_FEED:
+            return False
         parts, steps = self._parts, stretch.points
         if not stretch.series.resource.startswith((GROUP_MARK, NEW_MARK)):
             tags = parts.ledger.about(stretch.series).tags or {}
@@ -554,6 +598,7 @@ class Pipeline:
         self._parts.experiments.forget(edge)
         self._parts.estimates.forget(today)
         self._parts.allocation.forget()
+        self._parts.units.forget(today)
         self._parts.spend.forget(today)
         self._feedback.forget()
         self._desk.forget(edge)
@@ -622,6 +667,10 @@ class Pipeline:
         return True
 
     def _member(self, stretch: Stretch, now: datetime) -> Member:
+        if stretch.series.source == UNIT_FEED:
+            return self._parts.units.member(
+                stretch, self._parts.stretches.settled_until(stretch, now)
+            )
         parts, estimated = self._parts, self._is_estimated(stretch)
         (self._estimated.add if estimated else self._estimated.discard)(stretch.finding_id)
         return member_of(stretch, parts.about, parts.stretches, now, estimated=estimated)
@@ -647,12 +696,15 @@ class Pipeline:
         return self._chart_of(stretch, [s for s in every if s.status != "retracted"])
 
     def _chart_of(self, stretch: Stretch, odd: Iterable[Stretch]) -> Chart | None:
-        parts = self._parts
+        parts, of_odd = self._parts, set().union(*(one.odd for one in odd))
+        if stretch.series.source == UNIT_FEED:
+            chart = parts.unit_scoring.chart(stretch, of_odd)
+            return parts.units.charted(chart, stretch.series)
         sums = parts.about.is_sum(stretch.series)
         scoring = (parts.group_scorings if sums else parts.scorings).get(stretch.step_hours)
         if scoring is None or not scoring.knows(stretch):
             return None
-        return scoring.chart(stretch, set().union(*(one.odd for one in odd)))
+        return scoring.chart(stretch, of_odd)
 
 
 class _Rest(msgspec.Struct, array_like=True):
@@ -663,3 +715,4 @@ class _Rest(msgspec.Struct, array_like=True):
     forgot_at: datetime | None
     reported_at: datetime | None
     estimated: list[str] = []
+    looked_at: datetime | None = None

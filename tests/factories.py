@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from detectors.base import step_of
+from service.core.allocation import Gap as AllocationGap
 from service.core.deliveries import Chart, Notice, delivery_id_of
 from service.core.drivers import Driver
 from service.core.events import CostEvent
@@ -11,6 +12,7 @@ from service.core.experiments import RunBill
 from service.core.findings import Finding
 from service.core.gpu_hosts import GpuDevice, GpuHost, HourCount, IdleGroup
 from service.core.incidents import Incident
+from service.core.unit_costs import UnitBill, UnitDay
 from service.core.wording import text_of
 
 STARTS_AT = datetime(2026, 3, 9, 18, tzinfo=UTC)
@@ -200,6 +202,21 @@ def make_event(**overrides) -> CostEvent:
         "x_event_id": "e1",
     }
     return CostEvent(**(values | overrides))
+
+
+def make_gap(owner, cost):
+    return AllocationGap(
+        missing="no team", policy="tags", owner=owner, sub_account_id="", service_name=None,
+        billing_currency="USD", cost=Decimal(cost), resources=1,
+    )  # fmt: skip
+
+
+def make_unit_bill(owner):
+    day = UnitDay(day=NOW.date(), cost=Decimal(3), count=Decimal(10_000), unit_cost=Decimal("0.3"))
+    return UnitBill(
+        name="inference", unit="inferences", per=Decimal(1000), owner=owner,
+        billing_currency="USD", days=[day],
+    )  # fmt: skip
 
 
 def make_run_bill(name, experiment="resnet", cost=1, team="unowned"):

@@ -18,7 +18,16 @@ from service.adapters.signed_links import Act, Action, url_of
 from service.core.bundles import BUNDLES
 from service.core.deliveries import Notice
 from service.core.holds import IDLE
-from service.core.incidents import CAUSES, HISTORY, ONCE, ORPHANED, TROUBLE, UNTAGGED, Incident
+from service.core.incidents import (
+    CAUSES,
+    HISTORY,
+    ONCE,
+    ORPHANED,
+    TROUBLE,
+    UNTAGGED,
+    UNUSED,
+    Incident,
+)
 from service.core.phrases import clean
 from service.core.secret import Secret
 from service.core.wording import footer, plain_text, text_of, words
@@ -49,6 +58,7 @@ _SUBJECTS: Final = {
     ONCE: "One-time purchase",
     UNTAGGED: "Resources that lack tags",
     ORPHANED: "Storage that nobody uses",
+    UNUSED: "A commitment that nobody uses",
     HISTORY: "Spend of the past",
     TROUBLE: "Trouble with Spendwatch",
     "group": "Incidents told together",

@@ -1,8 +1,7 @@
 """Allocation: what spend belongs to nobody, which tags are missing, and what that comes to.
 
-Every series is kept by day with whose it is and what its tags lack. Once an hour of the arrival
-clock that is added up, over the last 30 whole days: so neither how arrivals are cut into batches
-nor the hour shows in what is told.
+Every series is kept by day with whose it is and what its tags lack. That is added up over the last
+30 whole days, so that the hour does not show in what is told.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +14,7 @@ import msgspec
 from detectors.base import DAY, start_of
 from service.core import money, phrases
 from service.core.budgets import day_of
+from service.core.commitments import Commitments
 from service.core.drivers import Member
 from service.core.events import SeriesKey
 from service.core.incidents import UNTAGGED
@@ -34,11 +34,12 @@ RANKED: Final = 200
 
 
 class Rules(NamedTuple):
-    """What is looked for: the policies by name, the dimensions, and storage without a machine."""
+    """What is looked for: the policies by name, the dimensions, and what nobody uses."""
 
     policies: Mapping[str, Policy]
     dimensions: Dimensions
     orphans: bool = True
+    commitments: bool = True
 
 
 class _Code(msgspec.Struct, frozen=True, array_like=True):
@@ -84,7 +85,7 @@ class Allocation:
         self._said: dict[SeriesKey, object] = {}
         self._lapses = Lapses()
         self._orphans = Orphans(ledger, owners)
-        self._judged_at: datetime | None = None
+        self._commitments = Commitments(ledger, owners)
 
     def observe(
         self, series: SeriesKey, step: int, was: Decimal | None, cost: Decimal | None, now: datetime
@@ -105,18 +106,19 @@ class Allocation:
         day = step * STEP_HOURS[series.grain] // DAY
         self._days.move(series, day, was or money.ZERO, cost or money.ZERO)
 
+    def observe_charge(self, series: SeriesKey) -> None:
+        """Take note of a series of which any kind of charge changed."""
+        if self._rules.commitments:
+            self._commitments.observe(series)
+
     def judge(self, now: datetime) -> list[Member]:
-        """Return what lapses are new, changed or mended, once an hour; else nothing."""
-        mark = now.replace(minute=0, second=0, microsecond=0)
-        if self._judged_at is not None and mark <= self._judged_at:
-            return []
-        is_first, self._judged_at = self._judged_at is None, mark
-        if is_first:
-            return []
-        found = [*self._untagged(mark)]
+        """Return what lapses are new, changed or mended."""
+        found = [*self._untagged(now)]
         if self._rules.orphans:
-            found += self._orphans.lapses(mark)
-        return self._lapses.judge(found, mark)
+            found += self._orphans.lapses(now)
+        if self._rules.commitments:
+            found += self._commitments.lapses(now)
+        return self._lapses.judge(found, now)
 
     def unallocated(self, now: datetime) -> Unallocated:
         """Say what cannot be allocated now."""
@@ -157,14 +159,13 @@ class Allocation:
         for code in [one for one in self._codes if self._codes[one] not in used]:
             self._codes.free(code)
         self._orphans.forget()
+        self._commitments.forget()
 
     def save(self, streams: Streams, name: str, sign: Sign) -> Iterator[Chunk]:
         """Yield what changed since the last save."""
         yield from self._codes.save(streams, f"{name}/codes")
         yield from self._days.save(streams, f"{name}/days", sign)
         yield from self._lapses.save(streams, f"{name}/lapses")
-        judged = [] if self._judged_at is None else [("", self._judged_at)]
-        yield from streams.values(f"{name}/judged", judged)
 
     def restore(self, saved: Saved, name: str, sign: Sign) -> None:
         """Take over what was saved; the ledger knows its series already.
@@ -174,12 +175,13 @@ class Allocation:
         self._codes.restore(saved, f"{name}/codes", _Code, lambda _: True)
         self._days.restore(saved, f"{name}/days", sign)
         self._lapses.restore(saved, f"{name}/lapses")
-        self._judged_at = saved.values(f"{name}/judged", datetime).get("")
         for series in self._days:
             if series in self._ledger:
                 self._days.set_code(series, self._codes.give(self._code(series)))
         if self._rules.orphans:
             self._orphans.read()
+        if self._rules.commitments:
+            self._commitments.read()
 
     def _code(self, series: SeriesKey) -> _Code:
         about, rules = self._ledger.about(series), self._rules

@@ -34,6 +34,8 @@ GROUP_MARK: Final = "~group~"
 NEW_MARK: Final = "~new~"
 BUDGET_MARK: Final = "~budget~"
 CELL_MARK: Final = "~cell~"
+# The source of what units cost: no feed may have such a name.
+UNIT_FEED: Final = "~unit~"
 
 
 def _focus_name(name: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Final, Protocol
 
-from service.core.events import SeriesKey
+from service.core.events import UNIT_FEED, SeriesKey
 from service.core.findings import OddPoint, Stretch, Stretches
 from service.core.group_names import GroupName
 from service.core.intents import Order
@@ -63,8 +63,8 @@ class Feedbacks:
     """Applies feedback to the stretches and the scoring of every grain, each order once.
 
     An order may name findings of others: what is not known here is left to them. Groups have a
-    scoring of their own; `shares` names those that the money of a finding is in, each with how much
-    of it.
+    scoring of their own, and so has what units cost; `shares` names the groups that the money of a
+    finding is in, each with how much of it.
     """
 
     def __init__(
@@ -73,11 +73,18 @@ class Feedbacks:
         scorings: Mapping[int, Scoring],
         group_scorings: Mapping[int, Levelled],
         shares: Callable[[Stretch], Mapping[SeriesKey, float]],
+        unit_scoring: Scoring | None = None,
     ) -> None:
         self._stretches = stretches
         self._scorings = scorings
         self._group_scorings = group_scorings
-        self._every: tuple[Levelled, ...] = (*scorings.values(), *group_scorings.values())
+        self._unit_scoring = unit_scoring
+        units = () if unit_scoring is None else (unit_scoring,)
+        self._every: tuple[Levelled, ...] = (
+            *scorings.values(),
+            *group_scorings.values(),
+            *units,
+        )
         self._shares = shares
         self._closed: dict[str, dict[str, tuple[datetime | None, bool]]] = {}
         self._orders: dict[str, list[str]] = {}
@@ -186,11 +193,16 @@ class Feedbacks:
             stretch = self._stretches.get(finding_id)
             if stretch is None or stretch.status == "retracted":
                 continue
-            is_group = GroupName.of(stretch.series) is not None
-            scorings: Mapping[int, Levelled] = self._group_scorings if is_group else self._scorings
-            scoring = scorings.get(stretch.step_hours)
+            scoring = self._scoring_of(stretch)
             if scoring is not None and scoring.knows(stretch):
                 yield scoring, stretch
+
+    def _scoring_of(self, stretch: Stretch) -> Levelled | None:
+        if stretch.series.source == UNIT_FEED:
+            return self._unit_scoring
+        is_group = GroupName.of(stretch.series) is not None
+        scorings: Mapping[int, Levelled] = self._group_scorings if is_group else self._scorings
+        return scorings.get(stretch.step_hours)
 
 
 def _level(stretches: Iterable[Stretch]) -> Level:

@@ -48,7 +48,8 @@ PRICE_CHANGE: Final = "price_change"
 RUNAWAY: Final = "runaway_run"
 UNTAGGED: Final = "tag_policy"
 ORPHANED: Final = "orphaned_storage"
-LAPSES: Final = (UNTAGGED, ORPHANED)
+UNUSED: Final = "unused_commitment"
+LAPSES: Final = (UNTAGGED, ORPHANED, UNUSED)
 SAVES: Final = ("drop", PRICE_CHANGE)
 # What sums up the past of a source.
 HISTORY: Final = "backfill"
@@ -542,7 +543,7 @@ def _title(lead: Finding, drivers: int, level: Level) -> str:
     if lead.kind == BUDGET:
         return f"budget {name}"
     if name is not None and lead.resource_id is None and lead.service_name is None:
-        return name if lead.kind != UNTAGGED else f"tags: {name}"
+        return name if lead.kind != UNTAGGED else f"tag policy {name}"
     if level.by != "resource":
         return f"{level.name} · {drivers} resources"
     what = lead.service_name or lead.series.split("/", 1)[0]

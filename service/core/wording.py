@@ -16,7 +16,16 @@ from service.core.bundles import BUNDLES, LISTED
 from service.core.deliveries import Notice
 from service.core.drivers import Driver
 from service.core.holds import IDLE
-from service.core.incidents import FIRST, HISTORY, LAPSES, ONCE, TROUBLE, UNTAGGED, Incident
+from service.core.incidents import (
+    FIRST,
+    HISTORY,
+    LAPSES,
+    ONCE,
+    TROUBLE,
+    UNTAGGED,
+    UNUSED,
+    Incident,
+)
 from service.core.intents import MUTES, Act, Feedback, Mark, Verdict, in_effect
 from service.core.marks import comments_of, standing
 from service.core.money import ZERO
@@ -204,10 +213,9 @@ def _amount_first(incident: Incident) -> str:
         return budget_words.share(incident.budget)
     if incident.kind == ONCE and impact is not None:
         return f"{money(impact, currency)} once"
-    if incident.kind == UNTAGGED:
-        return f"{money(incident.actual, currency)}/month not tagged"
-    if incident.kind in LAPSES and impact is not None:
-        return f"{money(impact, currency)} for nothing"
+    if incident.kind in LAPSES:
+        how = "/month not tagged" if incident.kind == UNTAGGED else " for nothing"
+        return f"{money(incident.actual, currency)}{how}"
     if incident.kind in (HISTORY, "digest") and impact is not None:
         return f"{signed(impact, currency)} in all"
     if incident.kind in BUNDLES and not incident.drivers:
@@ -288,11 +296,9 @@ def _lead(incident: Incident, *, with_mean: bool) -> str:
     if incident.kind in LAPSES:
         return _lead_of_lapse(incident)
     so_far = _so_far(incident)
-    if incident.kind == ONCE:
-        return f"{so_far}."
-    if incident.state == "resolved":
+    if incident.state == "resolved" and incident.kind != ONCE:
         return f"{so_far}; {_how_it_ended(incident)}."
-    if not incident.run_rate_per_day:
+    if not incident.run_rate_per_day or incident.kind == ONCE:
         return f"{so_far}."
     return f"{so_far}{_mean(incident) if with_mean else ''}{_next_month(incident)}."
 
@@ -303,7 +309,8 @@ def _lead_of_lapse(incident: Incident) -> str:
     cost = money(incident.actual, incident.billing_currency)
     if incident.kind == UNTAGGED:
         return f"{cost} in the last 30 days is of resources whose tags break a policy."
-    return f"{cost} since it is of no use{_next_month(incident)}."
+    since = "lately" if incident.kind == UNUSED else "since its machine last ran"
+    return f"{cost} {since}{_next_month(incident)}."
 
 
 def _how_it_ended(incident: Incident) -> str:

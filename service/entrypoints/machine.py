@@ -27,6 +27,7 @@ from service.core.ports import (
 )
 from service.entrypoints import slack_app
 from service.entrypoints.admin_token import local_of
+from service.entrypoints.api.allocation import Allocated
 from service.entrypoints.api.app import build_app
 from service.entrypoints.api.feedback import Follow
 from service.entrypoints.api.limits import Rates
@@ -60,10 +61,11 @@ class Parts(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What the API tells from memory: what runs of experiments cost, how far estimates were off."""
+    """What the API tells from memory: costs of runs, how far estimates were off, allocation."""
 
     runs: Callable[[], Sequence[RunBill]] = tuple
     gaps: Callable[[], Sequence[Gap]] = tuple
+    allocated: Callable[[], Allocated] = Allocated
 
 
 NO_MEMORY: Final = Memory()
@@ -160,6 +162,7 @@ class Machine:
             hearing=Hearing(build_router(settings), build_rates(settings)),
             runs=self._memory.runs,
             gaps=self._memory.gaps,
+            allocated=self._memory.allocated,
         )
         slack_app.mount(app, settings, parts.store, self._follow, self._moment)
         with ExitStack() as stack:

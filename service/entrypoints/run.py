@@ -42,6 +42,7 @@ from service.core.ledger import Metric, metric_of
 from service.core.phrases import moment
 from service.core.ports import IncidentFilter, SourceStatus, Store
 from service.entrypoints.admin_token import FILE, make_token
+from service.entrypoints.api.allocation import Allocated
 from service.entrypoints.inbox import Inbox
 from service.entrypoints.keeper import Keeper, Notes
 from service.entrypoints.machine import Machine, Memory, Parts, utc_now
@@ -85,6 +86,7 @@ class Service:
         self._inbox = Inbox()
         self._runs: Sequence[RunBill] = ()
         self._gaps: Sequence[Gap] = ()
+        self._allocated = Allocated()
         self._hosts = build_hosts(settings)
         self._lookouts: dict[str, Lookout] = {}
         self._left_alone: dict[str, dict[str, datetime]] = {}
@@ -116,7 +118,7 @@ class Service:
                 faults=lambda: [*keeper.faults, *self._out_of_sight()],
                 follow=self._inbox.ask,
                 token=make_token(settings),
-                memory=Memory(lambda: self._runs, lambda: self._gaps),
+                memory=Memory(lambda: self._runs, lambda: self._gaps, lambda: self._allocated),
             )
             self._machine.rebuilding = True
             address = stack.enter_context(self._machine.serving())
@@ -145,6 +147,9 @@ class Service:
         """Take from the pipeline what the API tells from memory: it may not touch it itself."""
         self._runs = self._pipeline.runs(self._clock())
         self._gaps = self._pipeline.gaps()
+        now = self._clock()
+        found = self._pipeline.unallocated(now), self._pipeline.unit_bills(now)
+        self._allocated = Allocated(*found)
 
     def _rest(self, stop: Stop) -> None:
         """Wait until the feeds are to be looked at again, or someone says something."""

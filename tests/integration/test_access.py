@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from service.adapters.history import History
+from service.core.allocation import Unallocated
 from service.core.budget_figures import BudgetStatus, Figures
 from service.core.budgets import Budget
 from service.core.claims import Claim
@@ -18,6 +19,7 @@ from service.core.silences import Silence
 from service.core.tokens import Token
 from service.entrypoints.admin_token import new_token
 from service.entrypoints.api.access import COOKIE, Local, digest
+from service.entrypoints.api.allocation import Allocated
 from service.entrypoints.api.app import build_app
 from service.entrypoints.api.limits import LARGEST_BODY, Rates
 from service.entrypoints.api.pages import live
@@ -27,10 +29,12 @@ from tests.factories import (
     SERIES,
     make_chart,
     make_finding,
+    make_gap,
     make_gpu_host,
     make_incident,
     make_notice,
     make_run_bill,
+    make_unit_bill,
 )
 
 ADMIN = new_token()
@@ -188,6 +192,16 @@ async def test_of_gpus_a_team_is_told_its_own(filled):
     assert filled.save(Changes(previous=2, offset=3, gpus=dict.fromkeys(hosts))) == "saved"
     told = (await ask(app, "chief", "GET", "/v1/gpus")).json()
     assert [host["host"] for host in told["hosts"]] == ["i-claimed"]
+
+
+async def test_of_allocation_a_team_is_told_its_own(filled):
+    gaps, units = [make_gap("ml", 1), make_gap("web", 2)], [make_unit_bill("ml")]
+    app = an_app(filled, allocated=lambda: Allocated(Unallocated(gaps, []), units))
+    for who, seen in {"own": ["ml"], "other": ["web"], "chief": ["ml", "web"]}.items():
+        told = (await ask(app, who, "GET", "/v1/tag-policy")).json()
+        assert [gap["owner"] for gap in told["gaps"]] == seen
+        told = (await ask(app, who, "GET", "/v1/unit-costs")).json()
+        assert len(told["items"]) == ("ml" in seen)
 
 
 PAGES = ("/", "/incidents", "/incidents/{incident_id}", "/spend", "/gpus", "/budgets", "/mine",

@@ -15,14 +15,25 @@ from hypothesis import strategies as st
 from service.adapters.embedded_store import EmbeddedStore
 from service.adapters.history import History
 from service.adapters.redis_store import RedisStore
+from service.core.allocation import Unallocated
 from service.core.findings import Finding
 from service.core.incidents import Incident
 from service.core.ledger import LedgerRow
 from service.core.ports import Changes, PartitionStatus, SourceStatus
 from service.entrypoints.api import build_app, serve, views
 from service.entrypoints.api.access import Local
+from service.entrypoints.api.allocation import Allocated
 from service.telemetry import Metrics
-from tests.factories import NOW, SERIES, make_finding, make_incident, make_notice, make_run_bill
+from tests.factories import (
+    NOW,
+    SERIES,
+    make_finding,
+    make_gap,
+    make_incident,
+    make_notice,
+    make_run_bill,
+    make_unit_bill,
+)
 
 HERE = Local("admin")
 STARTED = NOW - timedelta(days=1)
@@ -503,6 +514,18 @@ def test_experiments_are_told_with_their_runs_the_dearest_first(store, metrics):
     assert [run["run_id"] for run in told["runs"]] == ["c", "b", "a"]
 
 
+def test_what_units_cost_and_what_tags_do_not_tell_apart_is_told(store, metrics):
+    known = Allocated(Unallocated([make_gap("ml", 7)], []), [make_unit_bill("ml")])
+    app = an_app(store, metrics, allocated=lambda: known)
+    with serve(app) as url:
+        policies = httpx.get(f"{url}/v1/tag-policy").json()
+        [unit] = httpx.get(f"{url}/v1/unit-costs").json()["items"]
+    assert [(gap["missing"], gap["owner"], gap["cost"]) for gap in policies["gaps"]] == [
+        ("no team", "ml", "7")
+    ]
+    assert (unit["name"], unit["days"][0]["unit_cost"]) == ("inference", "0.3")
+
+
 def test_the_document_describes_every_route_and_every_shape(api):
     document = api.get("/v1/openapi.json").json()
     assert document["openapi"].startswith("3.1")
@@ -557,8 +580,10 @@ def test_the_document_describes_every_route_and_every_shape(api):
             "/v1/subscriptions",
             "/v1/subscriptions/preview",
             "/v1/subscriptions/{name}",
+            "/v1/tag-policy",
             "/v1/tokens",
             "/v1/tokens/{name}",
+            "/v1/unit-costs",
         ]
     )
     shapes = document["components"]["schemas"]

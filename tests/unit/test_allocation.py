@@ -148,6 +148,38 @@ def test_storage_of_a_machine_that_runs_or_was_never_seen_is_left_alone():
     assert world.of("orphaned_storage") == []
 
 
+def test_a_commitment_that_nobody_uses_is_told_and_over_when_it_is_used():
+    world = World()
+    fee = {
+        "charge_frequency": "Recurring",
+        "commitment_discount_id": "arn:ri/1",
+        "commitment_discount_status": "Unused",
+    }
+    for day in range(5):
+        world.day(day, row(day, "arn:ri/1", 24, **fee), row(day))
+    [found] = world.of("unused_commitment")
+    assert (found.impact, found.run_rate_per_day) == (Decimal(24 * 4), Decimal(24))
+    assert "$96 of the commitment arn:ri/1" in found.reason
+    assert "$720 a month" in found.reason
+    for day in range(5, 14):
+        world.day(day, row(day, "arn:ri/1", 24, **fee | {"commitment_discount_status": "Used"}))
+    assert world.of("unused_commitment")[0].ending == "mended"
+
+
+def test_a_months_fee_for_what_was_not_used_is_told_too():
+    world = World()
+    fee = make_event(
+        charge_period_start=T0, charge_period_end=T0 + 31 * DAY, resource_id="arn:ri/2",
+        charge_category="Purchase", charge_frequency="Recurring", effective_cost=Decimal(310),
+        commitment_discount_status="Unused", x_event_id="fee",
+    )  # fmt: skip
+    world.day(30, fee)
+    world.day(31)
+    [found] = world.of("unused_commitment")
+    assert found.impact == Decimal(310)
+    assert found.run_rate_per_day == pytest.approx(Decimal(10), rel=Decimal("0.05"))
+
+
 def test_a_run_that_is_cut_and_restored_says_the_same():
     def rows(day):
         store = row(day, "vol-1a", 3, tags={"instance": "i-0a1b", "team": "ml"})

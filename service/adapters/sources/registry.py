@@ -6,6 +6,7 @@ from service.adapters.sources import (
     anthropic,
     aws_cur,
     azure,
+    counts,
     dcgm,
     events,
     focus,
@@ -37,4 +38,5 @@ SOURCES: Final[dict[str, Source]] = {
     "opencost": opencost.SOURCE,
     "mlflow": mlflow.SOURCE,
     "wandb": wandb.SOURCE,
+    "counts": counts.SOURCE,
 }

@@ -24,6 +24,7 @@ from service.core.tokens import Token
 from service.entrypoints.api import problems, views
 from service.entrypoints.api.access import NO_LOCAL, Gate, Local, Rule
 from service.entrypoints.api.acts import add_acts
+from service.entrypoints.api.allocation import ALLOCATION_SHAPES, Allocated, add_allocation
 from service.entrypoints.api.edge import Edge
 from service.entrypoints.api.feedback import MARKS_PATH, PATH, Done, FeedbackRoute, Follow, Said
 from service.entrypoints.api.limits import Rates
@@ -50,6 +51,7 @@ _SHAPES: Final = (
     views.Listing[views.TokenView],
     *(views.Listing[kind] for kind in KINDS if kind not in (Token, Budget)),  # type: ignore[valid-type]
     *SPEND_SHAPES,
+    *ALLOCATION_SHAPES,
     Problem,
 )
 
@@ -70,6 +72,7 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     faults: Callable[[], Sequence[str]] = tuple,
     runs: Callable[[], Sequence[RunBill]] = tuple,
     gaps: Callable[[], Sequence[Gap]] = tuple,
+    allocated: Callable[[], Allocated] = Allocated,
     hosts: Collection[str] = (),
     follow: Follow | None = None,
     local: Local = NO_LOCAL,
@@ -82,11 +85,11 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     `now` is what ages are told against: the clock, or the end of what a demo replays.
     `settles_after` says of a source how long its periods may change. `rebuilding` tells while the
     store is filled again from the log, `faults` what is wrong with this process, `runs` what
-    experiments cost, `gaps` how far estimates were from the bill. `hosts` are the
-    names it may be asked under, none meaning any: a page of a stranger could point a name of its
-    own at an address that only you can reach. `local` says whether requests from this machine need
-    a token, `rates` how much one caller may ask. `link_keys` sign the links in mails, `hearing` is
-    who hears of what.
+    experiments cost, `gaps` how far estimates were from the bill, `allocated` what tags tell apart
+    and what units cost. `hosts` are the names it may be asked under, none meaning any: a page of a
+    stranger could point a name of its own at an address that only you can reach. `local` says
+    whether requests from this machine need a token, `rates` how much one caller may ask.
+    `link_keys` sign the links in mails, `hearing` is who hears of what.
     """
     release = version("spendwatch")
     parts = Parts(
@@ -115,6 +118,7 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     _add_reading(add, Routes(parts))
     add_pages(app, add, parts)
     _add_sessions(add, SessionRoutes(gate, now))
+    add_allocation(add, allocated, now)
     add_spend(add, store, history, now, settles_after, hearing)
     feedback = FeedbackRoute(store, now, follow)
     errors = {403, 404, 409, 415, 422, 501, 503}
