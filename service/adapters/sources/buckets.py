@@ -112,7 +112,7 @@ def why(error: BaseError) -> str:
     if any(path in text for path in _OF_ROLES):
         return "no credentials: none in the environment or in files, and this machine has no role"
     if code is not None:
-        said = f"{code[1]}: {message[1].strip()}" if message else code[1]
+        said = f"{code[1]}: {' '.join(message[1].split())}" if message else code[1]
     else:
         said = text.rpartition(" - ")[2] or text
         said = " ".join(_URL.sub(r"\1", said).split())
