@@ -187,7 +187,9 @@ def _resource(row: Texts, _: dict[str, str]) -> Values:
 
 
 def _first_of(name: str, columns: tuple[str, ...], default: str | None = None) -> Rule:
-    return Rule((name,), columns, lambda row, _: {name: _first(row, columns) or default})
+    return Rule(
+        (name,), columns, lambda row, _: {name: _first(row, columns) or default}, copies=True
+    )
 
 
 def _when(row: Texts, _: dict[str, str]) -> Values:

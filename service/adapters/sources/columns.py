@@ -143,6 +143,8 @@ class _Step:
         self._tagged = list(tagged) if rule.tagged else []
         self._places = [at for _, at in self._named] + [at for at, _ in self._tagged]
         self._known = _Memory(self._fields)
+        is_plain = rule.names[0] not in _OTHERS and rule.names[0] not in _WORDS
+        self._copies = rule.copies and is_plain
 
     def columns(self, columns: Mapping[int, _Column]) -> Iterator[tuple[str, Iterable[object]]]:
         """Yield each field's name and its values, row by row."""
@@ -155,9 +157,9 @@ class _Step:
             found = [self._known[key] for key in cells]
         else:
             numbers, texts = columns[self._places[0]]
-            if self.rule.copies:
-                [name] = names
-                found = [(_field(name, text),) for text in texts]
+            if self._copies:
+                # Hardly any amount or name comes again in the next block.
+                found = [(_field(names[0], text),) for text in texts]
             else:
                 found = [self._known[text,] for text in texts]
         rows = numbers.tolist()

@@ -38,7 +38,8 @@ class Rule(NamedTuple):
     `of` is told a row's texts of these columns that are not null, and returns values under FOCUS's
     names, texts mostly; None says that the row does not say. It raises RefusedError and nothing
     else. A rule that is `tagged` is told the row's tags in columns of their own as well; one that
-    `copies` has one column and one field. The charge period's start and end are one rule's.
+    `copies` has one field, and says what the first of its columns does that says anything. The
+    charge period's start and end are one rule's.
     """
 
     names: tuple[str, ...]
