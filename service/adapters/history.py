@@ -116,9 +116,13 @@ class History:
                 cells[cell] = rows
         return [
             LedgerRow(
-                key, *cell, money.total(row.cost for row in cells[cell]), cells[cell][0].version
+                key,
+                *cell,
+                money.total(row.cost for row in rows),
+                rows[0].version,
+                estimated=any(row.estimated for row in rows),
             )
-            for cell in sorted(cells)
+            for cell, rows in sorted(cells.items())
         ]
 
     def ask(
@@ -170,7 +174,10 @@ class History:
             files = [str(file) for month in self._months(since, until) for file in month]
             if not files:
                 return []
-            columns, stored = f"{CELL}, cost, version", STORED.format("$files")
+            columns, stored = (
+                f"{CELL}, cost, version, coalesce(estimated, false)",
+                STORED.format("$files"),
+            )
             found = self._ask(
                 f"SELECT {columns} FROM ({IN_ORDER.format(told=stored, where=where)})",
                 files=files,
@@ -186,8 +193,9 @@ class History:
                 category,
                 Decimal(cost),
                 version,
+                estimated=estimated,
             )
-            for series, start, end, category, cost, version in found
+            for series, start, end, category, cost, version, estimated in found
         ]
 
     def _write(

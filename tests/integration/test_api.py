@@ -302,6 +302,16 @@ def test_a_period_is_settled_once_its_source_can_change_it_no_more(store, histor
     assert [period["settled"] for period in periods] == [True] * 14 + [False] * 10
 
 
+def test_what_is_estimated_is_marked_until_the_bill_comes(api, history):
+    told = sorted(rows(SERIES, 3), key=lambda row: row.charge_period_start)
+    history.append([*told[:2], told[2]._replace(estimated=True)])
+    history.flush()
+    marks = [p["estimated"] for p in api.get(f"/v1/series/{SERIES}").json()["periods"]]
+    assert marks == [False, False, True]
+    history.append([told[2]._replace(version=told[2].version + 1)])
+    assert not any(p["estimated"] for p in api.get(f"/v1/series/{SERIES}").json()["periods"])
+
+
 def test_a_window_is_as_asked(api, history):
     history.append(rows(SERIES, 48))
     since, until = NOW - timedelta(hours=5), NOW - timedelta(hours=2)

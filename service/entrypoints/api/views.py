@@ -155,13 +155,17 @@ class DeliveryView(msgspec.Struct, kw_only=True):
 
 
 class Period(msgspec.Struct, kw_only=True):
-    """What one kind of charge of one period costs now; until it is settled it may change."""
+    """What one kind of charge of one period costs now; until it is settled it may change.
+
+    What is `estimated` comes from telemetry and prices: the bill has not come yet.
+    """
 
     charge_period_start: datetime
     charge_period_end: datetime
     charge_category: str
     cost: Decimal
     settled: bool
+    estimated: bool
 
     @classmethod
     def of(cls, row: LedgerRow, settles_after: timedelta, now: datetime) -> "Period":
@@ -172,6 +176,7 @@ class Period(msgspec.Struct, kw_only=True):
             charge_category=row.charge_category,
             cost=row.cost,
             settled=row.charge_period_end + settles_after <= now,
+            estimated=row.estimated,
         )
 
 
