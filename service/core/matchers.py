@@ -3,12 +3,16 @@
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
+
+import re2
 
 LABELS: Final = (
     "owner", "sub_account_id", "service_name", "region_id", "kind", "severity", "incident_id",
 )  # fmt: skip
 Operator = Literal["=", "!=", "=~", "!~"]
+_QUIETLY: Final = re2.Options()
+_QUIETLY.log_errors = False  # what is wrong is raised
 _MATCHER: Final = re.compile(r"\s*([a-z_]+)\s*(=~|!~|!=|=)\s*\"?(.*?)\"?\s*\Z", re.DOTALL)
 
 
@@ -24,7 +28,8 @@ class Matcher(NamedTuple):
         value = labels.get(self.label, "")
         if self.operator in ("=", "!="):
             return (value == self.value) == (self.operator == "=")
-        return (re.fullmatch(self.value, value) is not None) == (self.operator == "=~")
+        is_match = pattern_of(self.value).fullmatch(value) is not None
+        return is_match == (self.operator == "=~")
 
     @classmethod
     def parse(cls, text: str) -> "Matcher":
@@ -40,12 +45,23 @@ class Matcher(NamedTuple):
         label, operator, value = found.groups()
         check_label(label)
         if operator in ("=~", "!~"):
-            try:
-                re.compile(value)
-            except re.error as error:
-                message = f"{value!r} is not a regular expression: {error}"
-                raise ValueError(message) from None
+            pattern_of(value)
         return cls(label, operator, value)  # type: ignore[arg-type]  # the pattern allows no other
+
+
+@lru_cache(maxsize=4096)
+def pattern_of(text: str) -> Any:
+    """Compile a regular expression of RE2, as Alertmanager's are; ValueError says what is wrong.
+
+    It takes time in proportion to what it reads, whoever wrote it: none can hold up the service.
+    """
+    try:
+        return re2.compile(text, _QUIETLY)
+    except (re2.error, UnicodeEncodeError) as error:
+        reason = error.args[0] if error.args else error
+        said = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else reason
+        message = f"{text!r} is not a regular expression: {said}"
+        raise ValueError(message) from None
 
 
 def check_label(label: str) -> None:
