@@ -440,7 +440,7 @@ def check_paths(settings: Settings) -> None:
     for name, source in settings.sources.items():
         if (address := Address.of(source.path)) is not None:
             _open_bucket(address, source.bucket)
-        elif not os.access(source.path, os.R_OK):
+        elif not source.posted and not os.access(source.path, os.R_OK):
             raise ConfigError(f"sources.{name}.path: {source.path} is not there")
     place = settings.data_dir.absolute()
     while not os.path.lexists(place) and place != place.parent:

@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from datetime import date, timedelta
 from decimal import Decimal
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -24,6 +25,7 @@ from service.core.routing import InhibitRule, NamedIntervals, Route
 from service.core.secret import Secret
 from service.core.tag_policy import Dimension, Policy
 from service.core.unit_costs import UnitCost
+from service.core.tokens import Role
 
 ENVIRONMENT: Final[Mapping[str, tuple[str, ...]]] = {
     "SPENDWATCH_STORE_URL": ("store", "url"),
@@ -34,16 +36,25 @@ ENVIRONMENT: Final[Mapping[str, tuple[str, ...]]] = {
     "SPENDWATCH_SLACK_TOKEN": ("notifiers", "slack", "token"),
     "SPENDWATCH_SLACK_SIGNING_SECRET": ("notifiers", "slack", "signing_secret"),
     "SPENDWATCH_EMAIL_PASSWORD": ("notifiers", "email", "password"),
+    "SPENDWATCH_SIGN_ON_SECRET": ("sign_on", "secret"),
+    "SPENDWATCH_SIGN_ON_OLD_SECRET": ("sign_on", "old_secret"),
     "SPENDWATCH_LINK_KEY": ("api", "link_key"),
     "SPENDWATCH_OLD_LINK_KEY": ("api", "old_link_key"),
 }
 SECRETS: Final = frozenset({"token", "password", "signing_secret"})
 LINK_KEYS: Final = frozenset({"link_key", "old_link_key"})
 API_SECRETS: Final = LINK_KEYS | {"admin_token"}
+SIGN_ON_SECRETS: Final = frozenset({"secret", "old_secret"})
 # Of the destinations that a notifier's `to` names: SPENDWATCH_PAGERDUTY_ONCALL_ROUTING_KEY is
 # routing_key in [notifiers.pagerduty.to.oncall].
 NAMED_SECRETS: Final = frozenset({"routing_key", "url", "secret", "old_secret"})
 DEFAULT_DETECTORS: Final = ("spike", "shift", "creep", "drop", "gone")
+_SECRETS_OF: Final = {
+    "store": SECRETS,
+    "kafka": SECRETS,
+    "api": API_SECRETS,
+    "sign_on": SIGN_ON_SECRETS,
+}
 LONGEST_SECRET: Final = 10_000
 SHORTEST_TOKEN: Final = 22  # what 128 random bits take in base64
 SHORTEST_LINK_KEY: Final = 32
@@ -105,9 +116,12 @@ class SourceSettings(_Section, frozen=True):
     bucket: BucketSettings = BucketSettings()
     ahead_of: str | None = None
     discount_percent: Decimal = Decimal(0)
+    posted: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what no clock can add."""
+        """Refuse what no clock can add, and to post what is no event, or into a bucket."""
+        if self.posted and (self.kind != "events" or "://" in str(self.path)[:8]):
+            raise ValueError('posted takes kind = "events", and a folder of this machine as path')
         _check_path("path", self.path)
         if math.isnan(self.settles_after_hours):
             raise ValueError("settles_after_hours is not a number")
@@ -326,6 +340,37 @@ class ApiSettings(_Section, frozen=True):
             raise ValueError(f"admin_token is shorter than {SHORTEST_TOKEN} characters")
 
 
+class GroupSettings(_Section, frozen=True):
+    """What the members of a group of the single sign-on may do, and whose spend they see."""
+
+    teams: Teams = []
+    role: Role = "viewer"
+
+
+class SignOnSettings(_Section, frozen=True):
+    """The proxy that people sign on at: the secret it sends, where it is, and what groups mean.
+
+    Without a secret nobody's word is taken. What the `old_secret` came with is still taken.
+    """
+
+    secret: Secret | None = None
+    old_secret: Secret | None = None
+    proxies: list[str] = msgspec.field(default_factory=lambda: ["127.0.0.1", "::1"])
+    groups: dict[str, GroupSettings] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse secrets that could be guessed, and what is no address."""
+        for name in ("secret", "old_secret"):
+            key = getattr(self, name)
+            if key is not None and len(key.reveal()) < SHORTEST_LINK_KEY:
+                message = f"{name} has fewer than {SHORTEST_LINK_KEY} characters"
+                raise ValueError(message)
+        if self.old_secret is not None and self.secret is None:
+            raise ValueError("old_secret without secret")
+        for proxy in self.proxies:
+            ip_network(proxy)
+
+
 class SlackUserSettings(_Section, frozen=True):
     """Who a Slack user is: the name people know, their teams, and what they may do."""
 
@@ -364,6 +409,7 @@ class Settings(_Section, frozen=True):
     kafka: KafkaSettings = KafkaSettings()
     gpu_agent: GpuAgentSettings = GpuAgentSettings()
     api: ApiSettings = ApiSettings()
+    sign_on: SignOnSettings = SignOnSettings()
 
     def __post_init__(self) -> None:
         """Refuse names that cannot be a folder's, and receivers that reach nobody."""
@@ -414,7 +460,7 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
         kind: _notifier(kind, _table(table, f"notifiers.{kind}"), base, known)
         for kind, table in notifiers.items()
     }
-    for name, secrets in (("store", SECRETS), ("kafka", SECRETS), ("api", API_SECRETS)):
+    for name, secrets in _SECRETS_OF.items():
         if name in data:
             data[name] = _with_secrets(name, _table(data[name], name), base, secrets)
     return checked(data, Settings, "the config" if path is None else str(path))

@@ -2,8 +2,7 @@
 
 import logging
 import sys
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final, Literal, TextIO, get_args
 
@@ -205,11 +204,10 @@ class Metrics:
         for state in get_args(DeliveryState):
             self.outbox_depth.labels(state).set(counts.get(state, 0))
 
-    def firing(self, severities: Iterable[Severity]) -> None:
-        """Show how many incidents fire, given the severity of each."""
-        counts = Counter(severities)
+    def firing(self, counts: Mapping[str, int]) -> None:
+        """Show how many incidents of each severity fire."""
         for severity in get_args(Severity):
-            self.incidents_open.labels(severity).set(counts[severity])
+            self.incidents_open.labels(severity).set(counts.get(severity, 0))
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus text format, of content type `CONTENT_TYPE`."""

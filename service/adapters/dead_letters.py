@@ -49,8 +49,8 @@ class DeadLetters:
         """Write what was taken."""
         if not self._waiting:
             return
-        with self._path.open("ab") as file:
-            file.writelines(self._waiting)
-            file.flush()
+        # One write at the end of the file: others append to it at the same time.
+        with self._path.open("ab", buffering=0) as file:
+            file.write(b"".join(self._waiting))
             os.fsync(file.fileno())
         self._waiting.clear()

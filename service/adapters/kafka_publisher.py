@@ -36,6 +36,10 @@ class Publisher:
         # Whoever leaves by an error has no time to wait for a broker that may be away.
         self._producer.close(None if error is None else 0)
 
+    def abandon(self) -> None:
+        """Let go of the connection at once; what is not acknowledged may or may not be there."""
+        self._producer.close(0)
+
     def put(self, message: Message, headers: Mapping[str, str] | None = None) -> None:
         """Send a message of events; waits while too much is under way."""
         named = {SOURCE_HEADER: message.source, **(headers or {})}

@@ -4,7 +4,8 @@ Losing it loses no money and no notice: it can be rebuilt from the log, and ever
 function of content.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry as RedisRetry
 
+from service.adapters.redis_pages import Pages
+from service.core import pages
 from service.core.budget_figures import BudgetStatus
 from service.core.bundles import BUNDLES
 from service.core.deliveries import Delivery, Notice
@@ -24,12 +27,16 @@ from service.core.incidents import Incident
 from service.core.intents import Intent
 from service.core.missed import DIGEST
 from service.core.ports import (
+    ANY_DELIVERY,
+    ANY_INTENT,
     Answer,
     Begin,
     Changes,
+    DeliveryFilter,
     DestinationStatus,
     FindingFilter,
     IncidentFilter,
+    IntentFilter,
     Outcome,
     PartitionStatus,
     Refused,
@@ -41,14 +48,15 @@ from service.core.ports import (
     UnreadableDeliveryError,
     as_new,
 )
+from service.core.severity import SEVERITIES
 from service.core.standing import Standing
 
 PREFIX: Final = "spendwatch:"
 # What budgets come to, and hosts, lie beside what people set up, under kinds that are none.
 BUDGETS: Final = "budget-status"
 GPUS: Final = "gpu-host"
+READ_AT_ONCE: Final = 500
 PARTITIONS: Final = "partition"
-SCAN: Final = 500
 MOST_WAITING: Final = 1000
 STATES: Final = ("ready", "sending", "unknown", "sent", "dead", "superseded")
 _BEAT: Final = msgspec.json.Decoder(tuple[datetime, list[str]])
@@ -78,13 +86,15 @@ class RedisStore:
 
     def __init__(self, client: "redis.Redis") -> None:
         self._redis: Any = client
-        self._save = client.register_script((_LUA / "save.lua").read_text("utf-8"))
+        self._save = client.register_script(_with_notes("save.lua"))
         self._claim = client.register_script((_LUA / "claim.lua").read_text("utf-8"))
         self._conclude = client.register_script((_LUA / "conclude.lua").read_text("utf-8"))
-        self._tell = client.register_script((_LUA / "tell.lua").read_text("utf-8"))
+        self._tell = client.register_script(_with_notes("tell.lua"))
+        page = client.register_script((_LUA / "page.lua").read_text("utf-8"))
+        self._pages = Pages(page, PREFIX)
         self._release = client.register_script((_LUA / "release.lua").read_text("utf-8"))
-        self._trouble = client.register_script((_LUA / "trouble.lua").read_text("utf-8"))
-        self._catch_up = client.register_script((_LUA / "catch_up.lua").read_text("utf-8"))
+        self._trouble = client.register_script(_with_notes("trouble.lua"))
+        self._catch_up = client.register_script(_with_notes("catch_up.lua"))
 
     @classmethod
     def connect(cls, url: str, **security: Any) -> "RedisStore":
@@ -140,10 +150,9 @@ class RedisStore:
         ]
         args += [len(told)]
         for finding in findings:
-            args += [finding.finding_id, _score(finding.detected_at), _json(finding)]
+            args += [finding.finding_id, _packed(pages.of_finding(finding)), _json(finding)]
         for incident in incidents:
-            at = _score(incident.updated_at)
-            args += [incident.incident_id, at, incident.state, _json(incident)]
+            args += [incident.incident_id, _packed(pages.of_incident(incident)), _json(incident)]
         for status in sources:
             args += [status.source, _json(status)]
         for place, notice in enumerate(notices):
@@ -154,19 +163,20 @@ class RedisStore:
             begun = begin(notice)
             ref = b"" if begun.ref is None else _json(begun.ref)
             args += [begun.state, _score(begun.due or now), begun.error or "", ref]
+            args += [_packed(pages.of_notice(notice))]
         for (kind, name), thing in things.items():
             args += [kind, name, b"" if thing is None else _json(thing)]
+        owners = {incident.incident_id: incident.owner for incident in incidents}
         for intent in changes.intents:
-            args += [intent.intent_id, _score(intent.at), _json(intent)]
+            facts = pages.of_intent(intent, pages.owner_of(intent, owners))
+            args += [intent.intent_id, _packed(facts), _json(intent)]
         for intent_id, reason in changes.refused.items():
             args += [intent_id, reason]
         for row in told:
             args += row
         keys = _keys(
-            "offset", "findings", "findings:time", "incidents", "incidents:time",
-            "incidents:firing", "sources", "notices", "outbox", "deliveries:", "delivery:",
-            "conversation:", "things:", "intents", "intents:time", "messages", "refused:",
-            "told:",
+            "offset", "findings", "incidents", "sources", "notices", "outbox", "deliveries",
+            "delivery:", "conversation:", "things:", "intents", "messages", "refused:", "told:",
         )  # fmt: skip
         return self._save(keys=keys, args=args).decode()  # type: ignore[no-any-return]
 
@@ -199,17 +209,8 @@ class RedisStore:
 
     @_guarded
     def findings(self, where: FindingFilter) -> list[Finding]:
-        """List findings, the newest first."""
-
-        def passes(finding: Finding) -> bool:
-            return (
-                where.kind in (None, finding.kind)
-                and where.status in (None, finding.status)
-                and (where.owners is None or finding.owner in where.owners)
-                and where.series in (None, finding.series)
-            )
-
-        return self._newest("findings", Finding, passes, where.limit)
+        """List findings."""
+        return self._many("findings", self._pages.names("findings", where), Finding)
 
     @_guarded
     def incident(self, incident_id: str) -> Incident | None:
@@ -218,18 +219,41 @@ class RedisStore:
 
     @_guarded
     def incidents(self, where: IncidentFilter) -> list[Incident]:
-        """List incidents, the last changed first; firing ones come from an index of their own."""
+        """List incidents."""
+        return self._many("incidents", self._pages.names("incidents", where), Incident)
 
-        def passes(incident: Incident) -> bool:
-            mine = where.owners is None or incident.owner in where.owners
-            return mine and where.state in (None, incident.state)
+    @_guarded
+    def firing_counts(self, owners: frozenset[str] | None = None) -> dict[str, int]:
+        """Count firing incidents by severity."""
+        mine = [f"{PREFIX}incidents:{pages.set_name('owner', one)}" for one in owners or ()]
+        counts = dict.fromkeys(SEVERITIES, 0)
+        asked = [(one, key) for one in SEVERITIES for key in (mine if owners is not None else [""])]
+        with self._redis.pipeline(transaction=False) as found:
+            for severity, owned in asked:
+                firing = f"{PREFIX}incidents:{pages.set_name('firing severity', severity)}"
+                if owned:
+                    found.sintercard(2, [firing, owned])
+                else:
+                    found.scard(firing)
+            for (severity, _), count in zip(asked, found.execute(), strict=True):
+                counts[severity] += count
+        return {str(severity): count for severity, count in counts.items()}
 
-        if where.state == "firing":
-            ids = sorted(self._redis.smembers(PREFIX + "incidents:firing"))
-            found = [i for i in self._many("incidents", ids, Incident) if passes(i)]
-            found.sort(key=lambda i: (i.updated_at, i.incident_id), reverse=True)
-            return found[: where.limit]
-        return self._newest("incidents", Incident, passes, where.limit)
+    @_guarded
+    def written(self, where: IncidentFilter | FindingFilter) -> list[bytes]:
+        """List incidents or findings as they were written."""
+        kind = "incidents" if isinstance(where, IncidentFilter) else "findings"
+        return self._rows(kind, self._pages.names(kind, where))
+
+    @_guarded
+    def changed(self, since: int) -> tuple[int, list[bytes]]:
+        """Return the offset, and the incidents that were saved after another."""
+        offset = self.offset()
+        if since == 0:
+            names = self._pages.names("incidents", IncidentFilter(is_open=True, limit=sys.maxsize))
+        else:
+            names = self._redis.zrangebyscore(f"{PREFIX}incidents:saved", f"({since}", "+inf")
+        return offset, self._rows("incidents", names)
 
     @_guarded
     def latest_notice(self, incident_id: str) -> Notice | None:
@@ -305,9 +329,9 @@ class RedisStore:
         return [msgspec.json.decode(rows[name], type=GpuHost) for name in sorted(rows)]
 
     @_guarded
-    def intents(self, limit: int = 100) -> list[Intent]:
-        """Return what took effect, the newest first."""
-        return self._newest("intents", Intent, lambda _: True, limit)  # type: ignore[arg-type]  # a union is no class
+    def intents(self, where: IntentFilter = ANY_INTENT) -> list[Intent]:
+        """Return what took effect."""
+        return self._many("intents", self._pages.names("intents", where), Intent)  # type: ignore[arg-type]  # a union is no class
 
     @_guarded
     def note_used(self, token: str, at: datetime) -> None:
@@ -321,33 +345,21 @@ class RedisStore:
         return {name.decode(): _time(float(at)) for name, at in rows.items()}
 
     @_guarded
-    def deliveries(
-        self,
-        state: str | None = None,
-        limit: int = 100,
-        owners: frozenset[str] | None = None,
-    ) -> list[Delivery]:
-        """List deliveries, the last changed first."""
-        states = STATES if state is None else (state,)
-        found = [row for name in states for row in self._deliveries(name, limit, owners)]
-        found.sort(key=lambda row: (_score(row.updated_at), row.notice.delivery_id), reverse=True)
-        return found[:limit]
-
-    def _deliveries(self, state: str, limit: int, owners: frozenset[str] | None) -> list[Delivery]:
-        """Return the newest in one state that are someone's."""
+    def deliveries(self, where: DeliveryFilter = ANY_DELIVERY) -> list[Delivery]:
+        """List deliveries; one that cannot be read is counted among the dead, or will be."""
         found: list[Delivery] = []
-        at, page = 0, limit if owners is None else SCAN
-        while len(found) < limit:
-            ids = self._redis.zrevrange(f"{PREFIX}deliveries:{state}", at, at + page - 1)
-            for id_ in ids:
-                with suppress(*_UNREADABLE):  # it is counted among the dead, or will be
-                    row = self._delivery(id_.decode())
-                    if row and (owners is None or row.notice.incident.owner in owners):
-                        found.append(row)
-            if len(ids) < page:
-                break
-            at += page
-        return found[:limit]
+        names = self._pages.names("deliveries", where)
+        for at in range(0, len(names), READ_AT_ONCE):
+            for row in self._outbox_rows(names[at : at + READ_AT_ONCE]):
+                with suppress(*_UNREADABLE):
+                    found.append(_delivery_in(row, self._parent(row[b"conversation"])))
+        return found
+
+    def _outbox_rows(self, names: Sequence[bytes]) -> list[dict[bytes, bytes]]:
+        with self._redis.pipeline(transaction=False) as asked:
+            for name in names:
+                asked.hgetall(f"{PREFIX}delivery:{name.decode()}")
+            return [row for row in asked.execute() if row]
 
     @_guarded
     def told(self, incident_id: str, limit: int = 1000) -> list[Delivery]:
@@ -359,13 +371,22 @@ class RedisStore:
     @_guarded
     def incident_of(self, finding_id: str) -> Incident | None:
         """Return the incident that holds a finding."""
-        found = self._newest("incidents", Incident, lambda one: finding_id in one.finding_ids, 1)
-        return found[0] if found else None
+        where = IncidentFilter(limit=READ_AT_ONCE)
+        while found := self.incidents(where):
+            for one in found:
+                if finding_id in one.finding_ids:
+                    return one
+            last = pages.place_of(found[-1], where.order)
+            where = msgspec.structs.replace(where, after=last)
+        return None
 
     @_guarded
     def delivery_counts(self) -> dict[str, int]:
         """Count deliveries by state."""
-        return {name: self._redis.zcard(f"{PREFIX}deliveries:{name}") for name in STATES}
+        with self._redis.pipeline(transaction=False) as asked:
+            for name in STATES:
+                asked.zcard(f"{PREFIX}deliveries:{name}")
+            return dict(zip(STATES, asked.execute(), strict=True))
 
     @_guarded
     def next_due(self) -> datetime | None:
@@ -421,12 +442,9 @@ class RedisStore:
         args: list[Any] = [_score(now)]
         for post in posts:
             args += [post.delivery_id, post.incident_id, post.destination, post.seq, _json(post)]
-        return int(
-            self._tell(
-                keys=_keys("outbox", "deliveries:", "delivery:", "conversation:", "told:"),
-                args=args,
-            )
-        )
+            args += [_packed(pages.of_notice(post))]
+        keys = _keys("outbox", "deliveries", "delivery:", "conversation:", "told:")
+        return int(self._tell(keys=keys, args=args))
 
     @_guarded
     def troubles(self) -> list[bytes]:
@@ -442,8 +460,8 @@ class RedisStore:
         args: list[Any] = [_score(now), key, trouble]
         for one in notices:
             args += [one.delivery_id, one.incident_id, one.destination, one.seq, one.action]
-            args.append(_json(one))
-        keys = _keys("outbox", "deliveries:", "delivery:", "conversation:", "troubles")
+            args += [_json(one), _packed(pages.of_notice(one))]
+        keys = _keys("outbox", "deliveries", "delivery:", "conversation:", "troubles")
         return bool(self._trouble(keys=keys, args=args))
 
     @_guarded
@@ -478,10 +496,10 @@ class RedisStore:
         args: list[Any] = [_score(now), len(digests)]
         for notice, posts in digests:
             args += [notice.delivery_id, notice.incident_id, notice.destination, _json(notice)]
-            args.append(len(posts))
+            args += [_packed(pages.of_notice(notice)), len(posts)]
             for post in posts:
                 args += [post.notice.delivery_id, post.claim]
-        keys = _keys("outbox", "deliveries:", "delivery:", "conversation:", "messages")
+        keys = _keys("outbox", "deliveries", "delivery:", "conversation:", "messages")
         return bool(self._catch_up(keys=keys, args=args))
 
     def close(self) -> None:
@@ -492,22 +510,13 @@ class RedisStore:
         data = self._redis.hget(PREFIX + name, id_)
         return None if data is None else msgspec.json.decode(data, type=kind)
 
-    def _many(self, name: str, ids: Sequence[bytes], kind: type[_R]) -> Iterable[_R]:
-        rows = self._redis.hmget(PREFIX + name, ids) if ids else []
-        return [msgspec.json.decode(row, type=kind) for row in rows if row is not None]
+    def _many(self, name: str, ids: Sequence[bytes], kind: type[_R]) -> list[_R]:
+        return [msgspec.json.decode(row, type=kind) for row in self._rows(name, ids)]
 
-    def _newest(
-        self, name: str, kind: type[_R], passes: Callable[[_R], bool], limit: int
-    ) -> list[_R]:
-        found: list[_R] = []
-        at = 0
-        while len(found) < limit:
-            ids = self._redis.zrevrange(f"{PREFIX}{name}:time", at, at + SCAN - 1)
-            if not ids:
-                break
-            found += [row for row in self._many(name, ids, kind) if passes(row)]
-            at += SCAN
-        return found[:limit]
+    def _rows(self, name: str, ids: Sequence[bytes]) -> list[bytes]:
+        chunks = (ids[at : at + READ_AT_ONCE] for at in range(0, len(ids), READ_AT_ONCE))
+        rows = (row for chunk in chunks for row in self._redis.hmget(PREFIX + name, chunk))
+        return [row for row in rows if row is not None]
 
     def _parent(self, conversation: bytes) -> dict[str, str] | None:
         """Return what the first post of a conversation came to, or the digest in its place."""
@@ -521,17 +530,21 @@ class RedisStore:
         row = self._redis.hgetall(f"{PREFIX}delivery:{delivery_id}")
         if not row:
             return None
-        return Delivery(
-            notice=msgspec.json.decode(row[b"notice"], type=Notice),
-            state=row[b"state"].decode(),
-            due=_time(float(row[b"due"])),
-            attempts=int(row[b"attempts"]),
-            claim=int(row[b"claim"]),
-            error=row.get(b"error", b"").decode() or None,
-            ref=_ref(row.get(b"ref")),
-            parent=self._parent(row[b"conversation"]),
-            updated_at=_time(float(row[b"updated"])),
-        )
+        return _delivery_in(row, self._parent(row[b"conversation"]))
+
+
+def _delivery_in(row: Mapping[bytes, bytes], parent: dict[str, str] | None) -> Delivery:
+    return Delivery(
+        notice=msgspec.json.decode(row[b"notice"], type=Notice),
+        state=row[b"state"].decode(),  # type: ignore[arg-type]  # as our scripts write it
+        due=_time(float(row[b"due"])),
+        attempts=int(row[b"attempts"]),
+        claim=int(row[b"claim"]),
+        error=row.get(b"error", b"").decode() or None,
+        ref=_ref(row.get(b"ref")),
+        parent=parent,
+        updated_at=_time(float(row[b"updated"])),
+    )
 
 
 def _things(changes: Changes) -> dict[tuple[str, str], object]:
@@ -553,6 +566,17 @@ def _told_in(notice: Notice) -> list[str]:
 
 def _keys(*names: str) -> list[str]:
     return [PREFIX + name for name in names]
+
+
+def _with_notes(name: str) -> str:
+    """Return a script that notes what is found by what: its first line has to stay the first."""
+    script, notes = ((_LUA / one).read_text("utf-8") for one in (name, "note.lua"))
+    shebang, _, body = script.partition("\n")
+    return f"{shebang}\n{notes}{body}"
+
+
+def _packed(facts: pages.Facts) -> bytes:
+    return msgspec.msgpack.encode(facts)
 
 
 def _json(value: object) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detectors.base import F64, I64, Detector, Scores
 from service.core.budget_figures import BudgetStatus
 from service.core.deliveries import Delivery, DeliveryState, Notice
+from service.core.events import CostEvent, Rejected
 from service.core.findings import Finding
 from service.core.gpu_hosts import GpuHost
 from service.core.incidents import Incident
@@ -249,22 +250,82 @@ class Answer(NamedTuple):
     refused: str | None
 
 
-class FindingFilter(msgspec.Struct, kw_only=True, frozen=True):
-    """Which findings to list, newest first; `owners` None means everyone's."""
+class Place(NamedTuple):
+    """Where a page of a list ended: what its last item is put in order by, and its name."""
 
-    kind: str | None = None
-    status: str | None = None
+    score: float
+    name: str
+
+
+class _Listed(msgspec.Struct, kw_only=True, frozen=True):
+    """Which items to list, at most `limit`, those after a place; `owners` None means everyone's.
+
+    An item passes when it has to do with some moment from `since` on and before `until`.
+    """
+
     owners: frozenset[str] | None = None
-    series: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    after: Place | None = None
     limit: int = 100
 
 
-class IncidentFilter(msgspec.Struct, kw_only=True, frozen=True):
-    """Which incidents to list, the last changed first; `owners` None means everyone's."""
+class _OfSpend(_Listed, kw_only=True, frozen=True):
+    """What is about spend: `min_impact` is of the item's own currency."""
+
+    service: str | None = None
+    sub_account: str | None = None
+    region: str | None = None
+    kind: str | None = None
+    min_impact: float | None = None
+
+
+class FindingFilter(_OfSpend, kw_only=True, frozen=True):
+    """Which findings to list, the newest first, or those of the greatest impact."""
+
+    status: str | None = None
+    series: str | None = None
+    order: Literal["time", "impact"] = "time"
+
+
+class IncidentFilter(_OfSpend, kw_only=True, frozen=True):
+    """Which incidents to list: the last changed, last opened or those of the greatest impact first.
+
+    With `is_open` all but those that are resolved.
+    """
 
     state: str | None = None
-    owners: frozenset[str] | None = None
-    limit: int = 100
+    severity: str | None = None
+    is_open: bool = False
+    order: Literal["changed", "opened", "impact"] = "changed"
+
+
+class DeliveryFilter(_OfSpend, kw_only=True, frozen=True):
+    """Which deliveries to list, the last decided first; all but `state` as it was decided then."""
+
+    state: str | None = None
+    severity: str | None = None
+    destination: str | None = None
+    incident_id: str | None = None
+    order: Literal["time", "impact"] = "time"
+
+
+class IntentFilter(_Listed, kw_only=True, frozen=True):
+    """Which intents to list, the newest first; `about` is an incident, or a thing as `kind/name`.
+
+    Unless `for_admins`, without what only admins may see.
+    """
+
+    who: str | None = None
+    via: str | None = None
+    what: str | None = None
+    about: str | None = None
+    for_admins: bool = True
+    order: Literal["time"] = "time"
+
+
+ANY_DELIVERY: Final = DeliveryFilter()
+ANY_INTENT: Final = IntentFilter()
 
 
 class Store(Protocol):
@@ -317,6 +378,17 @@ class Store(Protocol):
         """List incidents."""
         ...
 
+    def written(self, where: IncidentFilter | FindingFilter) -> list[bytes]:
+        """List incidents or findings as they were written: the same bytes are the same item."""
+        ...
+
+    def changed(self, since: int) -> tuple[int, list[bytes]]:
+        """Return the offset, and the incidents that were saved after another, as written.
+
+        Since 0: all that are not over.
+        """
+        ...
+
     def latest_notice(self, incident_id: str) -> Notice | None:
         """Return the newest notice of an incident: it carries the chart and the drivers."""
         ...
@@ -341,7 +413,7 @@ class Store(Protocol):
         """Return when each token was used last."""
         ...
 
-    def intents(self, limit: int = 100) -> list[Intent]:
+    def intents(self, where: IntentFilter = ANY_INTENT) -> list[Intent]:
         """Return what people did and what took effect, the newest first: the audit."""
         ...
 
@@ -361,13 +433,12 @@ class Store(Protocol):
         """Return every host with GPUs as it stands, by name."""
         ...
 
-    def deliveries(
-        self,
-        state: str | None = None,
-        limit: int = 100,
-        owners: frozenset[str] | None = None,
-    ) -> list[Delivery]:
-        """List deliveries, the last changed first; `owners` None means everyone's."""
+    def deliveries(self, where: DeliveryFilter = ANY_DELIVERY) -> list[Delivery]:
+        """List deliveries."""
+        ...
+
+    def firing_counts(self, owners: frozenset[str] | None = None) -> dict[str, int]:
+        """Count firing incidents by severity; `owners` None means everyone's."""
         ...
 
     def told(self, incident_id: str, limit: int = 1000) -> list[Delivery]:
@@ -453,6 +524,39 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+class PostedBatch(Protocol):
+    """A batch of events that is being taken in. OSError when there is no room for it."""
+
+    def put(self, event: CostEvent, line: bytes) -> None:
+        """Take one event, written as a line."""
+        ...
+
+    def refuse(self, rejected: Rejected) -> None:
+        """Take a line that was refused."""
+        ...
+
+    def save(self) -> None:
+        """Return once all of it is safe; LogUnavailableError when that cannot be known."""
+        ...
+
+    def drop(self) -> None:
+        """Forget the batch; nothing of it is ever counted."""
+        ...
+
+
+class Posting(Protocol):
+    """Where events go that come over HTTP."""
+
+    @property
+    def feeds(self) -> Sequence[str]:
+        """Return the feeds that take events."""
+        ...
+
+    def open(self, feed: str) -> PostedBatch:
+        """Begin a batch."""
         ...
 
 

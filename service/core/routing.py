@@ -150,7 +150,7 @@ class Router:
             raise ValueError(message)
         if root.mute_time_intervals or root.active_time_intervals:
             raise ValueError("the first route cannot be mute: it takes what is left")
-        self._root = root
+        self.root = root
         self._receivers = receivers
         self._intervals = {one.name: tuple(one.time_intervals) for one in intervals}
         self._matchers: dict[int, list[Matcher]] = {}
@@ -160,6 +160,11 @@ class Router:
             for rule in inhibit_rules
         ]
         self._prepare(root, Policy())
+
+    @property
+    def receivers(self) -> list[str]:
+        """Return the names of all receivers."""
+        return sorted(self._receivers)
 
     @property
     def has_inhibit_rules(self) -> bool:
@@ -211,11 +216,9 @@ class Router:
 
         Where several routes lead to one, the lowest floor holds.
         """
-        first = Target(
-            self._root.receiver or "", "the default route", self._policies[id(self._root)]
-        )
+        first = Target(self.root.receiver or "", "the default route", self._policies[id(self.root)])
         chosen: dict[str, Target] = {}
-        for target in self._descend(self._root, labels, first):
+        for target in self._descend(self.root, labels, first):
             _choose(chosen, target.receiver, target)
         return list(chosen.values())
 

@@ -6,10 +6,13 @@ could read everything else there too.
 
 import os
 import secrets
+from ipaddress import ip_network
 from typing import Final
 
 from service.config import ConfigError, Settings
+from service.core.tokens import EVERY_TEAM
 from service.entrypoints.api.access import PREFIX, Local, digest
+from service.entrypoints.api.sign_on import Group, SignOn
 
 FILE: Final = "admin-token"
 
@@ -22,7 +25,21 @@ def new_token() -> str:
 def local_of(settings: Settings, token: str | None) -> Local:
     """Say how this machine and the admin are let in."""
     role = None if settings.api.local == "none" else settings.api.local
-    return Local(role, None if token is None else digest(token))
+    return Local(role, None if token is None else digest(token), _sign_on_of(settings))
+
+
+def _sign_on_of(settings: Settings) -> SignOn | None:
+    known = settings.sign_on
+    if known.secret is None:
+        return None
+    return SignOn(
+        tuple(one.reveal() for one in (known.secret, known.old_secret) if one is not None),
+        tuple(ip_network(one) for one in known.proxies),
+        {
+            name: Group(one.role, None if EVERY_TEAM in one.teams else frozenset(one.teams))
+            for name, one in known.groups.items()
+        },
+    )
 
 
 def known_token(settings: Settings) -> str | None:

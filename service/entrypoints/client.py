@@ -4,6 +4,7 @@ import json
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from typing import Any, Final
 
 from service.config import Settings
@@ -49,6 +50,14 @@ class Client:
         except OSError as error:
             reason = getattr(error, "reason", error)
             raise OSError(f"the service does not answer at {self._base}: {reason}") from None
+
+    def every(self, path: str) -> Iterator[Any]:
+        """Yield all items of a list, page by page."""
+        at: str | None = path
+        while at is not None:
+            page = self.ask(at)
+            yield from page["items"]
+            at = page.get("next")
 
 
 def ask_health(url: str) -> str:

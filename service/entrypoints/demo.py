@@ -27,6 +27,7 @@ from service.config import (
 from service.core.budgets import Terms
 from service.core.events import Rejected
 from service.core.intents import Intent
+from service.core.ports import DeliveryFilter
 from service.core.routing import Route
 from service.core.secret import Secret
 from service.entrypoints.admin_token import new_token
@@ -124,7 +125,9 @@ class Demo:
                         f"Done: {counts['sent']} deliveries sent, {counts['superseded']} edits "
                         f"overtaken by newer ones, {counts['dead']} failed."
                     )
-                    for error in sorted({str(d.error) for d in store.deliveries("dead")}):
+                    for error in sorted(
+                        {str(d.error) for d in store.deliveries(DeliveryFilter(state="dead"))}
+                    ):
                         self._say(f"  failed: {error}")
                     if not once:
                         self._say(f"Look around at {address} and {slack}; Ctrl-C ends the demo.")

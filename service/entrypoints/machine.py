@@ -20,6 +20,7 @@ from service.core.experiments import RunBill
 from service.core.ports import (
     Changes,
     Notifier,
+    Posting,
     Saved,
     Store,
     as_maybe_sent,
@@ -76,8 +77,8 @@ class Machine:
 
     `faults` says what is wrong elsewhere now, in sentences for the status. `follow` takes what
     people do, `token` is the admin's, and `memory` is what no store holds; `moment` turns a moment
-    outside into one of the service's time. What is not `is_live` is told at its own
-    times, which are past: nothing of it is late.
+    outside into one of the service's time. Events that are sent go to `posting`. What is not
+    `is_live` is told at its own times, which are past: nothing of it is late.
     """
 
     def __init__(  # noqa: PLR0913  what all threads share
@@ -91,6 +92,7 @@ class Machine:
         memory: Memory = NO_MEMORY,
         *,
         moment: Callable[[datetime], datetime] = lambda at: at,
+        posting: Posting | None = None,
         is_live: bool = True,
     ) -> None:
         self._parts = parts
@@ -102,6 +104,7 @@ class Machine:
         self._token = token
         self._memory = memory
         self._moment = moment
+        self._posting = posting
         self._faults: list[str] = []
         self._is_live = is_live
         self._counting = Counting(parts.metrics)
@@ -163,6 +166,8 @@ class Machine:
             runs=self._memory.runs,
             gaps=self._memory.gaps,
             allocated=self._memory.allocated,
+            public_url=settings.api.public_url or "",
+            posting=self._posting,
         )
         slack_app.mount(app, settings, parts.store, self._follow, self._moment)
         with ExitStack() as stack:

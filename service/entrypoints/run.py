@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Final
 
 import msgspec
@@ -17,7 +18,9 @@ from service.adapters.checkpoints import Checkpoints
 from service.adapters.dead_letters import DeadLetters, too_late
 from service.adapters.history import History
 from service.adapters.log import Batch, Log
+from service.adapters.posted_files import PostedFiles
 from service.adapters.sources import (
+    QUIET,
     BucketError,
     Delivery,
     Lookout,
@@ -57,6 +60,7 @@ POLL_SECONDS: Final = 2.0
 LISTENS_EVERY_SECONDS: Final = 0.2
 TICK: Final = timedelta(minutes=5)
 BATCH_ROWS: Final = 20_000
+LETTERS: Final = "dead_letters.ndjson"
 
 _log = structlog.get_logger("run")
 
@@ -84,6 +88,7 @@ class Service:
         self._saved = 0
         self._notes = Notes()
         self._inbox = Inbox()
+        self._refused: SimpleQueue[tuple[str, int, str]] = SimpleQueue()
         self._runs: Sequence[RunBill] = ()
         self._gaps: Sequence[Gap] = ()
         self._allocated = Allocated()
@@ -109,7 +114,7 @@ class Service:
             }
             metrics = Metrics(version("spendwatch"))
             notifiers = build_notifiers(settings)
-            self._dead = DeadLetters(folder / "dead_letters.ndjson")
+            self._dead = DeadLetters(folder / LETTERS)
             every = timedelta(minutes=settings.save_every_minutes)
             keeper = Keeper(log, Checkpoints(folder / "state"), self._build, every)
             self._machine = Machine(
@@ -119,6 +124,7 @@ class Service:
                 follow=self._inbox.ask,
                 token=make_token(settings),
                 memory=Memory(lambda: self._runs, lambda: self._gaps, lambda: self._allocated),
+                posting=self._posting(),
             )
             self._machine.rebuilding = True
             address = stack.enter_context(self._machine.serving())
@@ -134,6 +140,7 @@ class Service:
                 self._tick(log)
                 if any(took):
                     self._look_up()
+                self._note_refused(log)
                 self._inbox.drain(lambda intent: self._follow(intent, log))
                 history.flush()
                 if keeper.is_due(self._pipeline, self._clock()):
@@ -236,6 +243,9 @@ class Service:
         if reader.read and name not in self._notes.summed:
             self._take(log.append(self._clock(), [], ends_backfill=name))
         reader.acknowledge()
+        if source.posted:
+            for delivery in new:
+                _remove(delivery, book)
         self._pipeline.note_rejected(name, reader.rejected, self._dead.last_reason)
         for note in reader.notes:
             _log.warning("input", source=name, note=note)
@@ -249,9 +259,9 @@ class Service:
         if lookout is not None:
             found = lookout.deliveries(book=book, now=now, note=notes.append)
         else:
-            found = deliveries(
-                self._settings.sources[name].path, book=book, now=now, note=notes.append
-            )
+            source = self._settings.sources[name]
+            quiet = timedelta() if source.posted else QUIET
+            found = deliveries(source.path, book=book, now=now, note=notes.append, quiet=quiet)
         for note in notes:
             _log.debug("left alone", note=note)
         if found or notes or lookout is None:  # a bucket is only looked at now and then
@@ -268,6 +278,21 @@ class Service:
             if shelf is not None:
                 lookout = self._lookouts[name] = Lookout(shelf, source.bucket.every_seconds)
                 stack.callback(lookout.close)
+
+    def _posting(self) -> PostedFiles:
+        """Return where events go that are sent: into the folders of the feeds that take them."""
+        sources = self._settings.sources.items()
+        folders = {name: source.path for name, source in sources if source.posted}
+        letters = self._settings.data_dir / LETTERS
+        return PostedFiles(folders, letters, lambda *refused: self._refused.put(refused))
+
+    def _note_refused(self, log: Log) -> None:
+        """Count what was refused of what was sent: the pipeline is this thread's alone."""
+        if self._refused.empty():
+            return
+        while not self._refused.empty():
+            self._pipeline.note_rejected(*self._refused.get())
+        self._take(log.append(self._clock(), []))
 
     def _out_of_sight(self) -> list[str]:
         faults = {name: lookout.fault for name, lookout in self._lookouts.items()}
@@ -333,6 +358,13 @@ def _make_private(folder: Path) -> None:
     if is_ours:
         with suppress(PermissionError):  # another's folder that we may write in
             folder.chmod(0o700)
+
+
+def _remove(delivery: Delivery, book: SnapshotBook) -> None:
+    """Remove what is in the log; cut off in between, it is read again and counted once."""
+    for file in delivery.files:
+        book.forget(file)
+        file.unlink(missing_ok=True)
 
 
 def _in_order(arrivals: list[Arrival]) -> Iterator[list[Arrival]]:

@@ -9,6 +9,8 @@ from importlib.metadata import version
 
 from service.adapters.history import History
 from service.adapters.kafka_intents import IntentBook
+from service.adapters.kafka_posted import PostedMessages
+from service.adapters.kafka_publisher import Publisher
 from service.bootstrap import build_cluster, build_rates, build_router, open_store
 from service.config import ConfigError, Settings
 from service.core.ports import Store
@@ -33,11 +35,12 @@ def serve_api(settings: Settings, say: Callable[[str], None]) -> None:
     stop = Stop()
     with ExitStack() as stack:
         store = stack.enter_context(open_store(settings))
-        follow = _asker(settings, store, stack)
+        follow, metrics = _asker(settings, store, stack), Metrics(version("spendwatch"))
+        posting = _posting(settings, metrics, stack)
         app = build_app(
             store=store,
             history=_history(settings),
-            metrics=Metrics(version("spendwatch")),
+            metrics=metrics,
             started_at=utc_now(),
             now=utc_now,
             settles_after=settings.settles_after,
@@ -46,6 +49,8 @@ def serve_api(settings: Settings, say: Callable[[str], None]) -> None:
             local=local_of(settings, make_token(settings)),
             hearing=Hearing(build_router(settings), build_rates(settings)),
             rates=Rates(settings.api.requests_per_second, settings.api.burst),
+            public_url=settings.api.public_url or "",
+            posting=posting,
             link_keys=settings.api.link_keys,
         )
         slack_app.mount(app, settings, store, follow)
@@ -67,6 +72,20 @@ def _asker(settings: Settings, store: Store, stack: ExitStack) -> Follow | None:
     book = IntentBook(build_cluster(settings))
     stack.callback(book.close)
     return Asker(book.write, store).ask
+
+
+def _posting(settings: Settings, metrics: Metrics, stack: ExitStack) -> PostedMessages | None:
+    if settings.kafka.bootstrap_servers is None:
+        return None
+    cluster = build_cluster(settings)
+    posted = PostedMessages(
+        [name for name, source in settings.sources.items() if source.posted],
+        settings.kafka.partitions,
+        lambda: Publisher(cluster),
+        lambda feed, number: metrics.event(feed, "rejected", number=number),
+    )
+    stack.callback(posted.close)
+    return posted
 
 
 def _is_rebuilding(store: Store) -> bool:

@@ -35,7 +35,7 @@ def create_token(
 
 def read_tokens(settings: Settings) -> list[dict[str, Any]]:
     """Ask the running service for its tokens; OSError when it does not answer."""
-    return list(Client(settings).ask("/v1/tokens")["items"])
+    return list(Client(settings).every("/v1/tokens"))
 
 
 def lines_of(tokens: Iterable[dict[str, Any]]) -> Iterator[str]:

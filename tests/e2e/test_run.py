@@ -387,3 +387,51 @@ def test_tokens_are_made_used_and_revoked_on_this_machine(start, port, config):
     refused.value.close()
     none = spendwatch("tokens", "create", "bo", *here)
     assert (none.returncode, "--team" in none.stderr) == (2, True)
+
+
+def post(port, rows):
+    body = "\n".join(json.dumps(row) for row in rows).encode()
+    headers = {"Authorization": f"Bearer {ADMIN}", "Content-Type": "application/x-ndjson"}
+    url = f"http://127.0.0.1:{port}/v1/events"
+    request = urllib.request.Request(url, body, headers, method="POST")
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - of this machine
+        return json.load(answer)
+
+
+def test_what_was_acknowledged_is_counted_once_whoever_is_killed(config, start, port):
+    folder = config.parent / "pushed"
+    with config.open("a") as file:
+        file.write(f'[sources.pushed]\nkind = "events"\nposted = true\npath = "{folder}"\n')
+    first = datetime.now(tz=UTC).replace(minute=0, second=0, microsecond=0) - 5 * HOUR
+    rows = [
+        {
+            "ChargePeriodStart": (first + hour * HOUR).isoformat(),
+            "ChargePeriodEnd": (first + (hour + 1) * HOUR).isoformat(),
+            "ChargeCategory": "Usage", "BilledCost": "2", "BillingCurrency": "USD",
+            "SubAccountId": "prod", "ServiceName": "EC2", "ResourceId": "i-1",
+            "x_EventId": f"e{hour}",
+        }
+        for hour in range(4)
+    ]  # fmt: skip
+
+    def seen():
+        status = ask(port, "/v1/status") or {"sources": []}
+        found = [one for one in status["sources"] if one["source"] == "pushed"]
+        return found[0] if found else {"events": 0, "rejected": 0}
+
+    run = start()
+    wait_for(lambda: ask(port, "/v1/status"))
+    told = post(port, [*rows, {"BilledCost": 1}])
+    assert (told["accepted"], told["rejected"]) == (4, 1)
+    run.kill()
+    run.wait()
+    start()
+    wait_for(lambda: seen()["events"] == 4)
+    assert post(port, [*rows, {"BilledCost": 1}])["accepted"] == 4
+    wait_for(lambda: seen()["duplicates"] == 4 and seen()["rejected"] >= 1)
+    assert seen()["events"] >= 4
+    wait_for(lambda: not list(folder.iterdir()))
+    series = ask(port, "/v1/series/pushed/prod/i-1/USD/hour")
+    assert [one["cost"] for one in series["periods"]] == ["2"] * 4
+    letters = (config.parent / "var" / "dead_letters.ndjson").read_text().splitlines()
+    assert len(letters) == 2

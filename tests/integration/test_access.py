@@ -60,11 +60,12 @@ TOKENS = [
     token("expired", expires_at=NOW),
 ]
 # What an answer means here: a route's own, or whatever it says of what is asked of it.
-LET_IN = {200, 204, 303, 404, 409, 412, 415, 422, 501}
+LET_IN = {200, 204, 303, 400, 404, 409, 412, 415, 422, 501}
 ALL = {"own", "other", "editor", "other-editor", "chief", "admin"}
 MAY = {
     "viewer": ALL,
     "editor": {"editor", "other-editor", "chief", "admin"},
+    "ingest": {"ingest", "chief", "admin"},
     "admin": {"chief", "admin"},
 }
 # What is about the one incident of team ml must not even seem to be there for another team.
@@ -74,6 +75,7 @@ PLACES = {
     "finding_id": FINDING.finding_id,
     "key:path": SERIES,
     "name": "own",
+    "silence_id": "none",
 }
 
 

@@ -34,6 +34,7 @@ from tests.factories import (
     make_run_bill,
     make_unit_bill,
 )
+from tests.store_server import StoreServer
 
 HERE = Local("admin")
 STARTED = NOW - timedelta(days=1)
@@ -183,6 +184,74 @@ def test_without_a_store_every_answer_is_a_clear_503_and_recovery_needs_no_resta
             assert client.get("/v1/incidents").json()["items"]
             assert "spendwatch_store_up 1.0" in client.get("/metrics").text
     store.close()
+
+
+READ = [
+    "/v1/incidents",
+    "/v1/incidents?sort=impact&limit=1",
+    "/v1/findings",
+    "/v1/deliveries",
+    "/v1/audit",
+    "/v1/silences",
+    "/v1/tokens",
+    f"/v1/incidents/{make_incident().incident_id}",
+    "/api/v2/alerts",
+    "/api/v2/alerts/groups",
+    "/api/v2/silences",
+    "/api/v2/status",
+    "/readyz",
+]
+
+
+def test_two_copies_say_the_same_and_nothing_wrong_while_their_store_comes_and_goes(tmp_path):
+    """Every answer is right or a clear 503; the second copy sees what was written meanwhile."""
+    server = StoreServer(tmp_path / "store").start()
+    store = RedisStore.connect(server.url)
+    try:
+        first, second = make_incident(), make_incident(incident_id="later", owner="web")
+        fill(store, incidents=[first], findings=[make_finding()], notices=[make_notice()])
+        stores = [RedisStore.connect(server.url) for _ in range(2)]
+        apps = [an_app(one, Metrics("1")) for one in stores]
+        with serve(apps[0]) as one, serve(apps[1]) as other, httpx.Client(timeout=30) as http:
+
+            def said():
+                """Return what both copies answer, which is the same, but for the moment."""
+                bodies = []
+                for path in READ:
+                    answers = [http.get(url + path) for url in (one, other)]
+                    assert [answer.status_code for answer in answers] == [200, 200], path
+                    assert answers[0].content == answers[1].content, path
+                    bodies.append(answers[0].text)
+                return bodies
+
+            before = said()
+            for _ in range(2):
+                server.kill()
+                for path in READ:
+                    for url in (one, other):
+                        answer = http.get(url + path)
+                        assert answer.status_code == 503, path
+                        assert int(answer.headers["retry-after"]) > 0
+                        assert "The store does not answer." in answer.text
+                    assert http.get(f"{url}/livez").status_code == 200
+                server.start()
+                assert said() == before
+            changes = Changes(previous=7, offset=8, incidents=[second])
+            assert store.save(changes) == "saved"
+            after = said()
+            assert "later" in after[0]
+            assert "later" in after[READ.index("/api/v2/alerts")]
+            server.wipe()
+            for url in (one, other):
+                assert http.get(f"{url}/v1/incidents").json()["items"] == []
+                assert http.get(f"{url}/api/v2/alerts").json() == []
+            fill(store, incidents=[first])  # filled again, up to an offset of before
+            assert first.incident_id in said()[READ.index("/api/v2/alerts")]
+        for one in stores:
+            one.close()
+    finally:
+        store.close()
+        server.kill()
 
 
 # -- incidents, findings, deliveries -----------------------------------------------------------
@@ -413,7 +482,7 @@ def test_what_may_only_be_read_cannot_be_written(api):
 
 def test_a_fault_of_the_service_shows_no_stack(metrics):
     class Broken:
-        def findings(self, where):
+        def written(self, where):
             raise RuntimeError("a secret in a frame")
 
     app = an_app(Broken(), metrics)
@@ -542,6 +611,12 @@ def test_the_document_describes_every_route_and_every_shape(api):
     assert sorted(document["paths"]) == sorted(
         [
             "/",
+            "/api/v2/alerts",
+            "/api/v2/alerts/groups",
+            "/api/v2/receivers",
+            "/api/v2/silence/{silence_id}",
+            "/api/v2/silences",
+            "/api/v2/status",
             "/act",
             "/budgets",
             "/gpus",
@@ -558,6 +633,7 @@ def test_the_document_describes_every_route_and_every_shape(api):
             "/sign-out",
             "/spend",
             "/status",
+            "/v1/audit",
             "/v1/annotations",
             "/v1/budgets",
             "/v1/budgets/preview",
@@ -565,6 +641,7 @@ def test_the_document_describes_every_route_and_every_shape(api):
             "/v1/claims",
             "/v1/claims/{name}",
             "/v1/deliveries",
+            "/v1/events",
             "/v1/experiments",
             "/v1/findings",
             "/v1/findings/{finding_id}",

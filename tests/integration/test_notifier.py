@@ -7,7 +7,15 @@ import pytest
 
 from service.adapters.notifiers.slack import Slack, SlackSettings
 from service.core.gates import FAILURES
-from service.core.ports import Changes, Refused, Retry, Sent, StoreUnavailableError, Unknown
+from service.core.ports import (
+    Changes,
+    DeliveryFilter,
+    Refused,
+    Retry,
+    Sent,
+    StoreUnavailableError,
+    Unknown,
+)
 from service.core.rates import Rates
 from service.core.secret import Secret
 from service.entrypoints.local_slack import build_app, serve
@@ -153,14 +161,17 @@ async def test_rate_limits_are_obeyed(sender, store, workspace, clock):
 async def test_a_channel_that_is_not_there_is_dead_with_words_for_a_person(sender, store):
     save(store, notice(0, destination="slack:#nowhere"))
     await sender.drain()
-    (delivery,) = store.deliveries("dead")
+    (delivery,) = store.deliveries(DeliveryFilter(state="dead"))
     assert "channel" in delivery.error
 
 
 async def test_a_kind_nobody_configured_is_dead_and_says_so(sender, store):
     save(store, notice(0, destination="pigeon:loft"))
     await sender.drain()
-    assert store.deliveries("dead")[0].error == "no notifier of kind 'pigeon' is configured"
+    assert (
+        store.deliveries(DeliveryFilter(state="dead"))[0].error
+        == "no notifier of kind 'pigeon' is configured"
+    )
 
 
 async def test_a_fault_in_one_notifier_stops_no_other(store, clock):
@@ -192,7 +203,10 @@ async def test_what_never_gets_through_is_given_up_in_the_end(store, clock):
     for _ in range(MOST_ATTEMPTS):
         await sender.send_next()
         clock.now += timedelta(minutes=5)
-    assert store.deliveries("dead")[0].error == f"gave up after {MOST_ATTEMPTS} attempts: away"
+    assert (
+        store.deliveries(DeliveryFilter(state="dead"))[0].error
+        == f"gave up after {MOST_ATTEMPTS} attempts: away"
+    )
 
 
 def test_waits_double_up_to_five_minutes_and_leave_what_is_unknown_time_to_arrive():

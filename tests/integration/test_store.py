@@ -18,6 +18,7 @@ from service.core.ports import (
     Changes,
     FindingFilter,
     IncidentFilter,
+    IntentFilter,
     PartitionStatus,
     Refused,
     Retry,
@@ -273,7 +274,7 @@ def test_standing_things_and_what_people_did_are_kept(store):
     assert store.thing("token", "ana") is None
     assert store.thing("token", "bo") == bo
     assert store.intents() == puts[::-1]
-    assert store.intents(limit=1) == puts[1:]
+    assert store.intents(IntentFilter(limit=1)) == puts[1:]
 
 
 def test_a_destination_says_what_it_took_and_since_when_it_fails(store):

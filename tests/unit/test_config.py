@@ -53,6 +53,8 @@ def test_every_table_of_the_sample_config_that_is_commented_out_loads_too(tmp_pa
         "pagerduty-key": "r" * 32,
         "link-key": "k" * 32,
         "api-admin-token": "a" * 32,
+        "sign-on-secret": "n" * 32,
+        "old-sign-on-secret": "p" * 32,
     }
     secrets |= {"old-link-key": "o" * 32, "tickets-url": "https://tickets.example.com/hook"}
     secrets |= dict.fromkeys(("tickets-secret", "tickets-old"), f"whsec_{'QUJD' * 8}")

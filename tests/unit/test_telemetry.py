@@ -115,7 +115,7 @@ def test_a_state_that_emptied_reads_zero_and_not_its_old_count():
 
 def test_firing_incidents_are_counted_by_severity():
     metrics = Metrics("1")
-    metrics.firing(["high", "low", "high"])
+    metrics.firing({"high": 2, "low": 1})
     shown = lines(metrics)
     assert 'spendwatch_incidents_open{severity="high"} 2.0' in shown
     assert 'spendwatch_incidents_open{severity="medium"} 0.0' in shown

@@ -8,9 +8,10 @@ from service.adapters.sources.lookout import Lookout
 from service.adapters.sources.reader import Reader
 from service.adapters.sources.registry import SOURCES
 from service.adapters.sources.tally import Total
-from service.adapters.sources.watch import deliveries
+from service.adapters.sources.watch import QUIET, deliveries
 
 __all__ = [
+    "QUIET",
     "SOURCES",
     "Access",
     "Address",

@@ -241,6 +241,12 @@ class SnapshotBook:
         found = self.db.execute("SELECT id FROM delivery WHERE file = ?", (label(file.absolute()),))
         return next((str(row[0]) for row in found), None)
 
+    def forget(self, file: Path) -> None:
+        """Know nothing more of a file that goes away."""
+        name = (label(file.absolute()),)
+        self.db.execute("DELETE FROM delivery WHERE file = ?", name)
+        self.db.execute("DELETE FROM file WHERE path = ?", name)
+
     def digest(self, file: Path, size: int, changed: int) -> str | None:
         """Return what was remembered of a file that has not changed since."""
         key = (label(file.absolute()), size, changed)

@@ -13,6 +13,7 @@ from fastapi import HTTPException, Request
 from service.core.ports import Store
 from service.core.tokens import EVERY_TEAM, Role, Token
 from service.entrypoints.api.limits import Rates
+from service.entrypoints.api.sign_on import SignOn, is_claimed, rights
 
 COOKIE: Final = "spendwatch_token"
 PREFIX: Final = "spw_"
@@ -53,10 +54,11 @@ ADMIN: Final = Access("admin", "admin", None)
 
 
 class Local(NamedTuple):
-    """Whether this machine may do without a token, and the token of whoever runs the service."""
+    """Whether this machine needs no token, the admin's token, and who vouches for people."""
 
     role: Role | None = None
     admin_sha256: str | None = None
+    sign_on: SignOn | None = None
 
 
 NO_LOCAL: Final = Local()
@@ -86,7 +88,7 @@ class Gate:
 
     def let_in(self, request: Request, rule: Rule) -> Access | None:
         """Return who asks; HTTPException when they may not. None for whom an open route lets in."""
-        access, is_browser = self._who(request)
+        access, is_browser = self._who(request, rule)
         self._slow_down(request, access)
         if rule == "open":
             return access
@@ -126,12 +128,14 @@ class Gate:
         if wait:
             raise HTTPException(429, "Ask more slowly.", {"Retry-After": str(math.ceil(wait))})
 
-    def _who(self, request: Request) -> tuple[Access | None, bool]:
+    def _who(self, request: Request, rule: Rule) -> tuple[Access | None, bool]:
         """Return who asks, and whether a browser says it of itself, unasked."""
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")
         if scheme:
             known = self.by_token(secret.strip()) if scheme.lower() == "bearer" else None
             return known, False
+        if self._local.sign_on is not None and is_claimed(request):
+            return _signed_on(self._local.sign_on, request, rule), True
         cookie = request.cookies.get(COOKIE)
         if cookie and (access := self.by_token(cookie)) is not None:
             return access, True
@@ -151,6 +155,24 @@ class Gate:
         if last is None or now - last >= NOTED_EVERY:
             self._noted[name] = now
             self._store.note_used(name, now)
+
+
+def _signed_on(sign_on: SignOn, request: Request, rule: Rule) -> Access | None:
+    """Return who has signed on, with what their groups give them here; None for nobody's word."""
+    known = sign_on.who(request)
+    if known is None:
+        return None
+    name, groups = known
+    if not groups and rule != "open":
+        raise HTTPException(403, "You are signed on, and none of your groups may come in here.")
+    request.state.by_proxy = True
+    found = rights(groups, _MAY, "viewer" if rule == "open" else rule)
+    if found is None and not groups:
+        return None
+    if found is None:
+        highest = next(role for role in _MAY if any(one.role == role for one in groups))
+        return Access(name, highest, frozenset())
+    return Access(name, *found)
 
 
 def access_of(request: Request) -> Access:
@@ -175,7 +197,10 @@ def check_own_page(request: Request) -> None:
     """Refuse what a page of a stranger lets a browser send in its user's name."""
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
-    own = f"{request.url.scheme}://{request.headers.get('host', '')}"
+    scheme = request.url.scheme
+    if getattr(request.state, "by_proxy", False):
+        scheme = request.headers.get("x-forwarded-proto", scheme)
+    own = f"{scheme}://{request.headers.get('host', '')}"
     if site not in (None, "none", "same-origin") or origin not in (None, own):
         raise HTTPException(403, "A page of another site may not say this.")
 

@@ -17,19 +17,23 @@ from service.core.experiments import RunBill
 from service.core.findings import Finding
 from service.core.incidents import Incident
 from service.core.members import Member
-from service.core.ports import Store
+from service.core.ports import Posting, Store
 from service.core.secret import Secret
 from service.core.standing import KINDS
 from service.core.tokens import Token
-from service.entrypoints.api import problems, views
-from service.entrypoints.api.access import NO_LOCAL, Gate, Local, Rule
+from service.entrypoints.api import alertmanager, problems, views
+from service.entrypoints.api.access import NO_LOCAL, SAFE, Gate, Local, Rule
 from service.entrypoints.api.acts import add_acts
 from service.entrypoints.api.allocation import ALLOCATION_SHAPES, Allocated, add_allocation
+from service.entrypoints.api.alertmanager_silences import SilenceRoutes
 from service.entrypoints.api.edge import Edge
+from service.entrypoints.api.events import PATH as EVENTS
+from service.entrypoints.api.events import EventRoute, Taken
 from service.entrypoints.api.feedback import MARKS_PATH, PATH, Done, FeedbackRoute, Follow, Said
 from service.entrypoints.api.limits import Rates
 from service.entrypoints.api.pages import add_pages
-from service.entrypoints.api.problems import Problem
+from service.entrypoints.api.lists import AuditEntry, ListRoutes
+from service.entrypoints.api.problems import ALERTMANAGER, Problem
 from service.entrypoints.api.routes import SERIES_PATH, Parts, Routes
 from service.entrypoints.api.session import SessionRoutes
 from service.entrypoints.api.spend_table import SPEND_SHAPES, Hearing, add_spend
@@ -44,8 +48,11 @@ _SHAPES: Final = (
     views.Listing[Finding],
     views.Listing[BudgetStatus],
     views.Listing[views.DeliveryView],
+    views.Listing[AuditEntry],
+    Taken,
     views.Series,
     views.Experiments,
+    *alertmanager.SHAPES,
     *KINDS,
     views.TokenView,
     views.Listing[views.TokenView],
@@ -55,6 +62,7 @@ _SHAPES: Final = (
     Problem,
 )
 
+WITHOUT_BODY: Final = (204, 303)
 # Who may see, and who may set, things of a kind.
 _OF_TEAMS: Final[tuple[Rule, Rule]] = ("viewer", "editor")
 _OF_ADMINS: Final[tuple[Rule, Rule]] = ("admin", "admin")
@@ -77,6 +85,8 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     follow: Follow | None = None,
     local: Local = NO_LOCAL,
     rates: Rates | None = None,
+    public_url: str = "",
+    posting: Posting | None = None,
     link_keys: Sequence[Secret] = (),
     hearing: Hearing = Hearing(),  # noqa: B008 - it cannot change
 ) -> FastAPI:
@@ -89,7 +99,8 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     and what units cost. `hosts` are the names it may be asked under, none meaning any: a page of a
     stranger could point a name of its own at an address that only you can reach. `local` says
     whether requests from this machine need a token, `rates` how much one caller may ask.
-    `link_keys` sign the links in mails, `hearing` is who hears of what.
+    `link_keys` sign the links in mails, `hearing` is who hears of what. People come to the page by
+    `public_url`, and events that are sent go to `posting`.
     """
     release = version("spendwatch")
     parts = Parts(
@@ -117,11 +128,14 @@ def build_app(  # noqa: PLR0913  one place where everything meets
     add = _Adder(app, gate)
     _add_reading(add, Routes(parts))
     add_pages(app, add, parts)
+    _add_lists(add, ListRoutes(store, now))
+    add("POST", EVENTS, EventRoute(posting).post, "ingest", Taken,
+        {408, 413, 415, 422, 501, 503}, 202)  # fmt: skip
     _add_sessions(add, SessionRoutes(gate, now))
     add_allocation(add, allocated, now)
     add_spend(add, store, history, now, settles_after, hearing)
     feedback = FeedbackRoute(store, now, follow)
-    errors = {403, 404, 409, 415, 422, 501, 503}
+    errors = {400, 403, 404, 409, 415, 422, 501, 503}
     add("POST", PATH, feedback.say, "editor", Incident, errors)
     add("POST", MARKS_PATH, feedback.mark, "editor", Incident, errors)
     add_acts(add, store, now, follow, link_keys)
@@ -133,6 +147,10 @@ def build_app(  # noqa: PLR0913  one place where everything meets
             # Who is who in Slack decides what they may, and is an admin's to say.
             rules = _OF_ADMINS if kind is Member else _OF_TEAMS
             _add_things(add, kind, routes_of, kind, *rules)
+    speaker = alertmanager.AlertmanagerRoutes(
+        store, now, started_at, release, hearing.router, public_url
+    )
+    _add_alertmanager(add, speaker, SilenceRoutes(store, now, follow))
     problems.install(app)
     app.add_middleware(Edge, metrics=metrics, hosts=frozenset(hosts))
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # the documented way
@@ -156,11 +174,17 @@ class _Adder:
         errors: Collection[int] = (),
         code: int = 200,
         asks: type | None = None,
+        tells: type = Problem,
     ) -> None:
         def let_in(request: Request) -> None:
             request.state.access = self._gate.let_in(request, rule)
 
         known = {*errors, 429} if rule == "open" else {*errors, 401, 403, 429, 503}
+        known |= set() if method in SAFE else {413}
+        told = _content(answers) if code not in WITHOUT_BODY else {"description": "Done."}
+        failed = _content(tells)
+        if answers == "text/html":  # a page tells some errors as a page
+            failed["content"] |= _content(answers)["content"]
         self._app.add_api_route(
             path,
             endpoint,
@@ -168,7 +192,7 @@ class _Adder:
             dependencies=[Depends(let_in)],
             status_code=code,
             response_class=Response,
-            responses={code: _content(answers), **{c: _content(Problem) for c in sorted(known)}},
+            responses={code: told, **dict.fromkeys(sorted(known), failed)},
             openapi_extra={"x-rule": rule} | ({} if asks is None else _asked(asks)),
         )
 
@@ -176,21 +200,38 @@ class _Adder:
 def _add_reading(add: _Adder, routes: Routes) -> None:
     rows: tuple[tuple[str, Callable[..., Response], Rule, Any, set[int]], ...] = (
         ("/v1/status", routes.status, "viewer", views.Status, set()),
-        ("/v1/incidents", routes.incidents, "viewer", views.Listing[Incident], {422}),
         ("/v1/incidents/{incident_id}", routes.incident, "viewer", Incident, {404, 422}),
         ("/v1/incidents/{incident_id}/chart.png", routes.chart, "viewer", "image/png", {404, 422}),
-        ("/v1/findings", routes.findings, "viewer", views.Listing[Finding], {422}),
         ("/v1/findings/{finding_id}", routes.finding, "viewer", Finding, {404, 422}),
         (SERIES_PATH + "{key:path}", routes.series, "viewer", views.Series, {404, 422}),
         ("/v1/experiments", routes.experiments, "viewer", views.Experiments, set()),
         ("/v1/budgets", routes.budgets, "viewer", views.Listing[BudgetStatus], {422}),
-        ("/v1/deliveries", routes.deliveries, "viewer", views.Listing[views.DeliveryView], {422}),
         ("/livez", routes.live, "open", "text/plain", set()),
         ("/readyz", routes.ready, "open", "text/plain", {503}),
         ("/metrics", routes.metrics, "viewer", "text/plain", set()),
     )
     for path, endpoint, rule, answers, errors in rows:
         add("GET", path, endpoint, rule, answers, errors)
+
+
+def _add_lists(add: _Adder, routes: ListRoutes) -> None:
+    rows: tuple[tuple[str, Callable[..., Response], Any], ...] = (
+        ("/v1/incidents", routes.incidents, views.Listing[Incident]),
+        ("/v1/findings", routes.findings, views.Listing[Finding]),
+        ("/v1/deliveries", routes.deliveries, views.Listing[views.DeliveryView]),
+        ("/v1/audit", routes.audit, views.Listing[AuditEntry]),
+    )
+    for path, endpoint, answers in rows:
+        add("GET", path, endpoint, "viewer", answers, {422})
+
+
+def _add_alertmanager(
+    add: _Adder, routes: alertmanager.AlertmanagerRoutes, silences: SilenceRoutes
+) -> None:
+    for method, path, endpoint, answers, asks in alertmanager.rows(routes, silences):
+        errors = {400, 404, 503} if method == "GET" else {400, 404, 409, 415, 501, 503}
+        rule: Rule = "viewer" if method == "GET" else "editor"
+        add(method, path, endpoint, rule, answers, errors, asks=asks, tells=str)
 
 
 def _add_sessions(add: _Adder, routes: SessionRoutes) -> None:
@@ -207,7 +248,7 @@ def _add_things(
     one = every + "/{name}"
     refused = {404, 409, 412, 415, 422, 501}
     if kind is not Budget:  # they are listed with what they come to
-        add("GET", every, routes.list, sees, views.Listing[shown])
+        add("GET", every, routes.list, sees, views.Listing[shown], {422})
     add("GET", one, routes.get, sees, shown, {404, 422})
     add("PUT", one, routes.put, sets, shown, refused, asks=kind)
     add("DELETE", one, routes.drop, sets, "text/plain", refused, 204)
@@ -232,7 +273,7 @@ def _content(answers: type | str) -> dict[str, Any]:
         return {"description": "As asked.", "content": {answers: {"schema": {"type": "string"}}}}
     (schema,), _ = msgspec.json.schema_components([answers], ref_template=_SCHEMAS)
     media_type = problems.MEDIA_TYPE if answers is Problem else "application/json"
-    description = "Why there is no answer." if answers is Problem else "As asked."
+    description = "Why there is no answer." if answers in (Problem, str) else "As asked."
     return {"description": description, "content": {media_type: {"schema": schema}}}
 
 
@@ -247,6 +288,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         document = get_openapi(
             title=app.title, version=app.version, summary=app.summary, routes=app.routes
         )
+        for path, operations in document["paths"].items():
+            for operation in operations.values() if path.startswith(ALERTMANAGER) else ():
+                operation["responses"].pop("422", None)  # it is told as 400 there
         _, shapes = msgspec.json.schema_components(_SHAPES, ref_template=_SCHEMAS)
         for body in (Said, Done):
             asked = body.model_json_schema(ref_template="#/components/schemas/{model}")

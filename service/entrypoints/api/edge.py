@@ -7,7 +7,7 @@ from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.entrypoints.api.limits import LARGEST_BODY
+from service.entrypoints.api.limits import largest_body
 from service.entrypoints.api.problems import SECURITY_HEADERS, problem
 from service.telemetry import Metrics
 
@@ -17,7 +17,7 @@ NO_ROUTE: Final = "none"
 class Edge:
     """Checks the host, adds the security headers, counts and times by route.
 
-    `hosts` are the names that may be asked for; empty means any. A body of more than 1 MiB is
+    `hosts` are the names that may be asked for; empty means any. A body that is too large is
     refused before it is read whole.
     """
 
@@ -48,7 +48,7 @@ class Edge:
             await send(message)
 
         try:
-            await self._chosen(scope)(inner, _bounded(receive), send_on)
+            await self._chosen(scope)(inner, _bounded(receive, scope["path"]), send_on)
         finally:
             # The route's pattern, never the path: strangers choose paths, we choose routes.
             # A mounted folder has no route, but becomes the root of what is beneath it.
@@ -62,8 +62,9 @@ class Edge:
         if not self._may_ask(headers):
             return _wrong_host
         length = headers.get("content-length", "0")
-        if not length.isascii() or not length.isdigit() or int(length) > LARGEST_BODY:
-            return _too_large
+        largest = largest_body(scope["path"])
+        if not length.isascii() or not length.isdigit() or int(length) > largest:
+            return problem(413, too_large(largest))
         return self._app
 
     def _may_ask(self, headers: Headers) -> bool:
@@ -72,21 +73,24 @@ class Edge:
         return not self._hosts or name.lower() in self._hosts
 
 
-def _bounded(receive: Receive) -> Receive:
+def _bounded(receive: Receive, path: str) -> Receive:
     """Let no more of a body through than is allowed, whatever its length was said to be."""
-    read = 0
+    read, largest = 0, largest_body(path)
 
     async def bounded() -> Message:
         nonlocal read
         message = await receive()
         read += len(message.get("body", b""))
-        if read > LARGEST_BODY:
-            raise HTTPException(413, TOO_LARGE)
+        if read > largest:
+            raise HTTPException(413, too_large(largest))
         return message
 
     return bounded
 
 
-TOO_LARGE: Final = "A body holds at most 1 MiB."
-_too_large: Final = problem(413, TOO_LARGE)
+def too_large(largest: int) -> str:
+    """Say how large a body may be."""
+    return f"A body holds at most {largest // 2**20} MiB."
+
+
 _wrong_host: Final = problem(400, "This service is not known under that name.")

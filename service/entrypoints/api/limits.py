@@ -6,6 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 LARGEST_BODY: Final = 1024 * 1024
+# What is read as a stream, and never held whole.
+LARGEST_STREAM: Final = 16 * 1024 * 1024
+STREAMS: Final = frozenset({"/v1/events"})
 CALLERS_KEPT: Final = 10_000
 
 
@@ -30,3 +33,8 @@ class Rates:
         if len(self._left) > CALLERS_KEPT:
             self._left.popitem(last=False)
         return wait
+
+
+def largest_body(path: str) -> int:
+    """Return how many bytes a body may have that is sent to a path."""
+    return LARGEST_STREAM if path in STREAMS else LARGEST_BODY

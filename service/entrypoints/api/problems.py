@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from service.core.ports import LogUnavailableError, StoreUnavailableError, WrittenDownError
 
 MEDIA_TYPE: Final = "application/problem+json"
+# Beneath it, errors are told as Alertmanager tells them: its clients read nothing else.
+ALERTMANAGER: Final = "/api/v2/"
 RETRY_LATER: Final[Mapping[str, str]] = {"Retry-After": "5"}
 LONGEST_DETAIL: Final = 500
 
@@ -72,32 +74,47 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
-def _http(_request: Request, error: Exception) -> Response:
+def _http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return problem(error.status_code, str(error.detail), error.headers)
+    return _told(request, error.status_code, str(error.detail), error.headers)
 
 
-def _invalid(_request: Request, error: Exception) -> Response:
+def _invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     said = [
         f"{'.'.join(str(part) for part in flaw['loc'][1:]) or flaw['loc'][0]}: {flaw['msg']}"
         for flaw in error.errors()
     ]
-    return problem(422, "; ".join(said))
+    return _told(request, 400 if _is_alertmanagers(request) else 422, "; ".join(said))
 
 
-def _no_store(_request: Request, _error: Exception) -> Response:
-    return unavailable("The store does not answer.")
+def _no_store(request: Request, _error: Exception) -> Response:
+    return _told(request, 503, "The store does not answer.", RETRY_LATER)
 
 
-def _no_log(_request: Request, _error: Exception) -> Response:
-    return unavailable("The log does not answer: it may not be written down. Say it again.")
+def _no_log(request: Request, _error: Exception) -> Response:
+    why = "The log does not answer: it may not be written down. Say it again."
+    return _told(request, 503, why, RETRY_LATER)
 
 
 def _written_down(_request: Request, _error: Exception) -> Response:
     return problem(202, "It is written down, and takes effect when the router comes to it.")
+
+
+def _told(
+    request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    if not _is_alertmanagers(request):
+        return problem(status, detail, headers)
+    body = msgspec.json.encode(detail[:LONGEST_DETAIL])
+    headers = {**SECURITY_HEADERS, **(headers or {})}
+    return Response(body, status, headers, media_type="application/json")
+
+
+def _is_alertmanagers(request: Request) -> bool:
+    return request.url.path.startswith(ALERTMANAGER)
 
 
 def _unforeseen(_request: Request, _error: Exception) -> Response:

@@ -16,7 +16,7 @@ from service.core.incidents import Incident
 from service.core.ports import FindingFilter, IncidentFilter, Store, StoreUnavailableError
 from service.core.wording import headline
 from service.entrypoints.api import queries, views
-from service.entrypoints.api.access import Access, access_of, owners_of
+from service.entrypoints.api.access import Access, access_of
 from service.entrypoints.api.problems import RETRY_LATER, unavailable
 from service.telemetry import CONTENT_TYPE, Metrics
 
@@ -75,7 +75,7 @@ class Routes:
         metrics, store = self._parts.metrics, self._parts.store
         try:
             metrics.outbox(store.delivery_counts())
-            metrics.firing(incident.severity for incident in self._firing())
+            metrics.firing(store.firing_counts())
             metrics.offset.set(store.offset())
             for source in store.sources():
                 if source.last_arrived_at is not None:
@@ -102,7 +102,7 @@ class Routes:
                 offset=parts.store.offset(),
                 sources=[views.Source.of(source, now) for source in parts.store.sources()],
                 deliveries=parts.store.delivery_counts(),
-                incidents_firing=len(self._firing(access.teams)),
+                incidents_firing=sum(parts.store.firing_counts(access.teams).values()),
                 estimates=[] if access.teams is not None else list(parts.gaps()),
                 partitions=self._partitions(access, now),
                 destinations=[] if access.teams is not None else parts.store.destinations(),
@@ -111,15 +111,6 @@ class Routes:
             reasons = list(UNAVAILABLE.reasons)
             return unavailable(reasons[0], state=UNAVAILABLE.state, reasons=reasons)
         return views.answer(status)
-
-    def incidents(
-        self, query: Annotated[queries.IncidentQuery, Query()], request: Request
-    ) -> Response:
-        """List incidents, the last changed first."""
-        owners = owners_of(access_of(request), query.owner)
-        where = IncidentFilter(state=query.state, owners=owners, limit=query.limit)
-        found = self._parts.store.incidents(where)
-        return views.answer(views.Listing(items=found, as_of=self._parts.now()))
 
     def incident(self, incident_id: views.Id, request: Request) -> Response:
         """Return one incident."""
@@ -151,15 +142,6 @@ class Routes:
             for old in list(self._charts)[:-CHARTS_KEPT]:
                 self._charts.pop(old, None)
         return Response(image, media_type="image/png", headers=headers)
-
-    def findings(
-        self, query: Annotated[queries.FindingQuery, Query()], request: Request
-    ) -> Response:
-        """List findings, the newest first."""
-        asked = query.model_dump()
-        owners = owners_of(access_of(request), asked.pop("owner"))
-        found = self._parts.store.findings(FindingFilter(**asked, owners=owners))
-        return views.answer(views.Listing(items=found, as_of=self._parts.now()))
 
     def experiments(self, request: Request) -> Response:
         """Say what experiments and their runs cost, the dearest first."""
@@ -216,15 +198,6 @@ class Routes:
             and query.state in (None, budget.state)
         ]
         return views.answer(views.Listing(items=found[: query.limit], as_of=self._parts.now()))
-
-    def deliveries(
-        self, query: Annotated[queries.DeliveryQuery, Query()], request: Request
-    ) -> Response:
-        """List deliveries, the last changed first."""
-        owners = access_of(request).teams
-        found = self._parts.store.deliveries(query.state, query.limit, owners)
-        items = [views.DeliveryView.of(delivery) for delivery in found]
-        return views.answer(views.Listing(items=items, as_of=self._parts.now()))
 
     def _partitions(self, access: Access, now: datetime) -> list[views.Partition]:
         if access.teams is not None:

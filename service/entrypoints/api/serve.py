@@ -5,10 +5,13 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from service.entrypoints.api.sign_on import PEER
 
 LOCAL: Final = "127.0.0.1"
 STARTS_WITHIN_SECONDS: Final = 10.0
@@ -36,7 +39,8 @@ def serve(
     # waits 40 ms for the client's acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = uvicorn.Config(
-        app,
+        _Placed(ProxyHeadersMiddleware(app)),  # type: ignore[arg-type]  # one protocol, spelt twice
+        proxy_headers=False,  # here, so that where a request really came from is kept
         log_config=None,
         access_log=False,
         server_header=False,
@@ -63,6 +67,15 @@ def end_signals(app: ASGIApp) -> None:
     live = getattr(getattr(app, "state", None), "live", None)
     if live is not None:
         live.end()
+class _Placed:
+    """Notes where requests come from, before a header on that is believed."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        scope[PEER] = scope.get("client")
+        await self._app(scope, receive, send)
 
 
 class _Server(uvicorn.Server):

@@ -9,17 +9,19 @@ from fastapi import Header, HTTPException, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from service.core.intents import Drop, Put
-from service.core.ports import Store
+from service.core.ports import Place, Store
 from service.core.standing import Standing, etag_of
-from service.entrypoints.api import views
+from service.entrypoints.api import queries, views
 from service.entrypoints.api.access import Access, access_of
 from service.entrypoints.api.feedback import Follow, check_json, follow
+from service.entrypoints.api.lists import next_of
 
 Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Why = Annotated[str, Query(min_length=1, max_length=200, description="Why; people will see it.")]
 IfMatch = Annotated[str | None, Header(max_length=100)]
 IfNoneMatch = Annotated[str | None, Header(max_length=100)]
 NO_REASON: Final = "no reason given"
+BY_NAME: Final = "name"
 
 
 class ThingRoutes:
@@ -43,12 +45,20 @@ class ThingRoutes:
         self._now = now
         self._follow = follow
 
-    def list(self, request: Request) -> Response:
+    def list(self, query: Annotated[queries.PagedQuery, Query()], request: Request) -> Response:
         """List what stands, by name."""
         access = access_of(request)
-        known = self._store.things(self._tag)
-        mine = self._show([one for one in known if is_theirs(access, one)])
-        return views.answer(views.Listing(items=mine, as_of=self._now()))
+        try:
+            after = query.after(BY_NAME)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from None
+        mine = [one for one in self._store.things(self._tag) if is_theirs(access, one)]
+        left = [one for one in mine if after is None or one.name > after.name]
+        shown, more = left[: query.limit], None
+        if len(left) > len(shown):
+            more = next_of(request, Place(0.0, shown[-1].name), BY_NAME)
+        items = [msgspec.Raw(views.answer(one).body) for one in self._show(shown)]
+        return views.listing(items, self._now(), more)
 
     def get(self, name: Name, request: Request) -> Response:
         """Return one thing; its ETag names the version."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
@@ -210,12 +211,15 @@ class TokenView(msgspec.Struct, kw_only=True):
 
 
 class Listing(msgspec.Struct, Generic[_T], kw_only=True):
-    """Some of what there is, at most as many as were asked for."""
+    """Some of what there is, at most as many as were asked for; `next` is where there is more."""
 
     items: list[_T]
     as_of: datetime
+    next: str | None = None
 
 
+# Some 3 kB each: what is asked for again and again is written once.
+SHOWN_KEPT: Final = 5000
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -223,6 +227,21 @@ def answer(value: object) -> Response:
     """Write a value as JSON: money as plain decimal strings, times with Z."""
     plain = msgspec.to_builtins(value, builtin_types=(Decimal,))
     return Response(_ENCODER.encode(_with_money_as_text(plain)), media_type="application/json")
+
+
+def listing(items: list[msgspec.Raw], now: datetime, more: str | None) -> Response:
+    """Answer a page of a list; `more` is where the next one is."""
+    body = _ENCODER.encode(Listing(items=items, as_of=now, next=more))
+    answer = Response(body, media_type="application/json")
+    if more is not None:
+        answer.headers["Link"] = f'<{more}>; rel="next"'
+    return answer
+
+
+@lru_cache(maxsize=SHOWN_KEPT)
+def shown(written: bytes, kind: type[Any]) -> msgspec.Raw:
+    """Return an item, given as it was written, as it is answered."""
+    return msgspec.Raw(answer(msgspec.json.decode(written, type=kind)).body)
 
 
 def _with_money_as_text(value: Any) -> Any:

@@ -26,7 +26,7 @@ from service.core.drivers import Member
 from service.core.findings import OddPoint
 from service.core.intents import Feedback
 from service.core.partitions import partition_key, partition_of
-from service.core.ports import IncidentFilter, SourceStatus
+from service.core.ports import DeliveryFilter, IncidentFilter, SourceStatus
 from service.entrypoints.asking import Asker
 from service.entrypoints.desk_log import DeskLog
 from service.entrypoints.local_slack import build_app, serve
@@ -300,7 +300,7 @@ def state(store):
     """Return all that the store says to anybody, but for when it was written."""
     deliveries = {
         one.notice.delivery_id: (one.notice, one.state, one.ref, one.parent)
-        for one in store.deliveries(limit=1000)
+        for one in store.deliveries(DeliveryFilter(limit=1000))
     }
     return stored(store), deliveries, store.sources(), store.offset()
 
