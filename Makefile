@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 WORKERS ?= 2
 PYTEST = $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo up down test check format lint types imports unit contract integration kafka bench-detection bench-routing bench-pipeline test-faults lock clean
+.PHONY: help setup demo up down test check format lint types imports unit contract integration kafka bench-detection bench-routing bench-pipeline bench-api test-faults lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -74,6 +74,9 @@ bench-routing: setup ## how much people hear of a month with 24 known incidents,
 
 bench-pipeline: setup ## events a second and core, beside bare Kafka loops (EVENTS=n)
 	$(BIN)/python -m tests.benchmarks.pipeline $(EVENTS)
+
+bench-api: setup ## p50 and p99 of each route, beside Alertmanager (REQUESTS=n; needs prometheus-alertmanager)
+	$(BIN)/python -m tests.benchmarks.api $(REQUESTS)
 
 lock: ## write the lock files anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o requirements.lock
