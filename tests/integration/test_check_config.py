@@ -74,7 +74,9 @@ def check(folder, monkeypatch):
         assert result.exception is None or isinstance(result.exception, SystemExit), text
         if result.exit_code == 0:
             assert result.stdout.endswith("ok\n")
-            Service(load(path), print)  # what passes is what a run takes
+            loaded = load(path)
+            if loaded.sources:  # the parts on Kafka need none
+                Service(loaded, print)  # what passes is what a run takes
             return ""
         assert result.exit_code == 2, text
         (line,) = result.stderr.splitlines()
