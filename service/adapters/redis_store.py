@@ -350,16 +350,22 @@ class RedisStore:
         found: list[Delivery] = []
         names = self._pages.names("deliveries", where)
         for at in range(0, len(names), READ_AT_ONCE):
-            for row in self._outbox_rows(names[at : at + READ_AT_ONCE]):
+            rows = self._outbox_rows(names[at : at + READ_AT_ONCE])
+            talks = [row[b"conversation"] for row in rows]
+            refs = self._redis.hmget(PREFIX + "messages", talks) if talks else []
+            for row, ref in zip(rows, refs, strict=True):
                 with suppress(*_UNREADABLE):
-                    found.append(_delivery_in(row, self._parent(row[b"conversation"])))
+                    parent = _ref(ref)
+                    if parent is not None and parent.keys() == {DIGEST}:
+                        parent = self._parent(row[b"conversation"])
+                    found.append(_delivery_in(row, parent))
         return found
 
     def _outbox_rows(self, names: Sequence[bytes]) -> list[dict[bytes, bytes]]:
         with self._redis.pipeline(transaction=False) as asked:
             for name in names:
                 asked.hgetall(f"{PREFIX}delivery:{name.decode()}")
-            return [row for row in asked.execute() if row]
+            return [row for row in asked.execute() if b"conversation" in row]
 
     @_guarded
     def told(self, incident_id: str, limit: int = 1000) -> list[Delivery]:
