@@ -24,8 +24,8 @@ from service.core.phrases import is_host, is_web_address
 from service.core.routing import InhibitRule, NamedIntervals, Route
 from service.core.secret import Secret
 from service.core.tag_policy import Dimension, Policy
-from service.core.unit_costs import UnitCost
 from service.core.tokens import Role
+from service.core.unit_costs import UnitCost
 
 ENVIRONMENT: Final[Mapping[str, tuple[str, ...]]] = {
     "SPENDWATCH_STORE_URL": ("store", "url"),

@@ -24,15 +24,15 @@ from service.core.tokens import Token
 from service.entrypoints.api import alertmanager, problems, views
 from service.entrypoints.api.access import NO_LOCAL, SAFE, Gate, Local, Rule
 from service.entrypoints.api.acts import add_acts
-from service.entrypoints.api.allocation import ALLOCATION_SHAPES, Allocated, add_allocation
 from service.entrypoints.api.alertmanager_silences import SilenceRoutes
+from service.entrypoints.api.allocation import ALLOCATION_SHAPES, Allocated, add_allocation
 from service.entrypoints.api.edge import Edge
 from service.entrypoints.api.events import PATH as EVENTS
 from service.entrypoints.api.events import EventRoute, Taken
 from service.entrypoints.api.feedback import MARKS_PATH, PATH, Done, FeedbackRoute, Follow, Said
 from service.entrypoints.api.limits import Rates
-from service.entrypoints.api.pages import add_pages
 from service.entrypoints.api.lists import AuditEntry, ListRoutes
+from service.entrypoints.api.pages import add_pages
 from service.entrypoints.api.problems import ALERTMANAGER, Problem
 from service.entrypoints.api.routes import SERIES_PATH, Parts, Routes
 from service.entrypoints.api.session import SessionRoutes

@@ -67,6 +67,8 @@ def end_signals(app: ASGIApp) -> None:
     live = getattr(getattr(app, "state", None), "live", None)
     if live is not None:
         live.end()
+
+
 class _Placed:
     """Notes where requests come from, before a header on that is believed."""
 

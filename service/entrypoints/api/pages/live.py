@@ -13,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from service.core.intents import Drop, Put
-from service.core.ports import IncidentFilter, Store, StoreUnavailableError
+from service.core.ports import IncidentFilter, IntentFilter, Store, StoreUnavailableError
 from service.entrypoints.api.access import Access, access_of
 from service.entrypoints.api.problems import RETRY_LATER
 
@@ -129,7 +129,7 @@ def look(store: Store, before: Seen | None) -> Seen:
         _add(parts, "incidents", incident.owner, (incident.incident_id, repr(incident)))
     for budget in store.budgets():
         _add(parts, "budgets", budget.owner, repr(budget))
-    for intent in store.intents(NEWEST):
+    for intent in store.intents(IntentFilter(limit=NEWEST)):
         if isinstance(intent, Put):
             owners: list[str | None] = [*intent.thing.owners] or [None]
             for owner in owners:

@@ -12,7 +12,7 @@ from service.core.events import SeriesKey
 from service.core.incidents import Incident
 from service.core.moves import Moves
 from service.core.plans import Plan
-from service.core.ports import StoreUnavailableError
+from service.core.ports import DeliveryFilter, IntentFilter, StoreUnavailableError
 from service.core.silences import Silence
 from service.core.slices import Cut, Grain, Sliced
 from service.core.standing import Standing
@@ -173,11 +173,13 @@ class Pages:
             facts = status.Facts(
                 sources=store.sources(),
                 counts=store.delivery_counts(),
-                deliveries=store.deliveries(None, DELIVERIES_SHOWN, access.teams),
+                deliveries=store.deliveries(
+                    DeliveryFilter(limit=DELIVERIES_SHOWN, owners=access.teams)
+                ),
                 destinations=store.destinations() if sees_all else [],
                 partitions=store.partitions() if sees_all else [],
                 gaps=list(parts.gaps()) if sees_all else [],
-                intents=store.intents(INTENTS_SHOWN) if sees_all else [],
+                intents=store.intents(IntentFilter(limit=INTENTS_SHOWN)) if sees_all else [],
                 started_at=parts.started_at,
                 offset=store.offset(),
             )
