@@ -30,7 +30,7 @@ DESCRIBE: Final = 3.0  # and from which it may be told why
 
 SETTLED: Final = 7.0  # days after which no day may move the mean far
 GROWN: Final = 35.0  # days after which no series is a beginner
-TURN: Final = 2.0  # how much less odd a first turn of a month is
+TURN: Final = 1.5  # how much less odd a first turn of a month is
 YOUNG: Final = 4.0  # days by which a beginner's tail is widened
 
 
