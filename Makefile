@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 # A file is run whole by one worker, with servers of its own; the longest files are named first.
-WORKERS ?= 2
+WORKERS ?= 3
 PYTEST = $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo up down test check format lint types imports unit contract integration kafka bench-detection bench-routing bench-pipeline bench-api test-faults lock clean

@@ -1,6 +1,9 @@
 """Fixtures that several kinds of tests share."""
 
+from contextlib import closing
+
 import pytest
+import redis
 from hypothesis import settings
 
 from service.adapters.embedded_store import EmbeddedStore
@@ -8,6 +11,10 @@ from service.adapters.redis_store import RedisStore
 from tests.kafka_server import KafkaServer
 from tests.needs import need
 
+USER = (
+    "spendwatch", "on", ">s3cret", "~spendwatch:*", "resetchannels",
+    "-@all", "+@read", "+@write", "+@scripting", "+@connection", "-@dangerous",
+)  # fmt: skip
 # How long an example takes is the machine's affair: no test may fail by the clock.
 settings.register_profile("untimed", settings.default, deadline=None)
 settings.load_profile("untimed")
@@ -20,11 +27,19 @@ def store_server(tmp_path_factory):
         yield server
 
 
+@pytest.fixture(scope="session")
+def store_admin(store_server):
+    """Who may do everything on that server."""
+    with closing(redis.Redis.from_url(store_server.url)) as admin:
+        admin.execute_command("ACL", "SETUSER", *USER)
+        yield admin
+
+
 @pytest.fixture
-def store(store_server):
-    """An empty store on a real server."""
-    store = RedisStore.connect(store_server.url)
-    store._redis.flushall()
+def store(store_server, store_admin):
+    """An empty store on a real server, reached as one who may do what deploy/config.toml says."""
+    store_admin.flushall()
+    store = RedisStore.connect(store_server.url, username=USER[0], password=USER[2][1:])
     yield store
     store.close()
 

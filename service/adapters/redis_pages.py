@@ -42,9 +42,10 @@ class Pages:
         self, kind: str, where: Filter, asked: Mapping[str, Any]
     ) -> list[tuple[float, bytes]]:
         state = where.state if isinstance(where, DeliveryFilter) else None
-        within = f"{self._prefix}deliveries:{state}" if state is not None else ""
+        # An empty key would be one that no ACL of ours allows.
+        within = [f"{self._prefix}deliveries:{state}"] if state is not None else []
         packed = msgspec.msgpack.encode(asked)
-        answers = self._script(keys=[self._prefix + kind, within], args=[packed])
+        answers = self._script(keys=[self._prefix + kind, *within], args=[packed])
         places = [
             (float(score), name)
             for found in answers

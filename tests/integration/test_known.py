@@ -35,12 +35,12 @@ def test_what_changed_is_seen_however_much_it_was(store, monkeypatch):
     assert sum(state == "firing" for state in seen(lists.rows(ADMIN)).values()) == 1
 
 
-def test_a_store_that_was_emptied_is_read_anew(store):
+def test_a_store_that_was_emptied_is_read_anew(store, store_admin):
     lists = Known(store, lambda: 0.0)
     save(store, 1, ("old", {}))
     save(store, 2, ("old", {}))
     assert set(seen(lists.rows(ADMIN))) == {"old"}
-    store._redis.flushall()
+    store_admin.flushall()
     save(store, 1, ("new", {}))
     assert set(seen(lists.rows(ADMIN))) == {"new"}
 

@@ -104,8 +104,8 @@ def test_pages_hold_what_passes_once_and_in_order(filled, asked):
 
 @SAME_STORE
 @given(data=st.data())
-def test_what_does_not_change_is_shown_once_whatever_else_does(store, data):
-    store._redis.flushall()
+def test_what_does_not_change_is_shown_once_whatever_else_does(store, store_admin, data):
+    store_admin.flushall()
     made = {one.incident_id: one for one in map(an_incident, range(40))}
     store.save(Changes(previous=0, offset=1, incidents=list(made.values())))
     order = data.draw(st.sampled_from(["changed", "impact"]))

@@ -176,14 +176,14 @@ def test_a_server_that_is_away_is_one_clear_error(tmp_path):
     store.close()
 
 
-def test_a_full_server_refuses_a_batch_whole(store):
+def test_a_full_server_refuses_a_batch_whole(store, store_admin):
     store.save(changes(0, 1, incidents=[make_incident(owner="a")]))
-    store._redis.config_set("maxmemory", "1")
+    store_admin.config_set("maxmemory", "1")
     try:
         with pytest.raises(StoreUnavailableError):
             store.save(changes(1, 2, incidents=[make_incident(owner="b")], notices=[notice(0)]))
     finally:
-        store._redis.config_set("maxmemory", "0")
+        store_admin.config_set("maxmemory", "0")
     assert store.offset() == 1
     assert store.incident(make_incident().incident_id).owner == "a"
     assert store.deliveries() == []

@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- KEYS: prefix of the items, what they must also be in (or '')        ARGV: what is asked, packed
+-- KEYS: prefix of the items, what they must also be in, if anything   ARGV: what is asked, packed
 -- Returns, for each set that was looked into, the names and scores of what passes, in order.
 local prefix, within = KEYS[1], KEYS[2]
 local asked = cmsgpack.unpack(ARGV[1])
@@ -56,7 +56,7 @@ local function take(found, ranked, is_tested)
   end
   if #ids == 0 then return false end
   local spans = has_span and redis.call('HMGET', prefix .. ':spans', unpack(ids))
-  local inside = within ~= '' and redis.call('ZMSCORE', within, unpack(ids))
+  local inside = within and redis.call('ZMSCORE', within, unpack(ids))
   for at, id in ipairs(ids) do
     if (not spans or passes(spans[at])) and (not inside or inside[at]) then
       found[#found + 1] = id

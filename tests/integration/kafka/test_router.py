@@ -272,7 +272,7 @@ def test_a_router_and_a_notifier_that_are_killed_lose_nothing_and_say_nothing_tw
 
 
 def test_a_store_that_is_emptied_is_filled_anew_and_nothing_is_said_again(
-    system, partition, router_config, cluster, store, slack
+    system, partition, router_config, cluster, store, store_admin, slack
 ):
     system.start("router")
     notifier = system.start("notifier")
@@ -280,14 +280,14 @@ def test_a_store_that_is_emptied_is_filled_anew_and_nothing_is_said_again(
     partition.say(2, hours=30)
     system.until(lambda: stored(store) and all_is_told(router_config, cluster, store, slack))
     before = state(store)
-    store._redis.flushall()
+    store_admin.flushall()
     system.until(lambda: stored(store) and all_is_told(router_config, cluster, store, slack))
     assert state(store) == before
     # Emptied again while much is under way; what is not known to be sent is looked for later.
     for batch in range(20):
         partition.say(10 + batch, 30 + batch)
     system.until(lambda: len(posts(slack)) > 6)
-    store._redis.flushall()
+    store_admin.flushall()
     partition.say(1, hours=40)
     system.until(lambda: is_followed(router_config, cluster, store))
     system.until(lambda: store.rebuilding() is None)
@@ -325,7 +325,7 @@ def test_a_router_that_was_paused_past_its_session_does_no_harm(
 
 
 def test_what_is_said_through_the_api_is_followed_or_refused_with_the_reason(
-    system, partition, router_config, cluster, store
+    system, partition, router_config, cluster, store, store_admin
 ):
     system.start("router")
     system.start("api")
@@ -347,7 +347,7 @@ def test_what_is_said_through_the_api_is_followed_or_refused_with_the_reason(
     http.close()
     assert [intent.verdict for intent in store.intents()] == ["undo", "expected"]
     assert is_followed(router_config, cluster, store)
-    store._redis.flushall()
+    store_admin.flushall()
     assert httpx.get(f"{url}/readyz").status_code in (200, 503)
     system.until(lambda: httpx.get(f"{url}/readyz").status_code == 200)
     assert [intent.verdict for intent in store.intents()] == ["undo", "expected"]
