@@ -1,8 +1,9 @@
 """Stopping: how a signal ends a command that owns servers and threads."""
 
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
@@ -47,6 +48,7 @@ class Stop(threading.Event):
     def interruptible(self) -> Iterator[None]:
         """Do work that may be cut off anywhere, since its result is then not used."""
         self._may_interrupt = True
+        complain, sys.unraisablehook = sys.unraisablehook, _but_for_signals(sys.unraisablehook)
         try:
             self.check()
             yield
@@ -54,8 +56,19 @@ class Stop(threading.Event):
             self.check()
         finally:
             self._may_interrupt = False
+            sys.unraisablehook = complain
 
     def check(self) -> None:
         """Raise Interrupted when the signal has come."""
         if self.is_set():
             raise Interrupted(self._number)
+
+
+def _but_for_signals(complain: Callable[["sys.UnraisableHookArgs"], object]) -> Callable[..., None]:
+    """Return a hook that is silent of signals that came where nothing can be raised."""
+
+    def hook(what: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(what.exc_value, Interrupted):
+            complain(what)
+
+    return hook

@@ -117,3 +117,22 @@ def test_a_run_that_takes_in_a_long_history_ends_at_once_and_goes_on_later(tmp_p
     files = [tmp_path / "var", *(tmp_path / "var").rglob("*")]
     assert len(files) > 8
     assert [file for file in files if file.stat().st_mode & 0o077] == []
+
+
+def test_a_signal_where_nothing_can_be_raised_still_ends_the_work_and_is_not_complained_of():
+    code = """
+import signal
+from service.entrypoints.stopping import Interrupted, Stop
+
+class Dying:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+try:
+    with Stop().interruptible():
+        Dying()
+except Interrupted:
+    print("ended")
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("ended\n", "")

