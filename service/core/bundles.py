@@ -45,6 +45,19 @@ def bundle_id_of(kind: Kind, destination: str, about: str, opened_at: datetime) 
     )
 
 
+def digest_of(destination: str, about: str, why: str, now: datetime) -> Bundle:
+    """Begin a digest: a bundle that is told at once."""
+    return Bundle(
+        bundle_id=bundle_id_of("digest", destination, about, now),
+        kind="digest",
+        destination=destination,
+        about=about,
+        why=why,
+        opened_at=now,
+        incident_ids=[],
+    )
+
+
 def incident_of(
     bundle: Bundle, incidents: Sequence[Incident], rates: Rates, now: datetime
 ) -> Incident:

@@ -5,7 +5,15 @@ from datetime import datetime
 from typing import NamedTuple
 
 from service.core.boxes import WEEK, Box
-from service.core.bundles import LISTED, Bundle, Kind, at_risk, bundle_id_of, incident_of
+from service.core.bundles import (
+    LISTED,
+    Bundle,
+    Kind,
+    at_risk,
+    bundle_id_of,
+    digest_of,
+    incident_of,
+)
 from service.core.incidents import REOPENS_WITHIN, Incident
 from service.core.rates import Rates
 from service.core.routing import Policy
@@ -94,15 +102,7 @@ class Bundling:
             found.sort(key=lambda one: (-at_risk(one, self._rates), one.incident_id))
             for first in range(0, len(found), LISTED):
                 about = "in the digest" + (f", part {first // LISTED + 1}" if first else "")
-                bundle = Bundle(
-                    bundle_id=bundle_id_of("digest", destination, about, now),
-                    kind="digest",
-                    destination=destination,
-                    about=about,
-                    why="its digest",
-                    opened_at=now,
-                    incident_ids=[],
-                )
+                bundle = digest_of(destination, about, "its digest", now)
                 part = found[first : first + LISTED]
                 yield destination, incident_of(bundle, part, self._rates, now)
 

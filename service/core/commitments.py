@@ -88,13 +88,11 @@ class Commitments:
         first, last = min(part.start for part in parts), max(part.end for part in parts)
         span = max(round((last - first) / timedelta(days=1)), 1)
         month = amount(rate * DAYS_IN_MONTH, currency)
-        return Lapse(
-            kind=UNUSED,
-            name=series.resource,
-            owner=owner.name,
-            owner_source=owner.source,
-            sub_account_id=series.sub_account_id,
-            billing_currency=currency,
+        return Lapse.of(
+            UNUSED,
+            series,
+            about,
+            owner,
             since=first,
             cost=cost,
             reason=(
@@ -103,9 +101,5 @@ class Commitments:
                 "it, exchange it, or let it end."
             ),
             title=name,
-            impact=cost,
             run_rate_per_day=rate,
-            resource_id=about.resource_id,
-            service_name=about.service_name,
-            region_id=about.region_id,
         )

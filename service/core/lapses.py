@@ -8,14 +8,26 @@ of it changes, and over when it is seen no more.
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import TypedDict, Unpack
 
 import msgspec
 
 from service.core import money
 from service.core.drivers import Member
-from service.core.events import DAILY, SeriesKey
+from service.core.events import DAILY, CostEvent, SeriesKey
 from service.core.findings import Finding, finding_id_of
+from service.core.owners import Owner
 from service.core.state import Chunk, Saved, Streams
+
+
+class Words(TypedDict):
+    """What is said of one series that lapsed."""
+
+    since: datetime
+    cost: Decimal
+    reason: str
+    title: str
+    run_rate_per_day: Decimal
 
 
 class Lapse(msgspec.Struct, kw_only=True, frozen=True):
@@ -40,6 +52,25 @@ class Lapse(msgspec.Struct, kw_only=True, frozen=True):
     resource_id: str | None = None
     service_name: str | None = None
     region_id: str | None = None
+
+    @classmethod
+    def of(
+        cls, kind: str, series: SeriesKey, about: CostEvent, owner: Owner, **said: Unpack[Words]
+    ) -> "Lapse":
+        """Return what lapsed of one series, all of whose cost need not have been."""
+        return cls(
+            kind=kind,
+            name=series.resource,
+            owner=owner.name,
+            owner_source=owner.source,
+            sub_account_id=series.sub_account_id,
+            billing_currency=series.billing_currency,
+            impact=said["cost"],
+            resource_id=about.resource_id,
+            service_name=about.service_name,
+            region_id=about.region_id,
+            **said,
+        )
 
     @property
     def series(self) -> SeriesKey:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from service.core.bundles import BUNDLES, LISTED, Bundle, at_risk, bundle_id_of, incident_of
+from service.core.bundles import BUNDLES, LISTED, at_risk, digest_of, incident_of
 from service.core.deliveries import Delivery, Notice, delivery_id_of
 from service.core.fallbacks import is_severe
 from service.core.incidents import HISTORY, TROUBLE, Incident
@@ -71,15 +71,7 @@ def _digest(
     destination = part[0].delivery.notice.destination
     about = f"that could not be told here since {moment(since)}"
     about += f", part {number + 1}" if number else ""
-    bundle = Bundle(
-        bundle_id=bundle_id_of("digest", destination, about, now),
-        kind="digest",
-        destination=destination,
-        about=about,
-        why="",
-        opened_at=now,
-        incident_ids=[],
-    )
+    bundle = digest_of(destination, about, "", now)
     whole = incident_of(bundle, [one.incident for one in part], rates, now)
     notice = Notice(
         delivery_id=delivery_id_of(whole.incident_id, destination, 0),

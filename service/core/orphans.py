@@ -108,13 +108,11 @@ class Orphans:
         month = amount(rate * DAYS_IN_MONTH, series.billing_currency)
         name = about.resource_name or about.resource_id or series.resource
         shown = amount(cost, series.billing_currency)
-        return Lapse(
-            kind=ORPHANED,
-            name=series.resource,
-            owner=owner.name,
-            owner_source=owner.source,
-            sub_account_id=series.sub_account_id,
-            billing_currency=series.billing_currency,
+        return Lapse.of(
+            ORPHANED,
+            series,
+            about,
+            owner,
             since=since,
             cost=cost,
             reason=(
@@ -123,11 +121,7 @@ class Orphans:
                 "or keep a snapshot."
             ),
             title=name,
-            impact=cost,
             run_rate_per_day=rate,
-            resource_id=about.resource_id,
-            service_name=about.service_name,
-            region_id=about.region_id,
         )
 
 
