@@ -10,11 +10,11 @@ from typing import Final, NamedTuple
 import msgspec
 
 from service.adapters.slack_blocks import escape
+from service.core.cost_words import headline
 from service.core.members import Member
 from service.core.money import ZERO
 from service.core.phrases import clean, duration
 from service.core.ports import FindingFilter, IncidentFilter, Store
-from service.core.wording import headline
 from service.entrypoints.slack_people import KIND, VIEWS, People
 from service.entrypoints.slack_setups import Asked, Reply, Setups, code, drop, plan_line, put, shown
 from service.entrypoints.slack_views import silence_line, subscription_line

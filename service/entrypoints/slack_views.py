@@ -23,13 +23,13 @@ from slack_sdk.models.views import View
 
 from service.adapters.slack_blocks import escape
 from service.adapters.slack_buttons import buttons
+from service.core.cost_words import headline
 from service.core.incidents import Incident
 from service.core.members import Member
 from service.core.phrases import clean, moment
 from service.core.silences import Silence
 from service.core.subscriptions import Subscription
 from service.core.tokens import EVERY_TEAM
-from service.core.wording import headline
 from service.entrypoints.slack_acts import Press
 
 ASKED: Final = "asked"

@@ -12,8 +12,8 @@ from service.core.intents import Feedback, Mark, in_effect
 from service.core.marks import in_effect as marks_in_effect
 from service.core.owners import UNOWNED
 from service.core.phrases import clean
+from service.core.state_words import done_in_words, status
 from service.core.talks import Reason
-from service.core.wording import done_in_words, status
 from service.web.layout import Frame, render
 from service.web.overview import Card, card_of
 from service.web.series import Line

@@ -9,18 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from service.core.cost_words import HEADLINE_LIMIT, headline
 from service.core.incidents import Incident
 from service.core.phrases import clean, duration, money, units
 from service.core.talks import Reason
-from service.core.wording import (
-    HEADLINE_LIMIT,
-    footer,
-    headline,
-    plain_text,
-    text_of,
-    thread_line,
-    words,
-)
+from service.core.wording import footer, plain_text, text_of, thread_line, words
 from tests.factories import STARTS_AT, make_driver, make_incident, make_notice
 
 HOSTILE = "<!channel> `x` \u202egnp.exe\r\nBcc: x\x1b[2J\x00\u2028 end"

@@ -11,12 +11,12 @@ from typing import Final, Literal
 import msgspec
 
 from service.core import money
+from service.core.cost_words import headline
 from service.core.holds import labels_of
 from service.core.incidents import Incident
 from service.core.matchers import Matcher, Operator, check_label, parsed, pattern_of
 from service.core.routing import Route, Router
 from service.core.silences import Silence
-from service.core.wording import headline
 
 # The release whose API this is: its clients compare it with their own.
 API_VERSION: Final = "0.25.0"

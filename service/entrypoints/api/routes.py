@@ -8,13 +8,13 @@ from urllib.parse import unquote
 from fastapi import HTTPException, Query, Request, Response
 
 from service.adapters.history import History
+from service.core.cost_words import headline
 from service.core.estimates import Gap
 from service.core.events import SeriesKey
 from service.core.experiments import RunBill
 from service.core.health import UNAVAILABLE, Health, health_of
 from service.core.incidents import Incident
 from service.core.ports import FindingFilter, IncidentFilter, Store, StoreUnavailableError
-from service.core.wording import headline
 from service.entrypoints.api import queries, views
 from service.entrypoints.api.access import Access, access_of
 from service.entrypoints.api.problems import RETRY_LATER, unavailable
