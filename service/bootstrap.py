@@ -36,8 +36,8 @@ from service.config import (
     ConfigError,
     Settings,
     StoreSettings,
-    checked,
 )
+from service.config_file import checked
 from service.core.about import About
 from service.core.allocation import Allocation, Rules
 from service.core.budget_findings import Budgets

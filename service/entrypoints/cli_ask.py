@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.config import load
+from service.config_file import load
 from service.core.tokens import Role
 from service.entrypoints.terminal import (
     NOT_WELL,

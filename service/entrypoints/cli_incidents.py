@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from service.config import ConfigError, load
+from service.config import ConfigError
+from service.config_file import load
 from service.entrypoints import incident_words as words
 from service.entrypoints.terminal import (
     NOT_WELL,

@@ -7,7 +7,8 @@ from typing import Annotated, Final
 
 import typer
 
-from service.config import Settings, load
+from service.config import Settings
+from service.config_file import load
 from service.core.events import Rejected
 from service.core.severity import Severity
 from service.entrypoints.terminal import (

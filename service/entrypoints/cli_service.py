@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.config import load
+from service.config_file import load
 from service.entrypoints.terminal import (
     FAILED,
     ConfigOption,

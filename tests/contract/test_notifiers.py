@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from service.adapters.notifiers import NOTIFIERS
-from service.config import checked
+from service.config_file import checked
 from service.core.ports import Notifier, Refused, Retry, Sent, Unknown
 from service.core.secret import Secret
 from service.entrypoints.local_slack import build_app, serve

@@ -14,7 +14,7 @@ from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import ensure
 from service.adapters.redis_store import RedisStore
 from service.bootstrap import build_notifiers, build_topics
-from service.config import load as load_settings
+from service.config_file import load as load_settings
 from service.core.ports import IncidentFilter
 from service.entrypoints.local_slack import build_app
 from service.entrypoints.local_slack import serve as serve_slack

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from service.config import load
+from service.config_file import load
 from service.entrypoints.cli import app
 from service.entrypoints.run import Service
 

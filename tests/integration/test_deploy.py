@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service.config import load
+from service.config_file import load
 from service.telemetry import Metrics
 from tests.needs import need
 

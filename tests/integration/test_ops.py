@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.config import ConfigError, load
+from service.config import ConfigError
+from service.config_file import load
 from service.core.health import Reason
 from service.core.ports import Changes, Sent, SourceStatus
 from service.core.troubles import LASTS, Rising, Watch, rising

@@ -6,7 +6,8 @@ from decimal import Decimal
 import pytest
 
 from service.bootstrap import build_pipeline
-from service.config import AllocationSettings, ConfigError, Settings, checked
+from service.config import AllocationSettings, ConfigError, Settings
+from service.config_file import checked
 from service.core.events import Arrival
 from service.core.state import Saved, Streams
 from service.core.tag_policy import Dimensions, Policy

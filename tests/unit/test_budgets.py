@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from service.bootstrap import build_desk_parts, build_pipeline
-from service.config import ConfigError, OwnerSettings, Settings, checked
+from service.config import ConfigError, OwnerSettings, Settings
+from service.config_file import checked
 from service.core.budgets import (
     Budget,
     Period,

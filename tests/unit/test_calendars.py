@@ -7,7 +7,8 @@ import pytest
 from detectors.calendar import FIRST
 from service.adapters.calendars import CalendarError, load_calendar
 from service.bootstrap import build_calendars
-from service.config import CalendarSettings, ConfigError, OwnerSettings, Settings, load
+from service.config import CalendarSettings, ConfigError, OwnerSettings, Settings
+from service.config_file import load
 from service.core.events import SeriesKey
 from service.core.owners import Calendars, Owners
 from tests.factories import make_event

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from service.adapters.notifiers import NOTIFIERS
-from service.config import ConfigError, Settings, checked, load
+from service.config import ConfigError, Settings
+from service.config_file import checked, load
 from service.core.secret import Secret
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,8 @@ from decimal import Decimal
 import pytest
 
 from service.bootstrap import build_pipeline
-from service.config import AllocationSettings, ConfigError, Settings, SourceSettings, checked
+from service.config import AllocationSettings, ConfigError, Settings, SourceSettings
+from service.config_file import checked
 from service.core.events import Arrival
 from service.core.state import Saved, Streams
 from service.core.unit_costs import UnitCost

@@ -20,7 +20,7 @@ from service.adapters.kafka_messages import Message, line_of
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import EVENTS, FINDINGS, ensure
 from service.bootstrap import build_desk_parts, build_notifiers, build_topics
-from service.config import load
+from service.config_file import load
 from service.core.chain import BEGINNING
 from service.core.drivers import Member
 from service.core.findings import OddPoint

@@ -132,7 +132,7 @@ from pathlib import Path
 from service.adapters import kafka_client
 from service.adapters.kafka_topics import ensure
 from service.bootstrap import build_cluster, build_topics
-from service.config import load
+from service.config_file import load
 from service.core.ports import LogUnavailableError
 kafka_client.ANSWERS_WITHIN_MS = 3000
 settings = load(Path(sys.argv[1]), {})
