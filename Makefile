@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 WORKERS ?= 3
 PYTEST = $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo up down test check format lint types imports unit contract integration kafka bench-detection bench-routing bench-pipeline bench-api test-faults lock clean
+.PHONY: help setup demo up down test check format lint types imports unit contract integration kafka azurite bench-detection bench-routing bench-pipeline bench-api test-faults lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -61,6 +61,10 @@ integration: setup ## real servers on loopback, the real browser, the real comma
 
 kafka: ## fetch Apache Kafka for the tests, once (needs Java 17 and Maven)
 	@deploy/kafka/start.sh fetch
+
+azurite: ## fetch Azurite for the tests of Azure Blob Storage, once (needs Node.js and npm)
+	@test tests/azurite/node_modules/.package-lock.json -nt tests/azurite/package-lock.json || \
+		npm ci --prefix tests/azurite --ignore-scripts --no-audit --no-fund --loglevel error
 
 test-faults: setup ## the promise under faults, the long form, as a table (KILLS=n: rounds until so many)
 	@$(BIN)/python -m tests.faults $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED))

