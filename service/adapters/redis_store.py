@@ -493,7 +493,9 @@ class RedisStore:
                 if action == b"post" and conversation.decode().endswith(f"|{destination}"):
                     ids = self._redis.zrange(conversation, 0, -1)
                     rows = [self._delivery(one.decode()) for one in ids]
-                    found.append([row for row in rows if row is not None])
+                    # It may have been sent since it was listed.
+                    if ids[:1] == [id_] and rows[0] is not None:
+                        found.append([row for row in rows if row is not None])
         return found
 
     @_guarded

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import redis
 
 from service.adapters.embedded_store import EmbeddedStore
 from service.adapters.redis_store import RedisStore
@@ -308,6 +309,25 @@ def test_a_destination_says_what_it_took_and_since_when_it_fails(store):
     row = store.claim(later + LEASE * 10, LEASE)
     store.conclude(row.notice.delivery_id, row.claim, Sent({}), later, later)
     assert (how("slack:#b").failing_since, how("slack:#b").last_error) == (None, None)
+
+
+def test_a_post_that_is_sent_while_they_are_listed_does_not_wait(store, store_server):
+    store.save(changes(notices=[notice(1), notice(2, incident_id="other")]))
+
+    class Overtaken(redis.Redis):
+        """Another notifier sends a post between what is asked of it first and what next."""
+
+        def hmget(self, *args):
+            found = super().hmget(*args)
+            row = store.claim(NOW, LEASE)
+            if row is not None:
+                store.conclude(row.notice.delivery_id, row.claim, Sent({}), NOW, NOW)
+            return found
+
+    with Overtaken.from_url(store_server.url) as client:
+        waiting = RedisStore(client).waiting(notice(1).destination)
+    assert waiting == []
+    assert states(store) == {"d1": "sent", "d2": "sent"}
 
 
 def test_partitions_say_how_far_they_are(store):

@@ -250,10 +250,12 @@ def test_a_router_and_a_notifier_that_are_killed_lose_nothing_and_say_nothing_tw
     system, partition, router_config, cluster, store, slack
 ):
     router, notifier = system.start("router"), system.start("notifier")
-    slack.faults += [Fault("chat.postMessage", slow_seconds=1, times=9)]
+    # Longer than the notifier waits for an answer, so that it does not know for a while.
+    slack.faults += [Fault("chat.postMessage", slow_seconds=5, times=6)]
     partition.say(*range(6))
     system.until(lambda: len(posts(slack)) >= 2)
     system.kill(notifier)  # Slack has taken what the store does not know to be sent
+    slack.faults.clear()
     counts = store.delivery_counts()
     assert counts["sending"] + counts["unknown"] >= 1
     for batch in range(20):
