@@ -1,11 +1,13 @@
 """The long form: rounds of every fault, and a table of what came of them. Exits 1 for any flaw."""
 
 import argparse
+import itertools
 import logging
 import sys
 import tempfile
 from pathlib import Path
 
+from tests.faults.crew import USUAL
 from tests.faults.rounds import Spec, run_round
 from tests.kafka_server import KafkaServer
 from tests.store_server import StoreServer
@@ -35,6 +37,12 @@ SPECS = (
         100, 90,
     ),
 )  # fmt: skip
+# Many kills of one crew while much comes about.
+LONG = Spec(
+    "killed again and again",
+    {"worker": 28, "rollups": 16, "router": 22, "sending": 30, "api": 4},
+    3000, processes=(*USUAL, "router-2", "notifier-2"), ahead=300,
+)  # fmt: skip
 HEAD = (
     f"{'faults':28} {'seed':>4} {'kills':>5} {'exits':>5} {'told':>5} {'lost':>4} {'twice':>5} "
     f"{'late':>4} {'p50 s':>6} {'p95 s':>6} {'max s':>6} state"
@@ -55,6 +63,38 @@ def row(outcome):
     )
 
 
+def asked_for(asked):
+    """Yield rounds: of every fault once, then long ones without end."""
+    for spec in SPECS:
+        if spec.name.startswith(asked.only):
+            yield spec, asked.seed
+    for seed in itertools.count(asked.seed):
+        yield LONG, seed
+
+
+def run(asked, folder):
+    """Run rounds until each fault was there and so many were killed; return whether all is well."""
+    kills = told = flawed = 0
+    kafka = KafkaServer(folder / "kafka").start()
+    store = StoreServer(folder / "store").start()
+    print(HEAD, flush=True)
+    try:
+        for number, (spec, seed) in enumerate(asked_for(asked)):
+            if spec is LONG and kills >= asked.kills:
+                break
+            outcome = run_round(spec, seed, kafka, store, folder / str(number), waits=True)
+            kills, told = kills + outcome.kills, told + len(outcome.told.seconds)
+            print(row(outcome), flush=True)
+            if outcome.flaws:
+                print(f"  {outcome.flaws}", flush=True)
+                flawed += 1
+    finally:
+        store.kill()
+        kafka.stop()
+    print(f"{kills} kills, {told} incidents told, {flawed} rounds with flaws")
+    return not flawed
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=0, help="go on until so many")
@@ -62,30 +102,8 @@ def main():
     parser.add_argument("--only", default="", help="faults whose name begins so")
     asked = parser.parse_args()
     logging.disable(logging.WARNING)
-    specs = [spec for spec in SPECS if spec.name.startswith(asked.only)]
-    kills = told = 0
-    bad = []
     with tempfile.TemporaryDirectory(prefix="spendwatch-faults-") as folder:
-        kafka = KafkaServer(Path(folder) / "kafka").start()
-        store = StoreServer(Path(folder) / "store").start()
-        print(HEAD, flush=True)
-        try:
-            seed = asked.seed
-            while seed == asked.seed or kills < asked.kills:
-                for number, spec in enumerate(specs):
-                    place = Path(folder) / f"{seed}-{number}"
-                    outcome = run_round(spec, seed, kafka, store, place, waits=True)
-                    kills, told = kills + outcome.kills, told + len(outcome.told.seconds)
-                    print(row(outcome), flush=True)
-                    if outcome.flaws:
-                        print(f"  {outcome.flaws}", flush=True)
-                        bad.append(outcome)
-                seed += 1
-        finally:
-            store.kill()
-            kafka.stop()
-    print(f"{kills} kills, {told} incidents told, {len(bad)} rounds with flaws")
-    sys.exit(bool(bad))
+        sys.exit(not run(asked, Path(folder)))
 
 
 if __name__ == "__main__":

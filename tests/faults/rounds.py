@@ -50,7 +50,11 @@ SLACK_FAULTS = (
 
 
 class Spec(NamedTuple):
-    """A round: how many of which fault, in random order, while `incidents` come about."""
+    """A round: how many of which fault, in random order, while `incidents` come about.
+
+    They come within `seconds`; with `ahead` as fast as they are told instead, and at most so many
+    before that, however slow the machine is.
+    """
 
     name: str
     faults: dict
@@ -58,6 +62,7 @@ class Spec(NamedTuple):
     seconds: float = 20.0
     processes: tuple = USUAL
     by_mail: bool = False
+    ahead: int | None = None
 
 
 class Outcome(NamedTuple):
@@ -120,7 +125,7 @@ def run_round(spec, seed, kafka, store_server, folder, *, waits):
         _until_told(crew, told, load)
         faults = Faults(crew, kafka, store_server, slack, chance)
         began = time.monotonic()
-        _disturb(spec, faults, load)
+        _disturb(spec, faults, load, told)
         store = RedisStore.connect(store_server.url)
         stack.callback(store.close)
         slack.faults.clear()
@@ -283,20 +288,41 @@ def _until_told(crew, told, load):
     load.asked[0] = float(told()[0]["ts"])
 
 
-def _disturb(spec, faults, load):
+class Pace:
+    """How far a round is, from 0 to 1, and how many incidents may have come about by now."""
+
+    def __init__(self, spec, told):
+        self._spec, self._told = spec, told
+        self._began = self._moved = time.monotonic()
+        self._heard = 0
+
+    def look(self):
+        """Return both. Where nothing is told any more, the round is over: something is lost."""
+        spec, now = self._spec, time.monotonic()
+        if spec.ahead is None:
+            passed = (now - self._began) / spec.seconds
+            return passed, int(passed * spec.incidents) + 1
+        heard = sum(message.get("thread_ts") is None for message in self._told())
+        if heard > self._heard:
+            self._heard, self._moved = heard, now
+        if now - self._moved > ALLOWED_SECONDS:
+            return 1.0, spec.incidents
+        return heard / spec.incidents, heard + spec.ahead
+
+
+def _disturb(spec, faults, load, told):
     """Let the costly hours come one after the other, and the faults at random among them."""
     due = [name for name, times in spec.faults.items() for _ in range(times)]
     faults.chance.shuffle(due)
-    began = time.monotonic()
     at = sorted(faults.chance.uniform(0.05, 1) for _ in due)
-    number = 1
+    number, pace = 1, Pace(spec, told)
     while number < spec.incidents or due or faults.pending:
         faults.mend()
         faults.crew.tend()
-        passed = (time.monotonic() - began) / spec.seconds
+        passed, may_come = pace.look()
         if due and passed >= at[-len(due)]:
             faults.do(due.pop(0))
-        elif number < spec.incidents and passed >= number / spec.incidents:
+        elif number < min(spec.incidents, may_come):
             load.costly_hour(number)
             number += 1
         else:
