@@ -35,6 +35,7 @@ DEPLOY: Final = TOP / "deploy"
 LOCK: Final = TOP / "var" / "up.lock"
 CONFIG: Final = "/etc/spendwatch/spendwatch.toml"
 DATA: Final = "/var/lib/spendwatch"
+HISTORY: Final = "/var/lib/history"
 SECRETS: Final = "/run/secrets"
 HEALTH: Final = 9464
 IMAGE: Final = "spendwatch:"
@@ -60,6 +61,7 @@ class Place:
         text = text.replace(SECRETS, str(self.folder / "secrets"))
         text = text.replace(CONFIG, str(self.folder / f"{name}.toml"))
         text = text.replace(f"{DATA}/exports", str(self.folder / "exports"))
+        text = text.replace(HISTORY, str(self.folder / "history"))
         service = name.partition("-")[0]  # its processes share a volume
         text = text.replace(DATA, str(self.folder / f"{service}-data"))
         text = text.replace("dir /data", "dir .")

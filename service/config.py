@@ -350,6 +350,7 @@ class Settings(_Section, frozen=True):
     """Everything a run is told from outside."""
 
     data_dir: Path = Path("var")
+    history_dir: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     remember_days: Annotated[int, msgspec.Meta(ge=1, le=3660)] = 62
     save_every_minutes: Annotated[float, msgspec.Meta(ge=0.05, le=1440)] = 10
@@ -381,6 +382,7 @@ class Settings(_Section, frozen=True):
     def __post_init__(self) -> None:
         """Refuse names that cannot be a folder's, and receivers that reach nobody."""
         _check_path("data_dir", self.data_dir)
+        _check_path("history_dir", self.history)
         for name in self.sources:
             if _NAME.fullmatch(name) is None or name in (".", ".."):
                 message = f"sources: {name[:80]!r} is not a name of letters, digits, '.', '-', '_'"
@@ -400,6 +402,11 @@ class Settings(_Section, frozen=True):
         if self.ops.receiver is not None and self.ops.receiver not in self.receivers:
             message = f"ops: receiver {self.ops.receiver[:80]!r} is not under [receivers]"
             raise ValueError(message)
+
+    @property
+    def history(self) -> Path:
+        """Return the folder of the ledger's history."""
+        return self.history_dir or self.data_dir / "history"
 
     def settles_after(self, source: str) -> timedelta:
         """Return how long after a period's end a source may still change it."""

@@ -10,12 +10,14 @@ import fcntl
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import duckdb
 import numpy as np
@@ -30,6 +32,9 @@ BUFFERED_ROWS: Final = 50_000
 SMALL_BYTES: Final = 64 * 1024 * 1024
 MOST_SMALL: Final = 16
 REACHES: Final = "reaches"
+ALONE: Final = "alone"
+UNFINISHED: Final = ".tmp"
+LEFT_AFTER_SECONDS: Final = 3600
 
 Columns = Mapping[str, NDArray[Any]]
 _Cell = tuple[datetime, datetime, str]
@@ -48,7 +53,8 @@ _DUCKDB: Final[dict[str, str | bool | int | float | list[str]]] = {
 class History:
     """What every series cost in every period, as last told.
 
-    One process appends; any number of threads and processes read meanwhile. `append` holds rows in
+    One process appends, and another that was paused while it did may do so still, of the same log;
+    any number of threads and processes read meanwhile. `append` holds rows in
     memory until `flush`, or until there are `BUFFERED_ROWS` of them: whoever records how far the
     log is dealt with flushes first. Rows that wait are read like the others. `reaches` is the
     version up to which all rows are on disk, if they come in order of version.
@@ -94,8 +100,7 @@ class History:
                     sync_folder(self._folder)
                 self._write(month, "SELECT * FROM waiting ORDER BY ALL", waiting=_columns(part))
                 self._forget(part)
-                if len(self._small(month)) > MOST_SMALL:
-                    self._merge(month)
+                self._merge_if_more(month, MOST_SMALL)
             if rows:
                 self._mark(max(self.reaches, *(row.version for row in rows)))
 
@@ -142,11 +147,11 @@ class History:
         window = {"since": naive(since), "until": naive(until)}
         with self._lock:
             waiting = self._waiting_now()
-        with _locked(self._folder, fcntl.LOCK_SH), closing(self._duckdb.cursor()) as cursor:
+        with self._reading() as folders, closing(self._duckdb.cursor()) as cursor:
             try:
                 for name, columns in {"waiting": _columns(waiting), **tables}.items():
                     cursor.register(name, columns)
-                told = Told(self._months(since, until), has_waiting=bool(waiting))
+                told = Told(_months(folders, since, until), has_waiting=bool(waiting))
                 return [told.answer(cursor, query, window | values) for query in queries]
             except duckdb.Error as error:
                 raise OSError(f"the history in {self._folder}: {error}") from error
@@ -155,8 +160,7 @@ class History:
         """Merge the small segments of each month into one, leaving out versions that lost."""
         with self._writing:
             for month in sorted(self._folder.glob("????-??")):
-                if len(self._small(month)) > 1:
-                    self._merge(month)
+                self._merge_if_more(month, 1)
 
     def close(self) -> None:
         """Write what waits and let go of the database."""
@@ -165,13 +169,15 @@ class History:
 
     def _mark(self, version: int) -> None:
         """Note how far all months are written: a crash before this writes some of them again."""
-        write_whole(self._folder / REACHES, str(version).encode())
+        with _alone(self._folder) as is_alone:
+            if is_alone:
+                write_whole(self._folder / REACHES, str(version).encode())
         self.reaches = version
 
     def _stored(self, key: str, since: datetime, until: datetime) -> list[LedgerRow]:
         where = "series = $key AND charge_period_start >= $since AND charge_period_start < $until"
-        with _locked(self._folder, fcntl.LOCK_SH):
-            files = [str(file) for month in self._months(since, until) for file in month]
+        with self._reading() as folders:
+            files = [str(file) for month in _months(folders, since, until) for file in month]
             if not files:
                 return []
             columns, stored = (
@@ -202,7 +208,7 @@ class History:
         self, month: Path, query: str, waiting: Columns | None = None, **parameters: object
     ) -> Path:
         """Write a query's rows as a segment named after its content."""
-        temporary = month / "segment.tmp"
+        temporary = month / f"{uuid4().hex}{UNFINISHED}"
         path = str(temporary).replace("'", "''")
         self._ask(f"COPY ({query}) TO '{path}' {_SEGMENT}", waiting, **parameters)
         with temporary.open("rb") as file:
@@ -212,7 +218,15 @@ class History:
         sync_folder(month)
         return segment
 
+    def _merge_if_more(self, month: Path, most: int) -> None:
+        """Merge the small segments of a month if there are more, and nobody else is at it."""
+        if len(self._small(month)) > most:
+            with _alone(self._folder) as is_alone:
+                if is_alone:
+                    self._merge(month)
+
     def _merge(self, month: Path) -> None:
+        _remove_unfinished(month)
         small = self._small(month)
         merged = self._write(
             month,
@@ -225,6 +239,18 @@ class History:
                 if segment != merged:
                     segment.unlink()
 
+    @contextmanager
+    def _reading(self) -> Iterator[list[Path]]:
+        """Hold what is read as it is; yields the folders that months are in."""
+        with ExitStack() as stack:
+            folders = self._folders()
+            for folder in folders:
+                stack.enter_context(_locked(folder, fcntl.LOCK_SH))
+            yield folders
+
+    def _folders(self) -> list[Path]:
+        return [self._folder]
+
     def _ask(
         self, query: str, waiting: Columns | None = None, **parameters: Any
     ) -> list[tuple[Any, ...]]:
@@ -235,12 +261,6 @@ class History:
                 return cursor.execute(query, parameters).fetchall()
             except duckdb.Error as error:
                 raise OSError(f"the history in {self._folder}: {error}") from error
-
-    def _months(self, since: datetime, until: datetime) -> list[list[Path]]:
-        """Return the segments of each month of a window; hold the lock until they are read."""
-        first, last = f"{since.astimezone(UTC):%Y-%m}", f"{until.astimezone(UTC):%Y-%m}"
-        months = (one for one in self._folder.glob("????-??") if first <= one.name <= last)
-        return [sorted(month.glob("*.parquet")) for month in months]
 
     def _waiting_now(self) -> list[LedgerRow]:
         return [row for cells in self._waiting.values() for rows in cells.values() for row in rows]
@@ -301,6 +321,36 @@ def text_column(values: Sequence[str]) -> NDArray[Any]:
 def naive(at: datetime) -> datetime:
     """Return a time as segments hold it."""
     return at.astimezone(UTC).replace(tzinfo=None)
+
+
+def _months(folders: Iterable[Path], since: datetime, until: datetime) -> list[list[Path]]:
+    """Return the segments of each month of a window; hold the lock until they are read."""
+    first, last = f"{since.astimezone(UTC):%Y-%m}", f"{until.astimezone(UTC):%Y-%m}"
+    months = (month for folder in folders for month in folder.glob("????-??"))
+    return [sorted(month.glob("*.parquet")) for month in months if first <= month.name <= last]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Tell whether nobody else merges or marks here, and see to that while within.
+
+    Who does not wait cannot be held up by one that was stopped in the middle of it.
+    """
+    with (folder / ALONE).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _remove_unfinished(month: Path) -> None:
+    """Remove what was being written when somebody was killed."""
+    for file in month.glob(f"*{UNFINISHED}"):
+        with suppress(FileNotFoundError):
+            if time.time() - file.stat().st_mtime > LEFT_AFTER_SECONDS:
+                file.unlink()
 
 
 @contextmanager

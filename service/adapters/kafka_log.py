@@ -84,6 +84,11 @@ class GroupLog:
         finally:
             await self._consumer.stop()
 
+    @property
+    def turn(self) -> int:
+        """Count how often it was said anew where partitions begin: what came before is not due."""
+        return self._turn
+
     def rewind(self, topic: str, partition: int, offset: int) -> None:
         """Go on with another message of a partition that is ours; else nothing is done."""
         place = TopicPartition(self._cluster.topic(topic), partition)

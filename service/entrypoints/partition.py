@@ -25,21 +25,21 @@ from service.adapters.kafka_topics import SAMPLES
 from service.adapters.sources import events, gpu_samples
 from service.adapters.sources.base import Flaw, Row
 from service.core.chain import BEGINNING
-from service.core.drivers import Member
 from service.core.events import EARLIEST, Arrival, CostEvent
-from service.core.gpu_hosts import GpuHost, as_news
+from service.core.gpu_hosts import as_news
 from service.core.intents import Drop, Order, Put
+from service.core.ledger import LedgerRow
 from service.core.partitions import partition_key, partition_of
-from service.core.spend import Spent
 from service.core.state import Chunk, Saved, StateError, Streams
 from service.entrypoints.charted import Charted
-from service.pipeline import Pipeline
+from service.pipeline import Found, Pipeline
 
 UNNAMED: Final = {False: "events", True: "gpu_samples"}
 # How old may be what is known of a source in which nothing is odd.
 SAYS_EVERY: Final = timedelta(minutes=5)
 # So many changed sums are said before their time.
 MOST_PARTIALS: Final = 20_000
+NOTHING: Final = Found([], [], [], [], {})
 
 
 class Stray(NamedTuple):
@@ -52,12 +52,16 @@ class Stray(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What one message changed; a record when there is anything to say."""
+    """What one message changed; a record when there is anything to say.
+
+    `rows` are for the history: the same message has the same, told before or not.
+    """
 
     record: Record | None
     letters: list[Letter]
     strays: list[Stray]
     reports: list[Report]
+    rows: list[LedgerRow]
 
     @property
     def is_any(self) -> bool:
@@ -136,15 +140,17 @@ class Partition:
         letters: list[Letter] = []
         strays: list[Stray] = []
         reports = self._pass(before, now, message.offset)
-        members, spent, gpus = self._find(message, now, letters, strays)
+        found = self._find(message, now, letters, strays)
+        members, spent, rows = found.members, found.spent, found.ledger_rows
+        gpus = {host: as_news(one) for host, one in found.gpus.items()}
         reports = reports or self._overflow(now, message.offset)
         is_due = bool(self._pipeline.statuses) and now - self._said_at >= SAYS_EVERY
         if not (members or spent or gpus or letters or strays or is_due):
-            return Output(None, [], [], reports)
+            return Output(None, [], [], reports, rows)
         self._said_at = now
         due = self._charted.due([member.finding.finding_id for member in members], now)
         if message.offset <= self._end:
-            return Output(None, [], [], reports)
+            return Output(None, [], [], reports, rows)
         self._pipeline.describe(now)
         charts = {finding_id: self._pipeline.chart(finding_id) for finding_id in due}
         record = Record(
@@ -159,7 +165,7 @@ class Partition:
             gpus=gpus,
         )
         self._end = message.offset
-        return Output(record, letters, strays, reports)
+        return Output(record, letters, strays, reports, rows)
 
     def save(self, streams: Streams) -> Iterator[Chunk]:
         """Yield what changed since the last save, as of `next_offset`."""
@@ -197,17 +203,16 @@ class Partition:
 
     def _find(
         self, message: Message, now: datetime, letters: list[Letter], strays: list[Stray]
-    ) -> tuple[list[Member], list[Spent], dict[str, GpuHost | None]]:
-        """Do what a message asks; return the findings that changed, what was spent, and hosts."""
+    ) -> Found:
+        """Do what a message asks."""
         if ORDER_HEADER in message.headers:
-            return self._pipeline.obey(_ORDER(message.value), now), [], {}
+            return NOTHING._replace(members=self._pipeline.obey(_ORDER(message.value), now))
         if BUDGET_HEADER in message.headers:
-            return [], self._pipeline.follow_budget(_BUDGET(message.value), now), {}
+            return NOTHING._replace(spent=self._pipeline.follow_budget(_BUDGET(message.value), now))
         batch = [] if TICK_HEADER in message.headers else self._read(message, letters, strays)
         found = self._pipeline.find(batch, now, message.offset + 1)
         letters += [self._too_late(message, arrival) for arrival in found.too_late]
-        gpus = {host: as_news(one) for host, one in found.gpus.items()}
-        return found.members, found.spent, gpus
+        return found
 
     def _pass(self, before: datetime | None, now: datetime, offset: int) -> list[Report]:
         """Report what came before a moment at which all partitions do, if it is one."""

@@ -106,7 +106,7 @@ class Service:
             store = stack.enter_context(open_store(settings))
             log = Log(folder / "log.sqlite")
             stack.callback(log.close)
-            history = History(folder / "history")
+            history = History(settings.history)
             stack.callback(history.close)
             books = self._books = {
                 name: stack.enter_context(SnapshotBook(folder / "snapshots" / name))

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.metadata import version
 
+from service.adapters.histories import Histories
 from service.adapters.history import History
 from service.adapters.kafka_intents import IntentBook
 from service.adapters.kafka_posted import PostedMessages
 from service.adapters.kafka_publisher import Publisher
+from service.adapters.kafka_topics import EVENTS
 from service.bootstrap import build_cluster, build_rates, build_router, open_store
 from service.config import ConfigError, Settings
 from service.core.ports import Store
@@ -39,7 +41,7 @@ def serve_api(settings: Settings, say: Callable[[str], None]) -> None:
         posting = _posting(settings, metrics, stack)
         app = build_app(
             store=store,
-            history=_history(settings),
+            history=_history(settings, stack),
             metrics=metrics,
             started_at=utc_now(),
             now=utc_now,
@@ -59,11 +61,14 @@ def serve_api(settings: Settings, say: Callable[[str], None]) -> None:
             stop.wait()
 
 
-def _history(settings: Settings) -> History | None:
-    """Open the history that a service on this machine writes; workers on Kafka write none."""
+def _history(settings: Settings, stack: ExitStack) -> History:
+    """Open the history that a service on this machine writes, or those of the workers on Kafka."""
     if settings.kafka.bootstrap_servers is not None:
-        return None
-    return History(settings.data_dir / "history")
+        history: History = Histories(settings.history / EVENTS)
+    else:
+        history = History(settings.history)
+    stack.callback(history.close)
+    return history
 
 
 def _asker(settings: Settings, store: Store, stack: ExitStack) -> Follow | None:

@@ -17,7 +17,7 @@ import structlog
 
 from service.adapters import kafka_letters, kafka_rollups
 from service.adapters.kafka_findings import encode, ends
-from service.adapters.kafka_log import GroupLog
+from service.adapters.kafka_log import GroupLog, Message
 from service.adapters.kafka_messages import SOURCE_HEADER, TICK_HEADER
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import EVENTS, FINDINGS, ROLLUPS, SAMPLES, ensure
@@ -27,12 +27,12 @@ from service.core.chain import BEGINNING
 from service.entrypoints.health import healthy
 from service.entrypoints.machine import utc_now
 from service.entrypoints.partition import Output, Partition, Place, TooManyBadError
+from service.entrypoints.recorder import FLUSHES_EVERY_SECONDS, Recorder
 from service.entrypoints.shelf import Shelf
 from service.telemetry import Metrics, configure_logging
 
 GROUP: Final = "spendwatch-worker"
 TICK: Final = timedelta(minutes=5)
-LOOKS_EVERY_SECONDS: Final = 30.0
 
 _log = structlog.get_logger("worker")
 
@@ -55,8 +55,9 @@ class Worker:
         self._cluster = build_cluster(settings)
         self._partitions: dict[tuple[str, int], Partition] = {}
         self._shelves: dict[tuple[str, int], Shelf] = {}
+        self._recorders: dict[tuple[str, int], Recorder] = {}
         self._save_at: dict[tuple[str, int], float] = {}
-        self._moving = asyncio.Lock()  # partitions come and go between messages
+        self._moving = asyncio.Lock()  # what is done with a partition, one at a time
         self._publishing = asyncio.Lock()  # a publisher serves one thread at a time
         self._metrics = Metrics(version("spendwatch"))
 
@@ -85,28 +86,38 @@ class Worker:
         ticking.add_done_callback(lambda _: stop.set())
         try:
             async for topic, number, message in log.messages(stop):
-                with self._metrics.batch_seconds.time():
-                    output = self._partitions[topic, number].take(message)
-                if output.is_any:
-                    async with self._publishing:
-                        await asyncio.to_thread(_say, publisher, output)
+                turn = log.turn
+                async with self._moving:
+                    if log.turn == turn:  # else it is handed out again, to whoever has it now
+                        await self._take(topic, number, message, publisher)
                 await self._keep(topic, number)
             async with self._moving:
                 for place in self._partitions:
                     await asyncio.to_thread(self._save, place)
         finally:
             ticking.cancel()
+            for recorder in self._recorders.values():
+                recorder.close()
             for shelf in self._shelves.values():
                 shelf.close()
         if ticking.done() and not ticking.cancelled():
             ticking.result()
 
+    async def _take(self, topic: str, number: int, message: Message, publisher: Publisher) -> None:
+        """Take in a message and say what it changed, before its partition is kept."""
+        with self._metrics.batch_seconds.time():
+            output = self._partitions[topic, number].take(message)
+        if output.rows:
+            self._recorders[topic, number].take(output.rows)
+        if output.is_any:
+            async with self._publishing:
+                await asyncio.to_thread(_say, publisher, output)
+
     async def _starts(self, ours: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
         """Make ready what is ours now, and let go of what is not any more."""
         async with self._moving:
             for at in self._partitions.keys() - set(ours):
-                del self._partitions[at]
-                self._shelves.pop(at).close()
+                await asyncio.to_thread(self._let_go, at)
             told = await asyncio.to_thread(ends, self._cluster)
             for at in ours:
                 if at not in self._partitions:
@@ -115,6 +126,12 @@ class Worker:
         self._not_ready = None
         _log.info("assigned", partitions=len(ours))
         return {at: one.next_offset for at, one in self._partitions.items()}
+
+    def _let_go(self, at: tuple[str, int]) -> None:
+        del self._partitions[at]
+        if at in self._recorders:
+            self._recorders.pop(at).close()
+        self._shelves.pop(at).close()
 
     def _make_ready(self, at: tuple[str, int], told_until: int) -> None:
         """Go on from what is kept of a partition, if anything is."""
@@ -125,6 +142,9 @@ class Worker:
 
         self._partitions[at] = shelf.restore(make)
         self._shelves[at] = shelf
+        topic, number = at
+        if topic == EVENTS:
+            self._recorders[at] = Recorder(self._settings.history / topic / str(number))
         self._saves_after(at)
 
     async def _keep(self, topic: str, number: int) -> None:
@@ -135,8 +155,9 @@ class Worker:
                 await asyncio.to_thread(self._save, at)
 
     def _save(self, at: tuple[str, int]) -> None:
-        """Keep a partition's state: all that it says of it has been published."""
-        self._shelves[at].save(self._partitions[at])
+        """Keep a partition's state: all that it says of it has been published, and written."""
+        if at not in self._recorders or self._recorders[at].flush():
+            self._shelves[at].save(self._partitions[at])
         self._saves_after(at)
 
     def _saves_after(self, at: tuple[str, int]) -> None:
@@ -148,7 +169,7 @@ class Worker:
         is_bill = topic == EVENTS
         # Sums of resources, and what is new in an account, cross partitions: an adder judges them.
         pipeline = build_pipeline(
-            settings, metrics, tells_history=False, keeps_history=False, is_part=True
+            settings, metrics, tells_history=False, keeps_history=is_bill, is_part=True
         )
         place = Place(topic, number, settings.kafka.partitions)
         most_bad = settings.kafka.bad_lines_in_a_row
@@ -157,10 +178,12 @@ class Worker:
         return Partition(place, pipeline, told_until, most_bad, skip, every)
 
     async def _tick(self, log: GroupLog, publisher: Publisher) -> None:
-        """Look after partitions where nothing comes: keep their state, let time pass there."""
+        """Write histories; look after partitions where nothing comes: keep them, let time pass."""
         every = self._settings.kafka.sums_every_seconds
         while True:
-            await asyncio.sleep(min(LOOKS_EVERY_SECONDS, every))
+            await asyncio.sleep(min(FLUSHES_EVERY_SECONDS, every))
+            for recorder in list(self._recorders.values()):
+                await asyncio.to_thread(recorder.flush)
             for at in list(self._partitions):
                 await self._keep(*at)
             now = utc_now()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import httpx
@@ -93,6 +94,13 @@ def test_what_compose_would_start_tells_slack_and_leaves_nothing_behind(tmp_path
         until(lambda: incidents()[0]["state"] == "acknowledged")
         assert incidents()[0]["assignee"] == "Ada"
         until(lambda: "Subject:" in (folder / "mailpit.log").read_text())
+
+        def spent():
+            answer = httpx.get(f"{page}/v1/spend", headers=asked, params={"by": "resource_id"})
+            found = answer.json().get("lines", [])
+            return [(line["labels"], Decimal(line["cost"]) > 600) for line in found]
+
+        until(lambda: spent() == [({"resource_id": "i-1"}, True)])
     finally:
         run.send_signal(signal.SIGINT)
         run.wait(60)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from service.adapters.histories import Histories
+from service.adapters.history import History
 from service.adapters.kafka_findings import chained
 from service.adapters.kafka_findings import records as findings
 from service.adapters.kafka_log import Message as Seen
@@ -59,21 +61,23 @@ def publish(settings, cluster, resources=8, hours=24 * 38):
         publisher.flush()
 
 
-def expected(settings, cluster):
-    """Run every message through the partitions in this process."""
+def expected(settings, cluster, history=None):
+    """Run every message through partitions in this process, and what was spent into a history."""
     every = timedelta(seconds=settings.kafka.sums_every_seconds)
     partitions, found = {}, {}
     for record in records(cluster, EVENTS):
         number = record.partition
         if number not in partitions:
             pipeline = build_pipeline(
-                settings, {}, tells_history=False, keeps_history=False, is_part=True
+                settings, {}, tells_history=False, keeps_history=history is not None, is_part=True
             )
             place = Place(EVENTS, number, 4)
             partitions[number] = Partition(place, pipeline, BEGINNING, 100, sums_every=every)
         at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=record.timestamp)
         headers = dict(record.headers)
         out = partitions[number].take(Seen(record.offset, at, headers, record.value))
+        if history is not None:
+            history.append(out.rows)
         if out.record is not None:
             found.setdefault(number, []).append(out.record)
     return found
@@ -86,6 +90,17 @@ def said(cluster):
         assert record.topic == EVENTS
         found.setdefault(record.partition, []).append(record)
     return found
+
+
+def spent(history):
+    """Return what all series cost in each period, with what was expected of it."""
+    query = """{told} SELECT series, charge_period_start, cost, expected, owner, count(*) OVER ()
+        FROM newest ORDER BY ALL"""
+    try:
+        (rows,) = history.ask([query], START, START + timedelta(days=400), {})
+    except OSError:  # no worker has come to it yet
+        return []
+    return rows
 
 
 class Workers:
@@ -127,10 +142,14 @@ def wait_until(condition, workers, seconds=120):
 
 
 @pytest.mark.timeout(300)
-def test_killed_again_and_again_workers_say_all_of_it_and_nothing_twice(settings, cluster, workers):
+def test_killed_again_and_again_workers_say_all_of_it_and_nothing_twice(
+    settings, cluster, workers, tmp_path
+):
     publish(settings, cluster)
-    wanted = expected(settings, cluster)
+    whole, written = History(tmp_path / "whole"), Histories(settings.history / EVENTS)
+    wanted = expected(settings, cluster, whole)
     assert sum(map(len, wanted.values())) >= 8
+    assert len(spent(whole)) == 8 * 38 * 24
     workers.start()
     workers.start()
     rand = random.Random(3)  # noqa: S311 - chance that can be had again
@@ -139,20 +158,28 @@ def test_killed_again_and_again_workers_say_all_of_it_and_nothing_twice(settings
         workers.end(rand.choice(workers.running))
         workers.start()
     wait_until(lambda: said(cluster) == wanted, workers)
+    wait_until(lambda: spent(written) == spent(whole), workers)
+    whole.close()
 
 
 @pytest.mark.timeout(300)
-def test_a_worker_that_was_paused_past_its_session_does_no_harm(settings, cluster, workers):
+def test_a_worker_that_was_paused_past_its_session_does_no_harm(
+    settings, cluster, workers, tmp_path
+):
     publish(settings, cluster)
-    wanted = expected(settings, cluster)
+    whole, written = History(tmp_path / "whole"), Histories(settings.history / EVENTS)
+    wanted = expected(settings, cluster, whole)
     first = workers.start()
     wait_until(lambda: "assigned" in workers.log, workers)
     first.send_signal(signal.SIGSTOP)
     workers.start()
     wait_until(lambda: said(cluster) == wanted, workers)
+    wait_until(lambda: spent(written) == spent(whole), workers)
     first.send_signal(signal.SIGCONT)
     time.sleep(5)
     assert said(cluster) == wanted
+    assert spent(written) == spent(whole)
+    whole.close()
 
 
 @pytest.mark.timeout(300)
