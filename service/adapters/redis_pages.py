@@ -59,6 +59,8 @@ def _packed(where: Filter) -> dict[str, Any]:
     asked: dict[str, Any] = {"order": where.order, "sets": _sets(where)}
     least = None if isinstance(where, IntentFilter) else where.min_impact
     given = {"since": seconds(where.since), "until": seconds(where.until), "least": least}
+    if isinstance(where, IncidentFilter) and where.begins is not None:
+        asked["begins"] = where.begins
     if where.after is not None:
         asked |= {"after_score": where.after.score, "after_name": where.after.name}
     return asked | {name: value for name, value in given.items() if value is not None}

@@ -16,6 +16,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry as RedisRetry
 
+from service.adapters import redis_glance
+from service.adapters.redis_glance import STATES
 from service.adapters.redis_pages import Pages
 from service.core import pages
 from service.core.budget_figures import BudgetStatus
@@ -35,10 +37,10 @@ from service.core.ports import (
     DeliveryFilter,
     DestinationStatus,
     FindingFilter,
+    Glance,
     IncidentFilter,
     IntentFilter,
     Outcome,
-    PartitionStatus,
     Refused,
     Retry,
     Saved,
@@ -48,7 +50,6 @@ from service.core.ports import (
     UnreadableDeliveryError,
     as_new,
 )
-from service.core.severity import SEVERITIES
 from service.core.standing import Standing
 
 PREFIX: Final = "spendwatch:"
@@ -57,10 +58,13 @@ BUDGETS: Final = "budget-status"
 GPUS: Final = "gpu-host"
 READ_AT_ONCE: Final = 500
 PARTITIONS: Final = "partition"
-MOST_WAITING: Final = 1000
-STATES: Final = ("ready", "sending", "unknown", "sent", "dead", "superseded")
 _BEAT: Final = msgspec.json.Decoder(tuple[datetime, list[str]])
 _UNREADABLE: Final = (msgspec.DecodeError, KeyError, ValueError, OverflowError)
+# What is read of a delivery.
+_DELIVERY: Final = (
+    b"notice", b"state", b"due", b"attempts", b"claim", b"error", b"ref", b"updated",
+    b"conversation",
+)  # fmt: skip
 _LUA: Final = Path(__file__).with_name("lua")
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -92,6 +96,8 @@ class RedisStore:
         self._tell = client.register_script(_with_notes("tell.lua"))
         page = client.register_script((_LUA / "page.lua").read_text("utf-8"))
         self._pages = Pages(page, PREFIX)
+        destinations = (_LUA / "destinations.lua").read_text("utf-8")
+        self._waiting_at = client.register_script(destinations)
         self._release = client.register_script((_LUA / "release.lua").read_text("utf-8"))
         self._trouble = client.register_script(_with_notes("trouble.lua"))
         self._catch_up = client.register_script(_with_notes("catch_up.lua"))
@@ -148,7 +154,8 @@ class RedisStore:
             for place, notice in enumerate(notices)
             for incident_id in _told_in(notice)
         ]
-        args += [len(told)]
+        held = [(id_, one.incident_id) for one in incidents for id_ in one.finding_ids]
+        args += [len(told), len(held)]
         for finding in findings:
             args += [finding.finding_id, _packed(pages.of_finding(finding)), _json(finding)]
         for incident in incidents:
@@ -174,11 +181,20 @@ class RedisStore:
             args += [intent_id, reason]
         for row in told:
             args += row
+        for pair in held:
+            args += pair
         keys = _keys(
             "offset", "findings", "incidents", "sources", "notices", "outbox", "deliveries",
             "delivery:", "conversation:", "things:", "intents", "messages", "refused:", "told:",
+            "holds",
         )  # fmt: skip
         return self._save(keys=keys, args=args).decode()  # type: ignore[no-any-return]
+
+    @_guarded
+    def glance(self, owners: frozenset[str] | None = None) -> Glance:
+        """Return how the store stands."""
+        partitions = f"{PREFIX}things:{PARTITIONS}"
+        return redis_glance.glance(self._redis, PREFIX, partitions, owners)
 
     @_guarded
     def rebuilding(self) -> datetime | None:
@@ -221,23 +237,6 @@ class RedisStore:
     def incidents(self, where: IncidentFilter) -> list[Incident]:
         """List incidents."""
         return self._many("incidents", self._pages.names("incidents", where), Incident)
-
-    @_guarded
-    def firing_counts(self, owners: frozenset[str] | None = None) -> dict[str, int]:
-        """Count firing incidents by severity."""
-        mine = [f"{PREFIX}incidents:{pages.set_name('owner', one)}" for one in owners or ()]
-        counts = dict.fromkeys(SEVERITIES, 0)
-        asked = [(one, key) for one in SEVERITIES for key in (mine if owners is not None else [""])]
-        with self._redis.pipeline(transaction=False) as found:
-            for severity, owned in asked:
-                firing = f"{PREFIX}incidents:{pages.set_name('firing severity', severity)}"
-                if owned:
-                    found.sintercard(2, [firing, owned])
-                else:
-                    found.scard(firing)
-            for (severity, _), count in zip(asked, found.execute(), strict=True):
-                counts[severity] += count
-        return {str(severity): count for severity, count in counts.items()}
 
     @_guarded
     def written(self, where: IncidentFilter | FindingFilter) -> list[bytes]:
@@ -284,43 +283,9 @@ class RedisStore:
         return [msgspec.json.decode(rows[name], type=BudgetStatus) for name in sorted(rows)]
 
     @_guarded
-    def partitions(self) -> list[PartitionStatus]:
-        """Return how far each partition was told of, by name."""
-        rows = self._redis.hgetall(f"{PREFIX}things:{PARTITIONS}")
-        return [msgspec.json.decode(rows[name], type=PartitionStatus) for name in sorted(rows)]
-
-    @_guarded
     def destinations(self) -> list[DestinationStatus]:
         """Return how each destination does, by name; of what waits the oldest thousand count."""
-        found = {
-            name.decode(): DestinationStatus(destination=name.decode())
-            for name in self._redis.hkeys(PREFIX + "destinations:sent_at")
-        }
-        for state in ("ready", "sending", "unknown"):
-            ids = self._redis.zrange(f"{PREFIX}deliveries:{state}", 0, MOST_WAITING - 1)
-            for name in self._places(ids):
-                one = found.setdefault(name, DestinationStatus(destination=name))
-                one.unknown += state == "unknown"
-                one.pending += state != "unknown"
-        facts = ("sent", "dead", "sent_at", "failing", "error")
-        known = {fact: self._redis.hgetall(f"{PREFIX}destinations:{fact}") for fact in facts}
-        for name in known["failing"]:
-            found.setdefault(name.decode(), DestinationStatus(destination=name.decode()))
-        for name, one in found.items():
-            key = name.encode()
-            one.sent, one.dead = (int(known[fact].get(key, 0)) for fact in ("sent", "dead"))
-            one.last_sent_at = _maybe_time(known["sent_at"].get(key))
-            one.failing_since = _maybe_time(known["failing"].get(key))
-            one.last_error = known["error"].get(key, b"").decode() or None
-        return [found[name] for name in sorted(found)]
-
-    def _places(self, ids: Sequence[bytes]) -> list[str]:
-        """Name the destinations of deliveries."""
-        with self._redis.pipeline(transaction=False) as asked:
-            for id_ in ids:
-                asked.hget(f"{PREFIX}delivery:{id_.decode()}", "conversation")
-            rows = asked.execute() if ids else []
-        return [row.decode().partition("|")[2] for row in rows if row]
+        return redis_glance.destinations(self._redis, self._waiting_at, PREFIX)
 
     @_guarded
     def gpus(self) -> list[GpuHost]:
@@ -364,8 +329,9 @@ class RedisStore:
     def _outbox_rows(self, names: Sequence[bytes]) -> list[dict[bytes, bytes]]:
         with self._redis.pipeline(transaction=False) as asked:
             for name in names:
-                asked.hgetall(f"{PREFIX}delivery:{name.decode()}")
-            return [row for row in asked.execute() if b"conversation" in row]
+                asked.hmget(f"{PREFIX}delivery:{name.decode()}", _DELIVERY)
+            rows = (dict(zip(_DELIVERY, row, strict=True)) for row in asked.execute())
+            return [row for row in rows if row[b"conversation"] is not None]
 
     @_guarded
     def told(self, incident_id: str, limit: int = 1000) -> list[Delivery]:
@@ -377,14 +343,9 @@ class RedisStore:
     @_guarded
     def incident_of(self, finding_id: str) -> Incident | None:
         """Return the incident that holds a finding."""
-        where = IncidentFilter(limit=READ_AT_ONCE)
-        while found := self.incidents(where):
-            for one in found:
-                if finding_id in one.finding_ids:
-                    return one
-            last = pages.place_of(found[-1], where.order)
-            where = msgspec.structs.replace(where, after=last)
-        return None
+        name = self._redis.hget(PREFIX + "holds", finding_id)
+        found = None if name is None else self._one("incidents", name, Incident)
+        return found if found is not None and finding_id in found.finding_ids else None
 
     @_guarded
     def delivery_counts(self) -> dict[str, int]:
@@ -514,7 +475,7 @@ class RedisStore:
         """Close the connections."""
         self._redis.close()
 
-    def _one(self, name: str, id_: str, kind: type[_R]) -> _R | None:
+    def _one(self, name: str, id_: str | bytes, kind: type[_R]) -> _R | None:
         data = self._redis.hget(PREFIX + name, id_)
         return None if data is None else msgspec.json.decode(data, type=kind)
 
@@ -548,7 +509,7 @@ def _delivery_in(row: Mapping[bytes, bytes], parent: dict[str, str] | None) -> D
         due=_time(float(row[b"due"])),
         attempts=int(row[b"attempts"]),
         claim=int(row[b"claim"]),
-        error=row.get(b"error", b"").decode() or None,
+        error=(row.get(b"error") or b"").decode() or None,
         ref=_ref(row.get(b"ref")),
         parent=parent,
         updated_at=_time(float(row[b"updated"])),
@@ -597,10 +558,6 @@ def _ref(data: bytes | None) -> dict[str, str] | None:
 
 def _score(at: datetime | None) -> float:
     return 0.0 if at is None else at.timestamp()
-
-
-def _maybe_time(score: bytes | None) -> datetime | None:
-    return None if score is None else _time(float(score))
 
 
 def _time(score: float) -> datetime:

@@ -288,12 +288,31 @@ class FindingFilter(_OfSpend, kw_only=True, frozen=True):
     order: Literal["time", "impact"] = "time"
 
 
+class Glance(NamedTuple):
+    """How the store stands at one moment.
+
+    `offset` is how far into the log it reaches, `rebuilding` up to when it is filled again.
+    `deliveries` are counts by state, `next_due` is when the next of them is due, and `firing`
+    counts incidents by severity. Sources and partitions are in order of their names.
+    """
+
+    offset: int
+    rebuilding: datetime | None
+    sources: list[SourceStatus]
+    partitions: list[PartitionStatus]
+    deliveries: dict[str, int]
+    next_due: datetime | None
+    firing: dict[str, int]
+
+
 class IncidentFilter(_OfSpend, kw_only=True, frozen=True):
     """Which incidents to list: the last changed, last opened or those of the greatest impact first.
 
-    With `is_open` all but those that are resolved.
+    With `is_open` all but those that are resolved; with `begins` those whose id begins so, of many
+    the first thousand by name.
     """
 
+    begins: str | None = None
     state: str | None = None
     severity: str | None = None
     is_open: bool = False
@@ -345,6 +364,10 @@ class Store(Protocol):
         `stale` when it is already saved, `gap` when what comes before it is not. `begin` says how
         each delivery begins that is not there yet.
         """
+        ...
+
+    def glance(self, owners: frozenset[str] | None = None) -> Glance:
+        """Return how the store stands; `firing` counts what is of `owners`, None being all."""
         ...
 
     def rebuilding(self) -> datetime | None:
@@ -421,10 +444,6 @@ class Store(Protocol):
         """Return every budget as it stands, by name."""
         ...
 
-    def partitions(self) -> list[PartitionStatus]:
-        """Return how far each partition was told of, by name; none on one machine."""
-        ...
-
     def destinations(self) -> list[DestinationStatus]:
         """Return how each destination does that anything was to be sent to, by name."""
         ...
@@ -435,10 +454,6 @@ class Store(Protocol):
 
     def deliveries(self, where: DeliveryFilter = ANY_DELIVERY) -> list[Delivery]:
         """List deliveries."""
-        ...
-
-    def firing_counts(self, owners: frozenset[str] | None = None) -> dict[str, int]:
-        """Count firing incidents by severity; `owners` None means everyone's."""
         ...
 
     def told(self, incident_id: str, limit: int = 1000) -> list[Delivery]:

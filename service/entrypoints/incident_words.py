@@ -132,11 +132,14 @@ def whole_name(client: Client, begin: str) -> str:
     """Return the name of the incident that begins so; what begins none is taken as it is."""
     if len(begin) < SHORTEST_NAME:
         raise ConfigError(f"{begin!r} is too short for an incident: {SHORTEST_NAME} signs at least")
-    names = [item["incident_id"] for item in client.ask("/v1/incidents")["items"]]
-    found = [name for name in names if name.startswith(begin)]
-    if len(found) > 1:
-        raise ConfigError(f"{begin!r} begins {len(found)} incidents: give more of its name")
-    return found[0] if found else quote(begin, safe="")
+    name = quote(begin, safe="")
+    if name != begin:  # it has signs that no incident's name has
+        return name
+    asked = f"/v1/incidents?begins={name}&limit=2"
+    found = [str(item["incident_id"]) for item in client.ask(asked)["items"]]
+    if len(found) > 1 and begin not in found:
+        raise ConfigError(f"{begin!r} begins several incidents: give more of its name")
+    return found[0] if len(found) == 1 else name
 
 
 def _did(mark: Mapping[str, Any]) -> str:

@@ -29,7 +29,6 @@ from service.entrypoints.slack_views import silence_line, subscription_line
 from service.entrypoints.slack_words import WordError, amount_of, split, until_of
 
 SHORTEST_NAME: Final = 6
-LOOKS_THROUGH: Final = 2000
 # What a budget may be of, beside its team, by the word for it in a command.
 _BUDGET_WORDS: Final = {"service": "service", "tag": "tag", "account": "sub_account"}
 _SLUG: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -185,8 +184,8 @@ class Setups:
     def _incident(self, member: Member, begin: str) -> Incident:
         if len(begin) < SHORTEST_NAME:
             raise WordError("name an incident by the first signs that its notice shows last")
-        known = self._store.incidents(IncidentFilter(limit=LOOKS_THROUGH))
-        mine = [i for i in known if i.incident_id.startswith(begin) and member.sees(i.owner)]
+        known = self._store.incidents(IncidentFilter(begins=begin))
+        mine = [i for i in known if member.sees(i.owner)]
         if len(mine) != 1:
             raise WordError(f"{len(mine)} incidents of your teams begin like that")
         return mine[0]

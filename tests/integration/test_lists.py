@@ -73,6 +73,7 @@ ASKED = st.fixed_dictionaries(
         "since": st.sampled_from([None, NOW + 100 * HOUR, NOW + 1200 * HOUR]),
         "until": st.sampled_from([None, NOW + 30 * HOUR, NOW + 900 * HOUR]),
         "is_open": st.booleans(),
+        "begins": st.sampled_from([None, "i00", "i1", "i0042", "j"]),
         "order": st.sampled_from(["changed", "opened", "impact"]),
         "limit": st.sampled_from([70, 100, 2000]),
     }
@@ -89,6 +90,7 @@ def passes(one, where):
         and (least is None or (one.impact is not None and one.impact >= least))
         and (where.since is None or one.ends_at is None or one.ends_at >= where.since)
         and (where.until is None or one.starts_at < where.until)
+        and one.incident_id.startswith(where.begins or "")
         and not (where.is_open and where.state is None and one.state == "resolved")
     )
 
@@ -153,7 +155,7 @@ def test_an_incident_that_changes_hands_is_the_new_owners_alone(store):
     assert store.incidents(IncidentFilter(owners=frozenset({"team-0"}))) == []
     assert store.incidents(IncidentFilter(state="firing")) == []
     assert store.incidents(IncidentFilter(owners=frozenset({"web"}))) == [now]
-    assert sum(store.firing_counts().values()) == 0
+    assert sum(store.glance().firing.values()) == 0
 
 
 def test_what_fires_is_counted_by_severity_and_owner(filled):
@@ -166,7 +168,7 @@ def test_what_fires_is_counted_by_severity_and_owner(filled):
 
     for owners in (None, {"team-0"}, {"team-0", "team-2"}, set()):
         asked = None if owners is None else frozenset(owners)
-        assert filled.firing_counts(asked) == counted(owners)
+        assert filled.glance(asked).firing == counted(owners)
 
 
 def test_findings_of_a_series_are_found_without_reading_the_others(store):
@@ -296,3 +298,12 @@ def test_the_audit_says_who_did_what_and_shows_each_what_they_may_see(api, store
     assert len(followed(api, f"/v1/audit?since={since}")) == 2
     assert TOKENS[0].sha256 not in api.get("/v1/audit").text
     assert store.intents(IntentFilter(for_admins=False))[0] == intents[3]
+
+
+def test_an_incident_is_found_by_each_finding_that_it_holds_however_old_it_is(filled):
+    held = make_incident(incident_id="old", finding_ids=["f1", "f2"], updated_at=NOW - 999 * HOUR)
+    filled.save(Changes(previous=1500, offset=1501, incidents=[held]))
+    assert (filled.incident_of("f2"), filled.incident_of("f3")) == (held, None)
+    left = msgspec.structs.replace(held, finding_ids=["f1"])
+    filled.save(Changes(previous=1501, offset=1502, incidents=[left]))
+    assert filled.incident_of("f2") is None

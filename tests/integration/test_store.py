@@ -333,4 +333,4 @@ def test_a_post_that_is_sent_while_they_are_listed_does_not_wait(store, store_se
 def test_partitions_say_how_far_they_are(store):
     one = PartitionStatus(topic="billing.events", partition=3, offset=7, at=NOW)
     store.save(changes(partitions={"billing.events/3": one}))
-    assert store.partitions() == [one]
+    assert store.glance().partitions == [one]

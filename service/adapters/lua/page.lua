@@ -67,6 +67,22 @@ local function take(found, ranked, is_tested)
   return false
 end
 
+-- What begins so is found by name, and put in order here.
+if asked.begins then
+  local bounds = {'[' .. asked.begins, '(' .. asked.begins .. '\255'}
+  local ids = redis.call('ZRANGEBYLEX', prefix .. ':names', bounds[1], bounds[2], 'LIMIT', 0, FEW)
+  local scores = #ids > 0 and redis.call('ZMSCORE', order, unpack(ids)) or {}
+  local places, ranked, found = {}, {}, {}
+  for at, id in ipairs(ids) do places[at] = {id, scores[at]} end
+  table.sort(places, function(a, b)
+    local x, y = tonumber(a[2]), tonumber(b[2])
+    return x > y or (x == y and is_before(b[1], a[1]))
+  end)
+  for at, place in ipairs(places) do ranked[2 * at - 1], ranked[2 * at] = place[1], place[2] end
+  take(found, ranked, {})
+  return {found}
+end
+
 -- The sets that hold all that can pass, if those are few; else what is in order is gone through.
 local few, fewest
 for _, sets in ipairs(asked.sets) do

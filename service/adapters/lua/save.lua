@@ -1,19 +1,24 @@
 #!lua
 -- KEYS: offset, findings, incidents, sources, notices, outbox, deliveries, delivery prefix,
---       conversation prefix, things prefix, intents, messages, refused prefix, told prefix
+--       conversation prefix, things prefix, intents, messages, refused prefix, told prefix,
+--       holds
 -- ARGV: previous, offset, now, counts (findings, incidents, sources, notices, things, intents,
---       refused, told), then the items, with the facts that they are found by. A thing without a value is
---       gone. What is told of an incident, alone or with others, is found again by the incident.
+--       refused, told, held), then the items, with the facts that they are found by. A thing without a
+--       value is gone. What is told of an incident, alone or with others, is found again by the
+--       incident, and an incident by each finding that it holds.
 -- Everything is checked before the first write, and the offset moves last.
 local saved = tonumber(redis.call('GET', KEYS[1]) or '0')
 if saved >= tonumber(ARGV[2]) then return 'stale' end
 if saved < tonumber(ARGV[1]) then return 'gap' end
-local at = 12
+local at = 13
 for kind = 1, 2 do
   for _ = 1, tonumber(ARGV[3 + kind]) do
     note(KEYS[1 + kind], ARGV[at], ARGV[at + 1])
     redis.call('HSET', KEYS[1 + kind], ARGV[at], ARGV[at + 2])
-    if kind == 2 then redis.call('ZADD', KEYS[3] .. ':saved', ARGV[2], ARGV[at]) end
+    if kind == 2 then
+      redis.call('ZADD', KEYS[3] .. ':saved', ARGV[2], ARGV[at])
+      redis.call('ZADD', KEYS[3] .. ':names', 0, ARGV[at])
+    end
     at = at + 3
   end
 end
@@ -69,6 +74,10 @@ end
 for _ = 1, tonumber(ARGV[11]) do
   redis.call('ZADD', KEYS[14] .. ARGV[at], ARGV[at + 1], ARGV[at + 2])
   at = at + 3
+end
+for _ = 1, tonumber(ARGV[12]) do
+  redis.call('HSET', KEYS[15], ARGV[at], ARGV[at + 1])
+  at = at + 2
 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 'saved'

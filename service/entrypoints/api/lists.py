@@ -136,8 +136,7 @@ class ListRoutes:
         shown, more = found[: query.limit], None
         if len(found) > query.limit:
             more = next_of(request, place_of(shown[-1], query.order), query.order)
-        items = [msgspec.Raw(views.answer(show(one)).body) for one in shown]
-        return views.listing(items, self._now(), more)
+        return views.listing([show(one) for one in shown], self._now(), more)
 
 
 def next_of(request: Request, place: Place, order: str) -> str:

@@ -16,6 +16,7 @@ from service.core.severity import Severity
 
 DEFAULT_WINDOW: Final = timedelta(days=14)
 LONGEST_WINDOW: Final = timedelta(days=92)
+SHORTEST_NAME: Final = 6
 
 Name = Annotated[str, Field(max_length=512)]
 
@@ -79,6 +80,13 @@ class _OfSpend(_Paged):
 class IncidentQuery(_OfSpend):
     """Which incidents."""
 
+    begins: str | None = Field(
+        None,
+        min_length=SHORTEST_NAME,
+        max_length=128,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="With what its id begins.",
+    )
     state: State | None = None
     severity: Severity | None = None
     sort: Literal["changed", "opened", "impact"] = "changed"

@@ -13,15 +13,13 @@ from service.core.estimates import Gap
 from service.core.events import SeriesKey
 from service.core.experiments import RunBill
 from service.core.health import UNAVAILABLE, Health, health_of
-from service.core.incidents import Incident
-from service.core.ports import FindingFilter, IncidentFilter, Store, StoreUnavailableError
+from service.core.ports import FindingFilter, Glance, Store, StoreUnavailableError
 from service.entrypoints.api import queries, views
-from service.entrypoints.api.access import Access, access_of
+from service.entrypoints.api.access import access_of
 from service.entrypoints.api.problems import RETRY_LATER, unavailable
 from service.telemetry import CONTENT_TYPE, Metrics
 
 CHARTS_KEPT: Final = 64
-MOST_FIRING: Final = 10_000
 SERIES_PATH: Final = "/v1/series/"
 
 
@@ -40,12 +38,13 @@ class Parts(NamedTuple):
     runs: Callable[[], Sequence[RunBill]]
     gaps: Callable[[], Sequence[Gap]]
 
-    def health(self, now: datetime) -> Health:
+    def health(self, now: datetime, glance: Glance | None = None) -> Health:
         """Judge the service by its store and by what this process knows of itself."""
+        seen = self.store.glance() if glance is None else glance
         return health_of(
-            self.store.sources(),
-            self.store.delivery_counts(),
-            self.store.next_due(),
+            seen.sources,
+            seen.deliveries,
+            seen.next_due,
             now,
             rebuilding=self.rebuilding(),
             faults=self.faults(),
@@ -74,10 +73,11 @@ class Routes:
         """Return this process's metrics, and the store's state, in Prometheus text format."""
         metrics, store = self._parts.metrics, self._parts.store
         try:
-            metrics.outbox(store.delivery_counts())
-            metrics.firing(store.firing_counts())
-            metrics.offset.set(store.offset())
-            for source in store.sources():
+            seen = store.glance()
+            metrics.outbox(seen.deliveries)
+            metrics.firing(seen.firing)
+            metrics.offset.set(seen.offset)
+            for source in seen.sources:
                 if source.last_arrived_at is not None:
                     at = source.last_arrived_at.timestamp()
                     metrics.last_arrival.labels(source.source).set(at)
@@ -92,20 +92,22 @@ class Routes:
         parts, access = self._parts, access_of(request)
         now = parts.now()
         try:
-            health = parts.health(now)
+            seen = parts.store.glance(access.teams)
+            health = parts.health(now, seen)
+            sees_all = access.teams is None
             status = views.Status(
                 state=health.state,
                 reasons=list(health.reasons),
-                as_of=parts.store.rebuilding() or now,
+                as_of=seen.rebuilding or now,
                 version=parts.version,
                 started_at=parts.started_at,
-                offset=parts.store.offset(),
-                sources=[views.Source.of(source, now) for source in parts.store.sources()],
-                deliveries=parts.store.delivery_counts(),
-                incidents_firing=sum(parts.store.firing_counts(access.teams).values()),
-                estimates=[] if access.teams is not None else list(parts.gaps()),
-                partitions=self._partitions(access, now),
-                destinations=[] if access.teams is not None else parts.store.destinations(),
+                offset=seen.offset,
+                sources=[views.Source.of(source, now) for source in seen.sources],
+                deliveries=seen.deliveries,
+                incidents_firing=sum(seen.firing.values()),
+                estimates=list(parts.gaps()) if sees_all else [],
+                partitions=[views.Partition.of(one, now) for one in seen.partitions if sees_all],
+                destinations=parts.store.destinations() if sees_all else [],
             )
         except StoreUnavailableError:
             reasons = list(UNAVAILABLE.reasons)
@@ -198,15 +200,6 @@ class Routes:
             and query.state in (None, budget.state)
         ]
         return views.answer(views.Listing(items=found[: query.limit], as_of=self._parts.now()))
-
-    def _partitions(self, access: Access, now: datetime) -> list[views.Partition]:
-        if access.teams is not None:
-            return []
-        return [views.Partition.of(one, now) for one in self._parts.store.partitions()]
-
-    def _firing(self, owners: frozenset[str] | None = None) -> list[Incident]:
-        where = IncidentFilter(state="firing", owners=owners, limit=MOST_FIRING)
-        return self._parts.store.incidents(where)
 
     def _periods(
         self, series: SeriesKey, since: datetime, until: datetime, now: datetime

@@ -229,9 +229,9 @@ def answer(value: object) -> Response:
     return Response(_ENCODER.encode(_with_money_as_text(plain)), media_type="application/json")
 
 
-def listing(items: list[msgspec.Raw], now: datetime, more: str | None) -> Response:
-    """Answer a page of a list; `more` is where the next one is."""
-    body = _ENCODER.encode(Listing(items=items, as_of=now, next=more))
+def listing(items: Sequence[object], now: datetime, more: str | None) -> Response:
+    """Answer a page of a list, whose items hold no `Decimal`; `more` is where the next one is."""
+    body = _ENCODER.encode(Listing(items=list(items), as_of=now, next=more))
     answer = Response(body, media_type="application/json")
     if more is not None:
         answer.headers["Link"] = f'<{more}>; rel="next"'

@@ -120,11 +120,12 @@ class Live:
 
 def look(store: Store, before: Seen | None) -> Seen:
     """Return how the store is now; the same again when it has not moved."""
-    moved = store.offset(), *store.delivery_counts().values()
+    seen = store.glance()
+    moved = seen.offset, *seen.deliveries.values()
     if before is not None and before.moved == moved:
         return before
     parts: dict[_Part, Hashable] = {}
-    _add(parts, "status", None, (moved[1:], repr(store.sources())))
+    _add(parts, "status", None, (moved[1:], repr(seen.sources)))
     for incident in store.incidents(IncidentFilter(limit=NEWEST)):
         _add(parts, "incidents", incident.owner, (incident.incident_id, repr(incident)))
     for budget in store.budgets():

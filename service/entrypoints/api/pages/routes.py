@@ -177,7 +177,7 @@ class Pages:
                     DeliveryFilter(limit=DELIVERIES_SHOWN, owners=access.teams)
                 ),
                 destinations=store.destinations() if sees_all else [],
-                partitions=store.partitions() if sees_all else [],
+                partitions=store.glance().partitions if sees_all else [],
                 gaps=list(parts.gaps()) if sees_all else [],
                 intents=store.intents(IntentFilter(limit=INTENTS_SHOWN)) if sees_all else [],
                 started_at=parts.started_at,
