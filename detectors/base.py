@@ -28,7 +28,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def step_of(at: datetime, step_hours: int) -> int:
     """Return the step that holds `at`, an aware time."""
-    return int((at - EPOCH).total_seconds()) // (3600 * step_hours)
+    since = at - EPOCH
+    return (since.days * DAY + since.seconds // 3600) // step_hours
 
 
 def start_of(step: int, step_hours: int) -> datetime:

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import msgspec
 
 from service.core.about import About
 from service.core.allocation import Allocation, Unallocated
-from service.core.arrivals import Arrivals
-from service.core.books import Taken
 from service.core.budgets import KIND as BUDGET
 from service.core.budgets import Budget
 from service.core.deliveries import Chart
@@ -22,8 +20,6 @@ from service.core.events import (
     NEW_MARK,
     UNIT_FEED,
     Arrival,
-    CostEvent,
-    Run,
     SeriesKey,
 )
 from service.core.experiments import Experiments, RunBill
@@ -36,6 +32,7 @@ from service.core.group_scoring import GroupScoring
 from service.core.groups import Change, Groups
 from service.core.holds import IDLE
 from service.core.incidents import Incident
+from service.core.intake import Intake, Takers
 from service.core.intents import Drop, Feedback, Intent, Order, Put
 from service.core.ledger import STEP_HOURS, Ledger, LedgerRow
 from service.core.new_spend import NewSpend
@@ -130,8 +127,20 @@ class Pipeline:
             scoring.notes_expected = keeps_history
         self._parts = parts
         self._contacts = contacts
-        self._statuses: dict[str, SourceStatus] = {}
-        self._arrivals = Arrivals()
+        self._intake = Intake(
+            Takers(
+                ledger=parts.ledger,
+                stretches=parts.stretches,
+                new_spend=parts.new_spend if parts.partials is None else None,
+                groups=parts.groups,
+                spend=parts.spend,
+                purchases=parts.purchases,
+                gpus=parts.gpus,
+                experiments=parts.experiments,
+                estimates=parts.estimates,
+            ),
+            contacts,
+        )
         self._desk = Desk(parts.desk, self._chart)
         self._remembers = remembers
         self._forgot_at: datetime | None = None
@@ -168,11 +177,11 @@ class Pipeline:
     @property
     def statuses(self) -> Mapping[str, SourceStatus]:
         """Return what is known of each source."""
-        return self._statuses
+        return self._intake.statuses
 
     def describe(self, now: datetime) -> None:
         """Bring up to now what the statuses say of how much came."""
-        self._arrivals.describe(self._statuses.values(), now)
+        self._intake.describe(now)
 
     def step(
         self,
@@ -197,74 +206,39 @@ class Pipeline:
         The order within a batch does not matter.
         """
         parts = self._parts
-        points: dict[tuple[SeriesKey, int], Point] = {}
-        too_late: list[Arrival] = []
-        before: dict[tuple[SeriesKey, int], Decimal | None] = {}
-        changed: set[tuple[SeriesKey, int]] = set()
         self._forget(now)
         is_due = self._is_due(now)
         spent = parts.spend.report(now) if is_due else []
         self._look_over(now)
         moved = parts.groups.settle(lambda series, step: is_closed(series, step, now), now)
         parts.told.note_moved(moved)
-        if self._contacts is not None:
-            for arrival in batch:
-                self._contacts.setdefault(arrival.source, now)
-        for arrival in batch:
-            if isinstance(arrival.event, CostEvent):
-                if self._take(arrival, arrival.event, points, before, changed) == "too_late":
-                    too_late.append(arrival)
-            elif isinstance(arrival.event, Run):
-                parts.experiments.observe(arrival.event, (self._contacts or {}).get(arrival.source))
-                self._status(arrival.source, arrival.arrived_at, arrival.event.timestamp)
-            else:
-                parts.gpus.observe(arrival.arrived_at, arrival.event)
-                parts.estimates.observe(arrival.source, arrival.event)
-                self._status(arrival.source, arrival.arrived_at, arrival.event.timestamp)
-        self._estimate(points, before, changed, now)
-        changes = {
-            key: Change(before[key], parts.ledger.point(*key), point.arrived_at)
-            for key, point in points.items()
-        }
+        changes, charged, too_late = self._intake.take(batch, now)
         if parts.partials is None:
             parts.new_spend.judge(changes, now)
-        self._score(parts.scorings, points.values(), now)
+        points = [Point(*key, change.arrived_at) for key, change in changes.items()]
+        self._score(parts.scorings, points, now)
         parts.told.note_moved(parts.groups.apply(changes))
-        self._allocate(changes, changed, now)
+        parts.allocation.observe(changes, now)
+        parts.allocation.observe_charges(charged)
+        parts.units.observe(changes)
         if parts.partials is None:
             self._score_groups(now)
         else:
             parts.told.note(parts.stretches.changed())
             parts.partials.note(parts.stretches.changed())
-        self._price_gpus(points.values())
-        for series, _ in points:
-            parts.experiments.observe_cost(series, parts.ledger.about(series))
+        self._look_at(changes)
         parts.purchases.judge()
         parts.spend.apply(now)
         expected = {
             key: one for grain in parts.scorings.values() for key, one in grain.expected().items()
         }
-        kept = changed if self._keeps_history else ()
+        kept = charged if self._keeps_history else ()
         around = parts.ledger, parts.owners, parts.estimates
         rows = list(recorded(kept, around, expected, offset))
         members = self._members(now)
         return Found(
             members, rows, too_late, spent, parts.gpus.hosts(now, parts.owners) if is_due else {}
         )
-
-    def _allocate(
-        self,
-        changes: Mapping[tuple[SeriesKey, int], Change],
-        changed: Iterable[tuple[SeriesKey, int]],
-        now: datetime,
-    ) -> None:
-        """Let what is told by owner, tag and unit follow what changed."""
-        parts = self._parts
-        for key, change in changes.items():
-            parts.allocation.observe(*key, change.before, change.after, now)
-        for series, _ in changed:
-            parts.allocation.observe_charge(series)
-        parts.units.observe(changes)
 
     def refusal(self, intent: Intent) -> str | None:
         """Say in one line why an intent cannot be followed, or None."""
@@ -344,7 +318,7 @@ class Pipeline:
 
     def note_rejected(self, source: str, count: int, last_reason: str | None) -> None:
         """Count input that was refused before it became an event."""
-        status = self._statuses.setdefault(source, SourceStatus(source=source))
+        status = self._intake.status(source)
         status.rejected += count
         if count:
             status.last_error = last_reason
@@ -380,8 +354,7 @@ class Pipeline:
         yield from parts.unit_scoring.save(streams, "unit_steps")
         yield from self._feedback.save(streams, "feedback")
         yield from self._desk.save(streams, self._periods)
-        yield from streams.values("sources", self._statuses.items())
-        yield from self._arrivals.save(streams, "arrivals")
+        yield from self._intake.save(streams)
         rest = _Rest(
             VERSION,
             self._contacts,
@@ -428,8 +401,7 @@ class Pipeline:
             self._desk.restore(saved, self._periods, keeps)
             budgets = self._desk.budgets()
             parts.spend.restore(saved, "spend", self._sign, budgets, is_part=keep is not None)
-            self._statuses = saved.values("sources", SourceStatus)
-            self._arrivals.restore(saved, "arrivals")
+            self._intake.restore(saved)
         except (ValueError, KeyError, msgspec.MsgspecError) as error:
             raise StateError(f"saved state does not fit: {error}") from error
         return sorted(flaws)
@@ -471,7 +443,7 @@ class Pipeline:
 
     def everything(self) -> Changes:
         """Return all that is known, for a store that has lost it; see `Desk.everything`."""
-        changes = self._desk.everything(self._forgot_at or EARLIEST, self._statuses.values())
+        changes = self._desk.everything(self._forgot_at or EARLIEST, self.statuses.values())
         changes.gpus = self._parts.gpus.all_hosts()
         return changes
 
@@ -508,61 +480,6 @@ class Pipeline:
         self._score(parts.group_scorings, sums, now)
         parts.told.note(parts.stretches.changed())
 
-    def _take(
-        self,
-        arrival: Arrival,
-        event: CostEvent,
-        points: dict[tuple[SeriesKey, int], Point],
-        before: dict[tuple[SeriesKey, int], Decimal | None],
-        changed: set[tuple[SeriesKey, int]],
-    ) -> Taken:
-        parts, at = self._parts, arrival.arrived_at
-        status = self._status(arrival.source, at, event.charge_period_end)
-        change = parts.ledger.take(arrival.source, event, before, parts.spend.charged)
-        if change.taken != "too_late":
-            parts.estimates.observe_bill(change.series, event)
-        if change.taken == "duplicate":
-            status.duplicates += 1
-        if change.taken == "too_late" or self._is_late(change.series, change.step, at):
-            status.late += 1
-        if event.is_scored and change.taken != "too_late":
-            # What a newer revision replaces says so too: which came first must not show.
-            self._note_place(change.series, change.step, event)
-        if change.taken != "new":
-            return change.taken
-        key = (change.series, change.step)
-        changed.add(key)
-        if change.scored:
-            if key not in points and before[key] is None and change.series.grain in GRAIN_HOURS:
-                hours = GRAIN_HOURS[change.series.grain]
-                self._arrivals.note_series(arrival.source, hours, change.step)
-            known = points.get(key)
-            if known is None or known.arrived_at < at:
-                points[key] = Point(change.series, change.step, at)
-        parts.purchases.take(arrival.source, event, at)
-        return change.taken
-
-    def _note_place(self, series: SeriesKey, step: int, event: CostEvent) -> None:
-        if self._parts.partials is None:
-            self._parts.new_spend.take(series, step, event)
-        self._parts.groups.take(series, step, event)
-
-    def _estimate(
-        self,
-        points: dict[tuple[SeriesKey, int], Point],
-        before: dict[tuple[SeriesKey, int], Decimal | None],
-        changed: set[tuple[SeriesKey, int]],
-        now: datetime,
-    ) -> None:
-        """Take in what hours cost of which there is no bill yet, and take back what was billed."""
-        parts = self._parts
-        for source, event in parts.estimates.advance():
-            change = parts.ledger.take(source, event, before)
-            if change.taken == "new":
-                self._note_place(change.series, change.step, event)
-                changed.add((change.series, change.step))
-                points[change.series, change.step] = Point(change.series, change.step, now)
-
     def _is_estimated(self, stretch: Stretch) -> bool:
         """Tell whether a finding says what no bill says yet, of its series or of a sum's member."""
         if stretch.series.source == UNIT_FEED:
@@ -578,12 +495,6 @@ class Pipeline:
             and (series == stretch.series or str(stretch.series) in parts.about.groups(series))
             for series, step in parts.estimates.covered()
         )
-
-    def _is_late(self, series: SeriesKey, step: int, arrived_at: datetime) -> bool:
-        """Tell whether a row came after its period had settled; history met first is not late."""
-        settles_at = self._parts.stretches.settles_at(series, step, STEP_HOURS[series.grain])
-        contact = (self._contacts or {}).get(series.source)
-        return arrived_at > settles_at and (contact is None or settles_at > contact)
 
     def _forget(self, now: datetime) -> None:
         """Let go, once a day, of what is too old to change."""
@@ -603,32 +514,22 @@ class Pipeline:
         self._feedback.forget()
         self._desk.forget(edge)
 
-    def _price_gpus(self, points: Iterable[Point]) -> None:
-        parts = self._parts
-        for series, step, _ in sorted(points):
-            if series.grain == "hour" and not parts.estimates.covers(series, step):
-                about, cost = parts.ledger.about(series), parts.ledger.point(series, step)
-                if cost is not None and parts.gpus.wants_cost(series, about):
-                    kept = parts.ledger.kept(series, step)
-                    parts.gpus.observe_cost(series, step, cost, kept, about)
-
-    def _status(self, source: str, arrived_at: datetime, until: datetime) -> SourceStatus:
-        status = self._statuses.get(source)
-        if status is None:
-            status = self._statuses[source] = SourceStatus(source=source)
-        status.events += 1
-        self._arrivals.note_row(source, arrived_at)
-        status.last_arrived_at = max(status.last_arrived_at or arrived_at, arrived_at)
-        status.last_period_end = max(status.last_period_end or until, until)
-        return status
-
-    def _known_until(self, source: str) -> datetime | None:
-        status = self._statuses.get(source)
-        return None if status is None else status.last_period_end
+    def _look_at(self, changes: Mapping[tuple[SeriesKey, int], Change]) -> None:
+        """Let GPUs and experiments know what they cost."""
+        parts, priced = self._parts, []
+        for (series, step), change in changes.items():
+            about = parts.ledger.about(series)
+            parts.experiments.observe_cost(series, about)
+            if series.grain == "hour" and parts.gpus.wants_cost(series, about):
+                priced.append((series, step, change.after))
+        for series, step, cost in sorted(priced, key=itemgetter(0, 1)):
+            if cost is not None and not parts.estimates.covers(series, step):
+                kept, about = parts.ledger.kept(series, step), parts.ledger.about(series)
+                parts.gpus.observe_cost(series, step, cost, kept, about)
 
     def _members(self, now: datetime) -> list[Member]:
         parts = self._parts
-        parts.stretches.advance(now, self._known_until)
+        parts.stretches.advance(now, self._intake.known_until)
         told = {stretch.finding_id: stretch for stretch in parts.stretches.drain()}
         # A bill that says what was estimated changes no figure, but that it was an estimate.
         for finding_id in sorted(self._estimated - told.keys()):
@@ -651,10 +552,9 @@ class Pipeline:
         spent: Sequence[Spent],
         ends_backfill: str | None = None,
     ) -> Changes:
-        sources = self._statuses.values()
-        self._arrivals.describe(sources, now)
+        self._intake.describe(now)
         self._desk.note_spent(spent)
-        return self._desk.tell(members, now, offset, sources, ends_backfill)
+        return self._desk.tell(members, now, offset, self.statuses.values(), ends_backfill)
 
     def _is_due(self, now: datetime) -> bool:
         """Tell whether to report sums now: at moments that do not hang on how arrivals are cut."""

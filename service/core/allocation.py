@@ -17,6 +17,7 @@ from service.core.budgets import day_of
 from service.core.commitments import Commitments
 from service.core.drivers import Member
 from service.core.events import SeriesKey
+from service.core.groups import Change
 from service.core.incidents import UNTAGGED
 from service.core.lapses import Lapse, Lapses
 from service.core.ledger import STEP_HOURS, Ledger
@@ -87,29 +88,30 @@ class Allocation:
         self._orphans = Orphans(ledger, owners)
         self._commitments = Commitments(ledger, owners)
 
-    def observe(
-        self, series: SeriesKey, step: int, was: Decimal | None, cost: Decimal | None, now: datetime
-    ) -> None:
-        """Take note of what a step of a series cost before, and costs now."""
+    def observe(self, changes: Mapping[tuple[SeriesKey, int], Change], now: datetime) -> None:
+        """Take note of what steps of series cost before, and cost now."""
         if self._rules.orphans:
-            self._orphans.observe(series, step)
-        if not self._rules.policies:
+            for series, step in changes:
+                self._orphans.observe(series, step)
+        if not self._rules.policies or not changes:
             return
-        about = self._ledger.about(series)
-        said = about.tags, about.sub_account_id, about.service_name
         self._days.advance(day_of(now) + 1)
-        if series not in self._days:
-            self._days.add(series)
-        if self._said.get(series) != said:
-            self._said[series] = said
-            self._days.set_code(series, self._codes.give(self._code(series)))
-        day = step * STEP_HOURS[series.grain] // DAY
-        self._days.move(series, day, was or money.ZERO, cost or money.ZERO)
+        for (series, step), change in changes.items():
+            about = self._ledger.about(series)
+            said = about.tags, about.sub_account_id, about.service_name
+            if series not in self._days:
+                self._days.add(series)
+            if self._said.get(series) != said:
+                self._said[series] = said
+                self._days.set_code(series, self._codes.give(self._code(series)))
+            day = step * STEP_HOURS[series.grain] // DAY
+            self._days.move(series, day, change.before or money.ZERO, change.after or money.ZERO)
 
-    def observe_charge(self, series: SeriesKey) -> None:
-        """Take note of a series of which any kind of charge changed."""
+    def observe_charges(self, charged: Iterable[tuple[SeriesKey, int]]) -> None:
+        """Take note of series of which any kind of charge changed."""
         if self._rules.commitments:
-            self._commitments.observe(series)
+            for series, _ in charged:
+                self._commitments.observe(series)
 
     def judge(self, now: datetime) -> list[Member]:
         """Return what lapses are new, changed or mended."""

@@ -34,11 +34,11 @@ class Arrivals:
     def __init__(self) -> None:
         self._sources: dict[str, _Source] = {}
 
-    def note_row(self, source: str, arrived_at: datetime) -> None:
-        """Count one row, or sample."""
+    def note_rows(self, source: str, arrived_at: datetime, count: int) -> None:
+        """Count rows, or samples, that arrived together."""
         rows = self._of(source).rows
         bucket = int(arrived_at.timestamp()) // BUCKET
-        rows[bucket] = rows.get(bucket, 0) + 1
+        rows[bucket] = rows.get(bucket, 0) + count
         if len(rows) > 2 * BUCKETS:
             for old in sorted(rows)[:-BUCKETS]:
                 del rows[old]

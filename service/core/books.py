@@ -14,7 +14,7 @@ import numpy as np
 
 from detectors.base import DAY, start_of
 from service.core import money
-from service.core.events import CostEvent
+from service.core.events import CostEvent, SeriesKey
 from service.core.state import ENCODE
 
 Taken = Literal["new", "duplicate", "superseded", "too_late"]
@@ -23,7 +23,7 @@ _Identity = tuple[str, int]
 _Key = TypeVar("_Key")
 CellKey = tuple[datetime, datetime, str, str]
 _Rank = tuple[bool, datetime, int, str]
-_Steps = dict[int, "dict[CellKey, Cell] | msgspec.Raw"]
+_Steps = dict[int, "dict[CellKey, Cell] | Alone | msgspec.Raw"]
 
 
 class Row(NamedTuple):
@@ -66,6 +66,21 @@ class Cell:
             yield from self.corrections.values()
 
 
+class Alone(NamedTuple):
+    """The one row of a step, no correction: most steps have no other, and no need of a cell."""
+
+    key: CellKey
+    revision: int
+    event_id: str
+    row: Row
+
+    def cells(self) -> dict[CellKey, Cell]:
+        """Return the same as cells."""
+        cell = Cell()
+        cell.revision, cell.rows = self.revision, {self.event_id: self.row}
+        return {self.key: cell}
+
+
 def _put(rows: dict[_Key, Row], key: _Key, row: Row) -> Taken:
     # Two contents under one identity are a fault of the sender: the larger stays, so that the
     # order of arrival does not matter.
@@ -82,9 +97,10 @@ class Book:
     What was restored stays as it was saved until it is asked for: most of it never is.
     """
 
-    __slots__ = ("_about", "_edge", "_head", "_kept", "_rank", "_saved", "_steps", "number")
+    __slots__ = ("_about", "_edge", "_head", "_kept", "_rank", "_saved", "_steps", "key", "number")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, key: SeriesKey, number: int) -> None:
+        self.key = key
         self.number = number
         self._steps: _Steps = {}
         self._saved: tuple[msgspec.Raw, ...] = ()
@@ -96,7 +112,7 @@ class Book:
 
     @property
     def steps(self) -> _Steps:
-        """Return the cells by step, of some as they were saved: see `cells`."""
+        """Return what is kept by step, in one of its forms: see `cells`."""
         if self._saved:
             for raw in self._saved:
                 self._steps |= _STEPS(raw)
@@ -124,11 +140,41 @@ class Book:
         if self._head is not None:
             head, self._head = _HEAD(self._head), None
             self._about, self._kept = head.about, head.kept
-            self._rank = _rank_of(head.about)
+            self._rank = _rank_of(head.about, is_usage=head.about.is_scored)
 
-    def describe(self, event: CostEvent) -> None:
-        """Let a row describe the series, if it is the newest."""
-        about, rank = self.about, _rank_of(event)
+    def take(self, step: int, key: CellKey, event: CostEvent, row: Row) -> Taken:
+        """Take in one row of a step."""
+        known = self.steps.get(step)
+        if known is None and not event.is_correction:
+            self._steps[step] = Alone(key, event.x_revision, event.x_event_id, row)
+            return "new"
+        cells = self._steps[step] = self.cells(step) or {}
+        cell = cells.get(key)
+        if cell is None:
+            cell = cells[key] = Cell()
+        return cell.take(event, row)
+
+    def has_usage(self, step: int, key: CellKey) -> bool:
+        """Tell whether plain usage is part of a cell."""
+        known = self.steps.get(step)
+        if known is None:
+            return False
+        if isinstance(known, Alone):
+            return known.row.scored and known.key == key
+        cell = self.cells(step).get(key)
+        return cell is not None and any(row.scored for row in cell.rows.values())
+
+    def cost(self, step: int) -> Decimal | None:
+        """Return what plain usage costs in a step; None when there is no such row."""
+        known = self.steps.get(step)
+        if isinstance(known, Alone):
+            return known.row.cost if known.row.scored else None
+        return None if known is None else cost_of_cells(self.cells(step))
+
+    def describe(self, event: CostEvent, *, is_usage: bool) -> None:
+        """Let a row describe the series, if it is the newest; plain usage goes before the rest."""
+        self._unpack()
+        about, rank = self._about, _rank_of(event, is_usage=is_usage)
         if about is None or self._rank is None or rank > self._rank:
             self._about, self._rank = event, rank
         elif rank == self._rank and event != about:
@@ -136,11 +182,11 @@ class Book:
             self._about = max(event, about, key=msgspec.msgpack.encode)
 
     def cells(self, step: int) -> dict[CellKey, Cell]:
-        """Return a step's cells, none when it has no row."""
-        cells = self.steps.get(step, NO_CELLS)
-        if isinstance(cells, msgspec.Raw):
-            cells = self._steps[step] = {cell.key: cell.unpacked() for cell in _CELLS(cells)}
-        return cells
+        """Return a step's cells to be looked at, none when it has no row."""
+        known = self.steps.get(step, NO_CELLS)
+        if isinstance(known, msgspec.Raw):
+            known = self._steps[step] = {cell.key: cell.unpacked() for cell in _CELLS(known)}
+        return known.cells() if isinstance(known, Alone) else known
 
     def drop_before(self, edge: int) -> int:
         """Let go of the steps before one; return the newest of them, -1 when there is none."""
@@ -158,11 +204,10 @@ class Book:
         for step in [step for step in self.steps if start_of(step, DAY) < before]:
             cells = self.cells(step)
             old = [key for key in cells if key[1] < before]
-            for key in old:
-                del cells[key]
             if old:
                 lost[step] = max(key[1] for key in old)
-            if not cells:
+                self._steps[step] = {key: cell for key, cell in cells.items() if key[1] >= before}
+            if len(old) == len(cells):
                 del self._steps[step]
         return lost
 
@@ -177,10 +222,10 @@ class Book:
         return head, msgspec.Raw(ENCODE(packed))
 
     def _pack(self, step: int) -> object:
-        cells = self.steps.get(step, NO_CELLS)
-        if isinstance(cells, msgspec.Raw):
-            return cells
-        return [_SavedCell.of(key, cell) for key, cell in cells.items()]
+        known = self.steps.get(step)
+        if isinstance(known, msgspec.Raw):
+            return known
+        return [_SavedCell.of(key, cell) for key, cell in self.cells(step).items()]
 
     def restore(self, head: msgspec.Raw, steps: msgspec.Raw, edge: int, *, anew: bool) -> None:
         """Take over what was saved, but for steps before `edge`.
@@ -191,8 +236,8 @@ class Book:
         self._saved = (steps,) if anew else (*self._saved, steps)
 
 
-def _rank_of(event: CostEvent) -> _Rank:
-    return event.is_scored, event.charge_period_start, event.x_revision, event.x_event_id
+def _rank_of(event: CostEvent, *, is_usage: bool) -> _Rank:
+    return is_usage, event.charge_period_start, event.x_revision, event.x_event_id
 
 
 class _SavedCell(msgspec.Struct, array_like=True):

@@ -25,6 +25,8 @@ MAX_TAGS: Final = 200
 EARLIEST: Final = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 LATEST: Final = datetime.fromisoformat("2200-01-01T00:00:00+00:00")
 LONGEST_PERIOD: Final = timedelta(days=3 * 366 + 1)
+_HOUR: Final = timedelta(hours=1)
+_LONGEST_DAY: Final = timedelta(hours=25)
 Grain = Literal["hour", "day", "other"]
 HOURLY: Final[Grain] = "hour"
 DAILY: Final[Grain] = "day"
@@ -97,9 +99,9 @@ class CostEvent(
         The day on which clocks are put back has 25 hours.
         """
         span = self.charge_period_end - self.charge_period_start
-        if span <= timedelta(hours=1):
+        if span <= _HOUR:
             return "hour"
-        return "day" if span <= timedelta(hours=25) else "other"
+        return "day" if span <= _LONGEST_DAY else "other"
 
     @property
     def is_correction(self) -> bool:

@@ -18,11 +18,9 @@ from service.core.books import (
     NO_CELLS,
     SAVED_BOOKS,
     Book,
-    Cell,
     Row,
     SavedBooks,
     Taken,
-    cost_of_cells,
 )
 from service.core.events import (
     DAILY,
@@ -100,11 +98,15 @@ class LedgerRow(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What taking in one row did; `scored` tells that plain usage is, or was, part of the cell."""
+    """What taking in one row did.
+
+    `is_usage` tells that the row is plain usage, `scored` that such is, or was, part of the cell.
+    """
 
     taken: Taken
     series: SeriesKey
     step: int
+    is_usage: bool = False
     scored: bool = False
 
 
@@ -147,36 +149,30 @@ class Ledger:
             return Change("too_late", key, step)
         book = self._books.get(key)
         if book is None:
-            book = self._books[key] = Book(self._slots.give(key))
+            book = self._books[key] = Book(key, self._slots.give(key))
             self._begun.add(book.number)
             self.met += 1
+        key = book.key  # the same object for all rows: others know it again at once
         if self._touched is not None:
             self._touched.setdefault(book, set()).add(step)
-        cells = book.cells(step)
-        if cells is NO_CELLS:
-            cells = book.steps[step] = {}
-        cell_key = (start, end, event.sku_id or "", event.charge_category)
-        cell = cells.get(cell_key)
-        if cell is None:
-            cell = cells[cell_key] = Cell()
         cost = cost_of(event, self._metrics.get(source, self._otherwise))
         row = Row(cost, event.is_scored, quantity_of(event), event.commitment_discount_status or "")
-        scored = row.scored or any(known.scored for known in cell.rows.values())
+        cell = (start, end, event.sku_id or "", event.charge_category)
+        scored = row.scored or (not event.is_correction and book.has_usage(step, cell))
         if before is not None and (key, step) not in before:
-            before[key, step] = cost_of_cells(cells)
+            before[key, step] = book.cost(step)
         if charged is not None and (key, step) not in charged:
             charged[key, step] = self.charges(key, step)
-        taken = cell.take(event, row)
-        book.describe(event)
+        taken = book.take(step, cell, event, row)
+        book.describe(event, is_usage=row.scored)
         if "month" in (event.pricing_unit or event.consumed_unit or "").lower():
             book.kept.add(event.sku_id or "")
-        return Change(taken, key, step, scored and not event.is_correction)
+        return Change(taken, key, step, row.scored, scored)
 
     def point(self, series: SeriesKey, step: int) -> Decimal | None:
         """Return what plain usage costs in one step; None when the step has no such row."""
         book = self._books.get(series)
-        cells = None if book is None else book.cells(step)
-        return cost_of_cells(cells) if cells else None
+        return None if book is None else book.cost(step)
 
     def kept(self, series: SeriesKey, step: int) -> Decimal:
         """Return what of a step's plain usage is priced by the month: stopping does not save it."""
@@ -317,7 +313,7 @@ class Ledger:
         books: dict[int, tuple[Book, int]] = {}
         for key in self._slots:
             number = self._slots[key]
-            book = self._books[key] = Book(number)
+            book = self._books[key] = Book(key, number)
             # Longer periods go by their end: what was saved of them is as it is.
             grain = key.grain
             edge = 0 if grain == UNSCORED else self._forgotten_before.get((key.source, grain), 0)

@@ -51,7 +51,7 @@ def test_what_is_usual_is_learnt(days, usual):
 def test_rows_are_counted_for_an_hour_and_forgotten_after_it():
     arrivals = Arrivals()
     for minute in range(0, 240, 5):
-        arrivals.note_row("aws", T0 + timedelta(minutes=minute))
+        arrivals.note_rows("aws", T0 + timedelta(minutes=minute), 1)
     assert described(arrivals, T0 + 4 * HOUR - timedelta(minutes=5)).rows_last_hour == 12
     assert described(arrivals, T0 + 5 * HOUR).rows_last_hour == 0
     assert described(arrivals, T0, "gcp").rows_last_hour == 0
@@ -61,7 +61,7 @@ def test_what_is_kept_does_not_grow():
     arrivals = Arrivals()
     for hour in range(2000):
         arrivals.note_series("aws", 1, hour)
-        arrivals.note_row("aws", T0 + hour * HOUR)
+        arrivals.note_rows("aws", T0 + hour * HOUR, 1)
     (known,) = arrivals._sources.values()
     assert len(known.steps[1]) <= 2 * 8 * 24 + 2
     assert len(known.rows) <= 24
