@@ -380,6 +380,10 @@ class Stretches:
         ]
         return max(near, key=lambda known: known.hot_step, default=None)
 
+    def __contains__(self, series: SeriesKey) -> bool:
+        """Tell whether a series has any stretch that may still change."""
+        return series in self._of_series
+
     def of(self, series: SeriesKey) -> list[Stretch]:
         """Return every stretch of a series that may still change."""
         return self._of_series.get(series, [])

@@ -108,6 +108,9 @@ class Barred:
         for one in points:
             self.put(one)
 
+    def __len__(self) -> int:
+        return len(self._of)
+
     def put(self, one: "BarredPoint") -> None:
         """Note a point that would have been a finding."""
         self._of.setdefault(one.series, {})[one.step, one.detector] = one.point

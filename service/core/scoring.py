@@ -319,33 +319,29 @@ class Scoring:
 
     def _judge_step(self, step: int, points: Sequence[Point]) -> None:
         actuals = [self._costs.point(point.series, step) for point in points]
-        fresh = [point.series for point in points if point.series not in self._rows]
-        rows, steps, costs = as_columns(
-            [
-                (self._row(point.series), step, np.nan if actual is None else float(actual))
-                for point, actual in zip(points, actuals, strict=True)
-            ]
-        )
-        self._make_room(fresh)
+        numbers = self._rows_of([point.series for point in points])
+        rows, steps = np.array(numbers, np.int64), np.full(len(numbers), step, np.int64)
+        costs = np.array([np.nan if one is None else float(one) for one in actuals], np.float64)
         known = np.where(np.isnan(costs), 0.0, costs)
         scores = self._fleet.score(rows, steps, known, on_close=False)
         if self.notes_expected:
             self._note_expected(points, step, known, scores)
+        has_some = [point.series in self._stretches for point in points]
         restated = [
             index
-            for index, row in enumerate(rows)
+            for index, row in enumerate(numbers)
             if step <= self._newest[row]
-            or any(step in stretch.points for stretch in self._stretches.of(points[index].series))
+            or (has_some[index] and self._is_told(points[index].series, step))
         ]
         before = {index: self._rescore(points[index].series, step) for index in restated}
-        self._record(step, points, rows, costs)
+        self._record(points, numbers, (rows, steps, costs))
         for index in restated:
             self._rejudge(points[index].series, step, actuals[index], before[index])
-        for point in points:
+        for point in points if self._barred else ():
             self._barred.drop(point.series, step, scores)
         too_late = {index for index in restated if self._is_settled(points[index])}
         for name, found in scores.items():
-            for odd in np.flatnonzero(found.surprise >= self._fleet.threshold(name)).tolist():
+            for odd in _at_least(found.surprise, self._fleet.threshold(name)):
                 actual, series = actuals[odd], points[odd].series
                 live = self._stretches.live(series, name)
                 is_live = live is not None and step >= live.since_step
@@ -353,7 +349,8 @@ class Scoring:
                     self._raise(name, points[odd], found, odd)
 
         for index, point in enumerate(points):
-            self._go_on(point, actuals[index], scores, index)
+            if point.series in self._stretches:
+                self._go_on(point, actuals[index], scores, index)
 
     def _note_expected(
         self, points: Sequence[Point], step: int, costs: F64, scores: Mapping[str, Scores]
@@ -396,13 +393,19 @@ class Scoring:
             else:
                 stretch.note_quiet(actual)
 
-    def _record(self, step: int, points: Sequence[Point], rows: I64, costs: F64) -> None:
-        self._fleet.record(*self._levels.spread(rows, np.full_like(rows, step), costs))
+    def _record(
+        self, points: Sequence[Point], numbers: Sequence[int], columns: tuple[I64, I64, F64]
+    ) -> None:
+        self._fleet.record(*self._levels.spread(*columns))
+        step, newest, learnt = points[0].step, self._newest, self._learnt
         due = self._open.setdefault(step, {})
-        for row, cost, point in zip(rows.tolist(), costs.tolist(), points, strict=True):
-            self._newest[row] = max(self._newest[row], step)
-            if step > self._learnt[row]:
+        for row, cost, point in zip(numbers, columns[2].tolist(), points, strict=True):
+            newest[row] = max(newest[row], step)
+            if step > learnt[row]:
                 due[row] = cost, point.arrived_at
+
+    def _is_told(self, series: SeriesKey, step: int) -> bool:
+        return any(step in stretch.points for stretch in self._stretches.of(series))
 
     def _raise(self, name: str, point: Point, scores: Scores, index: int) -> None:
         series, step = point.series, point.step
@@ -537,14 +540,14 @@ class Scoring:
         closed_at = start_of(step + 1 + CLOSES_AFTER_STEPS, self._hours)
         last = max(arrived.values())
         rows, costs = self._to_close(step, rows, costs)
-        found = self._fleet.score(rows, np.full_like(rows, step), costs, on_close=True)
+        found = self._fleet.score(rows, np.full(len(rows), step, np.int64), costs, on_close=True)
         for index, row in enumerate(rows.tolist()):
             series = self._rows.key(row)
-            if self._stretches.of(series):
+            if series in self._stretches:
                 actual = self._costs.point(series, step) or money.ZERO
                 self._go_on(Point(series, step, closed_at), actual, found, index)
         for name, scores in found.items():
-            for index in np.flatnonzero(scores.surprise >= self._fleet.threshold(name)).tolist():
+            for index in _at_least(scores.surprise, self._fleet.threshold(name)):
                 row = int(rows[index])
                 series, at = self._rows.key(row), max(closed_at, arrived.get(row, last))
                 self._raise(name, Point(series, step, at), scores, index)
@@ -552,8 +555,23 @@ class Scoring:
     def _to_close(self, step: int, rows: I64, costs: F64) -> tuple[I64, F64]:
         """Return what may be judged of a closed step, NaN for a series that had no row."""
         absent = self._presence.close(step, rows)
+        if not len(absent):
+            return rows, costs
         nothing = np.full(len(absent), np.nan)
         return np.concatenate([rows, absent]), np.concatenate([costs, nothing])
+
+    def _rows_of(self, every: Iterable[SeriesKey]) -> list[int]:
+        """Return the rows of series, with room for those that are new."""
+        rows, fresh = [], []
+        for series in every:
+            row = self._rows.get(series)
+            if row is None:
+                row = self._row(series)
+                fresh.append(series)
+            rows.append(row)
+        if fresh:
+            self._make_room(fresh)
+        return rows
 
     def _row(self, series: SeriesKey) -> int:
         row = self._rows.get(series)
@@ -580,6 +598,12 @@ class Scoring:
 
     def _is_backfill(self, point: Point) -> bool:
         return is_history(point.step, self._hours, self._around.first_contact(point.series.source))
+
+
+def _at_least(surprise: F64, threshold: float) -> list[int]:
+    """Return where a surprise is as high as a threshold."""
+    places: list[int] = (surprise >= threshold).nonzero()[0].tolist()
+    return places
 
 
 def _shadow(series: SeriesKey, intent_id: str) -> SeriesKey:

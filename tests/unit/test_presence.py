@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from service.core.presence import LOOKED_FOR_DAYS, Presence
+from service.core.presence import COMPLETE, LOOKED_FOR_DAYS, Presence
 
 
 @pytest.fixture
@@ -50,3 +52,34 @@ def test_a_row_that_was_given_again_is_of_its_new_source_and_was_never_there(pre
     assert close(presence, 1001, *range(9), 10) == []
     assert close(presence, 1002, *range(9), 9, 10) == []
     assert close(presence, 1003, *range(9), 10) == []
+
+
+@given(
+    sources=st.lists(st.sampled_from(["aws", "azure"]), min_size=1, max_size=12),
+    closed=st.lists(
+        st.tuples(st.integers(1000, 1300), st.sets(st.integers(0, 14), min_size=1)), max_size=12
+    ),
+)
+def test_what_is_counted_on_the_way_is_what_counting_all_rows_gives(sources, closed):
+    presence, seen = Presence(24), {}
+    for row, source in enumerate(sources):
+        presence.put(row, source)
+    for step, some in closed:
+        if len(sources) < 15:
+            presence.put(len(sources), "aws")
+            sources = [*sources, "aws"]
+        there = {row for row in some if row < len(sources)} or {0}
+        recent = {row for row, at in seen.items() if at >= step - 24}
+        expected = []
+        for source in set(sources):
+            told = {row for row in recent if sources[row] == source}
+            if told and len(told & there) >= COMPLETE * len(told):
+                expected += [
+                    row
+                    for row, at in seen.items()
+                    if sources[row] == source
+                    and row not in there
+                    and step - 24 * LOOKED_FOR_DAYS <= at < step
+                ]
+        assert close(presence, step, *sorted(there)) == sorted(expected)
+        seen |= {row: max(step, seen.get(row, 0)) for row in there}
