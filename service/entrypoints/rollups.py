@@ -68,8 +68,9 @@ class Rollups:
         minding.add_done_callback(lambda _: stop.set())
         try:
             async for _, _, message in log.messages(stop):
+                turn = log.turn
                 async with self._one_at_a_time:
-                    if self._sums is not None:
+                    if self._sums is not None and log.turn == turn:  # else it is not due any more
                         await asyncio.to_thread(self._take, self._sums, message, publisher)
             async with self._one_at_a_time:
                 if self._sums is not None:

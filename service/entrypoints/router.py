@@ -153,9 +153,10 @@ class Owner:
 
     async def take(self, message: Message, log: GroupLog) -> None:
         """Take in the next entry of the log, and save what it changes."""
+        turn = log.turn
         async with self._one_at_a_time:
-            if self._desk is None:
-                return
+            if self._desk is None or log.turn != turn:
+                return  # it is not due any more
             if await asyncio.to_thread(self._take, self._desk, message) == "gap":
                 await self._begin_anew(log)
 

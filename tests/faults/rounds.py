@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from typing import NamedTuple
 from uuid import uuid4
@@ -15,7 +15,7 @@ from service.adapters.kafka_topics import ensure
 from service.adapters.redis_store import RedisStore
 from service.bootstrap import build_notifiers, build_topics
 from service.config_file import load as load_settings
-from service.core.ports import IncidentFilter
+from service.core.ports import IncidentFilter, StoreUnavailableError
 from service.entrypoints.local_slack import build_app
 from service.entrypoints.local_slack import serve as serve_slack
 from service.entrypoints.local_slack_workspace import Fault
@@ -53,7 +53,7 @@ class Spec(NamedTuple):
     """A round: how many of which fault, in random order, while `incidents` come about.
 
     They come within `seconds`; with `ahead` as fast as they are told instead, and at most so many
-    before that, however slow the machine is.
+    before that, however slow the machine is. A process may end by itself with `may_exit` alone.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Spec(NamedTuple):
     processes: tuple = USUAL
     by_mail: bool = False
     ahead: int | None = None
+    may_exit: bool = False
 
 
 class Outcome(NamedTuple):
@@ -91,6 +92,7 @@ class Outcome(NamedTuple):
             "lines lost or doubled": self.messages != self.messages_due,
             "findings not those of a run without faults": not self.as_found,
             "store not that of a run without faults": not self.as_kept,
+            "ended by itself": self.exits and not self.spec.may_exit,
         }
         return {name: what for name, what in found.items() if what}
 
@@ -335,13 +337,14 @@ def _settle(crew, store, load, settings, cluster, *, waits):
     while time.monotonic() < deadline:
         crew.tend()
         time.sleep(1)
-        if (
-            len(store.incidents(IncidentFilter(limit=ALL))) >= len(load.asked)
-            and not (waits and _waiting(store))
-            and store.rebuilding() is None
-            and state_of(store) == Expected(settings, cluster).state
-        ):
-            break
+        with suppress(StoreUnavailableError):  # it has been slow, too
+            if (
+                not (waits and _waiting(store))
+                and store.rebuilding() is None
+                and len(store.incidents(IncidentFilter(limit=ALL))) >= len(load.asked)
+                and state_of(store) == Expected(settings, cluster).state
+            ):
+                break
     if not waits:
         crew.stop("notifier")
         time.sleep(2)  # longer than Slack takes over what it has been sent

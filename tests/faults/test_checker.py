@@ -20,6 +20,7 @@ def test_a_round_with_any_of_it_has_a_flaw():
     for change in (
         {"told": Told([1], [], [], [])}, {"told": Told([], [1], [], [])}, {"told": late},
         {"told": Told([], [], [1], [])}, {"messages": 6}, {"messages": 4}, {"as_found": False},
-        {"as_kept": False},
+        {"as_kept": False}, {"exits": 1},
     ):  # fmt: skip
         assert len(whole._replace(**change).flaws) == 1
+    assert whole._replace(exits=1, spec=Spec("x", {}, may_exit=True)).flaws == {}

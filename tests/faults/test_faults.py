@@ -24,7 +24,7 @@ def test_twelve_kills_a_lost_store_and_a_slack_that_fails_lose_nothing_and_doubl
         "worker": 3, "rollups": 2, "router": 2, "sending": 4, "api": 1, "wiped": 1, "emptied": 3,
         "slack": 6,
     }  # fmt: skip
-    spec = Spec("short", faults, incidents=40, seconds=15)
+    spec = Spec("short", faults, incidents=40, seconds=15, may_exit=True)
     outcome = run_round(spec, 1, kafka_server, store_of_its_own, tmp_path / "round", waits=False)
     assert outcome.flaws == {}
     assert outcome.kills == 12
