@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 WORKERS ?= 3
 PYTEST = $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo up down test check format lint types imports unit contract integration kafka azurite bench-detection bench-routing bench-pipeline bench-api test-faults lock clean
+.PHONY: help setup demo up down test check format lint types imports unit contract integration kafka azurite bench-detection bench-routing bench-pipeline bench-latency bench-api test-faults lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -76,8 +76,13 @@ bench-detection: setup ## detection figures beside named peers, into docs/detect
 bench-routing: setup ## how much people hear of a month with 24 known incidents, by three policies (SEED=n, SEED=sample)
 	$(BIN)/python -m tests.benchmarks.routing $(SEED)
 
-bench-pipeline: setup ## events a second and core, beside bare Kafka loops (EVENTS=n)
+bench-pipeline: setup ## events a second and core, beside peers, and as series grow (EVENTS=n, SERIES="n ...")
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m tests.benchmarks.pipeline $(EVENTS)
+	$(BIN)/python -m tests.benchmarks.pipeline $(EVENTS) --growth $(or $(SERIES),10000 100000 1000000)
+
+bench-latency: setup ## seconds from a row in the broker to its notice, and to catch up after ten minutes (SECONDS=n)
+	$(BIN)/python -m tests.benchmarks.latency $(if $(SECONDS),--seconds $(SECONDS))
 
 bench-api: setup ## p50 and p99 of each route, beside Alertmanager (REQUESTS=n; needs prometheus-alertmanager)
 	$(BIN)/python -m tests.benchmarks.api $(REQUESTS)

@@ -25,7 +25,7 @@ class Seen:
 
     def take(self, message):
         self.done.append(f"took {message.offset}")
-        return Output(None, [], [Stray(*PLACE, "aws", b"{}\n")], [])
+        return Output(None, [], [Stray(*PLACE, "aws", b"{}\n")], [], [])
 
     def send(self, *_, **__):
         pass
