@@ -43,10 +43,10 @@ class Arrivals:
             for old in sorted(rows)[:-BUCKETS]:
                 del rows[old]
 
-    def note_series(self, source: str, step_hours: int, step: int) -> None:
-        """Count the first row of a series in one step."""
+    def note_series(self, source: str, step_hours: int, step: int, count: int) -> None:
+        """Count series of which the first row in one step came."""
         steps = self._of(source).steps.setdefault(step_hours, {})
-        steps[step] = steps.get(step, 0) + 1
+        steps[step] = steps.get(step, 0) + count
         kept = (DAYS + 1) * DAY // step_hours + 1
         if len(steps) > 2 * kept:
             for old in sorted(steps)[:-kept]:

@@ -7,7 +7,7 @@ and corrections always add, outside revision.
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, Literal, NamedTuple, TypeVar
+from typing import Final, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -26,7 +26,7 @@ _Rank = tuple[bool, datetime, int, str]
 _Steps = dict[int, "dict[CellKey, Cell] | Alone | msgspec.Raw"]
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """What is kept of a row."""
 
     cost: Decimal
@@ -66,7 +66,7 @@ class Cell:
             yield from self.corrections.values()
 
 
-class Alone(NamedTuple):
+class Alone(msgspec.Struct, frozen=True, gc=False):
     """The one row of a step, no correction: most steps have no other, and no need of a cell."""
 
     key: CellKey

@@ -234,10 +234,12 @@ def flaw_of(event: Event) -> str | None:
     arrived = event.x_arrived_at
     if arrived is not None and not EARLIEST <= arrived <= LATEST:
         return "x_ArrivedAt is outside 2000 to 2199"
-    if isinstance(event, GpuSample):
-        inside = EARLIEST <= event.timestamp <= LATEST
-        return None if inside else "timestamp is outside 2000 to 2199"
-    return _flaw_of_run(event) if isinstance(event, Run) else _flaw_of_cost(event)
+    if isinstance(event, CostEvent):
+        return _flaw_of_cost(event)
+    if isinstance(event, Run):
+        return _flaw_of_run(event)
+    inside = EARLIEST <= event.timestamp <= LATEST
+    return None if inside else "timestamp is outside 2000 to 2199"
 
 
 def _flaw_of_cost(event: CostEvent) -> str | None:

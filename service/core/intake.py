@@ -4,6 +4,7 @@ What is asked of every row is asked here, once; what it leads to is for others, 
 series that changed.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 from service.core.arrivals import Arrivals
 from service.core.estimates import Estimates
-from service.core.events import Arrival, CostEvent, Run, SeriesKey
+from service.core.events import UNSCORED, Arrival, CostEvent, Grain, Run, SeriesKey
 from service.core.experiments import Experiments
 from service.core.findings import Stretches
 from service.core.gpu_findings import GpuFindings
@@ -54,13 +55,14 @@ class Intaken(NamedTuple):
 class _Origin:
     """Rows of one source that arrived together, and what the status of the source says of them."""
 
-    __slots__ = ("arrived_at", "duplicates", "is_late", "late", "source")
+    __slots__ = ("arrived_at", "begun", "duplicates", "is_late", "late", "source")
 
     def __init__(self, source: str, arrived_at: datetime) -> None:
         self.source = source
         self.arrived_at = arrived_at
         self.duplicates = self.late = 0
-        self.is_late: dict[tuple[str, int], bool] = {}
+        self.is_late: dict[tuple[Grain, int], bool] = {}
+        self.begun: Counter[tuple[Grain, int]] = Counter()  # steps of series without a row before
 
 
 class Intake:
@@ -147,6 +149,8 @@ class Intake:
         if until is not None:
             status.last_period_end = max(status.last_period_end or until, until)
         self._arrivals.note_rows(source, arrived_at, len(some))
+        for (grain, step), count in origin.begun.items():
+            self._arrivals.note_series(source, STEP_HOURS[grain], step, count)
 
     def _take(self, origin: _Origin, arrival: Arrival, event: CostEvent) -> None:
         takers, source = self._takers, origin.source
@@ -169,8 +173,8 @@ class Intake:
         self._charged.add(key)
         if scored:
             known = self._arrived.get(key)
-            if known is None and self._before[key] is None and series.grain != "other":
-                self._arrivals.note_series(source, STEP_HOURS[series.grain], step)
+            if known is None and self._before[key] is None and series.grain != UNSCORED:
+                origin.begun[series.grain, step] += 1
             if known is None or known < origin.arrived_at:
                 self._arrived[key] = origin.arrived_at
         takers.purchases.take(source, event, origin.arrived_at)

@@ -9,7 +9,7 @@ partitioner does with such a key.
 
 from zlib import crc32
 
-from service.core.events import Event, GpuSample, Run
+from service.core.events import CostEvent, Event, Run
 
 
 def partition_key(event: Event) -> str:
@@ -17,18 +17,17 @@ def partition_key(event: Event) -> str:
 
     Neither feed nor currency nor the length of the charge period is part of it.
     """
-    if isinstance(event, GpuSample):
-        return event.resource_id or event.hostname
-    if isinstance(event, Run):
-        return event.resource_id or event.hostname or event.run_id
-    return event.resource_id or "~".join(
-        (
-            event.sub_account_id or "",
-            event.service_name or "",
-            event.region_id or "",
-            event.sku_id or "",
+    if isinstance(event, CostEvent):
+        return event.resource_id or "~".join(
+            (
+                event.sub_account_id or "",
+                event.service_name or "",
+                event.region_id or "",
+                event.sku_id or "",
+            )
         )
-    )
+    other = event.run_id if isinstance(event, Run) else ""
+    return event.resource_id or event.hostname or other
 
 
 def partition_of(key: str, partitions: int) -> int:

@@ -35,8 +35,9 @@ class Purchases:
 
     def take(self, source: str, event: CostEvent, arrived_at: datetime) -> None:
         """Note a row if it is a one-time purchase, or corrects one."""
-        frequency = (event.charge_frequency or "").lower()
-        if event.charge_category != "Purchase" or frequency != "one-time":
+        if event.charge_category != "Purchase":
+            return
+        if (event.charge_frequency or "").lower() != "one-time":
             return
         change = self._billed.take(source, event)
         if change.taken == "new":

@@ -20,7 +20,7 @@ def told(counts, step_hours=1, source="aws"):
     arrivals = Arrivals()
     for at, count in counts.items():
         for _ in range(count):
-            arrivals.note_series(source, step_hours, step_of(at, step_hours))
+            arrivals.note_series(source, step_hours, step_of(at, step_hours), 1)
     return arrivals
 
 
@@ -60,7 +60,7 @@ def test_rows_are_counted_for_an_hour_and_forgotten_after_it():
 def test_what_is_kept_does_not_grow():
     arrivals = Arrivals()
     for hour in range(2000):
-        arrivals.note_series("aws", 1, hour)
+        arrivals.note_series("aws", 1, hour, 1)
         arrivals.note_rows("aws", T0 + hour * HOUR, 1)
     (known,) = arrivals._sources.values()
     assert len(known.steps[1]) <= 2 * 8 * 24 + 2
