@@ -49,12 +49,18 @@ def calibrate(name: str, said: F64, day: int) -> None:
     measured is taken at its word.
     """
     if name in SURPRISES:
-        _weigh(said, *_line(name), float(np.log10(DAY / day)))
+        _weigh(said, *_line(name), _finer(day))
 
 
 def threshold(rate: float, day: int) -> float:
     """Return the surprise that so many findings a resource-month stand for."""
     return float(-np.log10(rate / (DAYS_PER_MONTH * day)))
+
+
+@cache
+def _finer(day: int) -> float:
+    """Return how much less it takes to be as odd where a day has fewer steps."""
+    return float(np.log10(DAY / day))
 
 
 @cache

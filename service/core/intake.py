@@ -4,7 +4,6 @@ What is asked of every row is asked here, once; what it leads to is for others, 
 series that changed.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -62,7 +61,7 @@ class _Origin:
         self.arrived_at = arrived_at
         self.duplicates = self.late = 0
         self.is_late: dict[tuple[Grain, int], bool] = {}
-        self.begun: Counter[tuple[Grain, int]] = Counter()  # steps of series without a row before
+        self.begun: dict[tuple[Grain, int], int] = {}  # steps of series without a row before
 
 
 class Intake:
@@ -174,7 +173,8 @@ class Intake:
         if scored:
             known = self._arrived.get(key)
             if known is None and self._before[key] is None and series.grain != UNSCORED:
-                origin.begun[series.grain, step] += 1
+                at = series.grain, step
+                origin.begun[at] = origin.begun.get(at, 0) + 1
             if known is None or known < origin.arrived_at:
                 self._arrived[key] = origin.arrived_at
         takers.purchases.take(source, event, origin.arrived_at)

@@ -1,7 +1,7 @@
 """Presence: which series had a row in a closed period, and whether their source was complete."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -62,14 +62,16 @@ class Presence:
         """
         sources, seen = self._source[present].tolist(), self._seen[present].tolist()
         recent = step - self._day
-        there = Counter(one for one, at in zip(sources, seen, strict=True) if at >= recent)
-        last = self._counted()
+        last, there = self._counted(), dict.fromkeys(sources, 0)
+        for one, at in zip(sources, seen, strict=True):
+            there[one] += at >= recent
         complete = [
             one
             for one, count in there.items()
-            if count >= COMPLETE * sum(rows for at, rows in last[one].items() if at >= recent)
+            if count
+            and count >= COMPLETE * sum(rows for at, rows in last[one].items() if at >= recent)
         ]
-        absent = self._absent(step, present, complete)
+        absent = self._absent(step, present, complete) if complete else NOBODY
         for row, one, at in zip(present.tolist(), sources, seen, strict=True):
             if at < step:
                 self._seen[row] = step
@@ -79,9 +81,9 @@ class Presence:
                     del last[one][at]
         return absent
 
-    def _absent(self, step: int, present: I64, complete: Iterable[int]) -> I64:
+    def _absent(self, step: int, present: I64, complete: Sequence[int]) -> I64:
         """Return which rows of complete sources are looked for in a step and not there."""
-        found = [NOBODY]
+        found = []
         for one in complete:
             seen = self._seen[: self._count]
             missing = self._source[: self._count] == one

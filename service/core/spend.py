@@ -107,6 +107,8 @@ class Spend:
     def apply(self, now: datetime) -> None:
         """Bring the sums up to the ledger, from what was noted in `charged`."""
         charged, self._charged = self._charged, {}
+        if not charged:
+            return
         self._series.advance(day_of(now) + 1)
         steps: dict[SeriesKey, list[int]] = {}
         for series, step in charged:
