@@ -13,6 +13,7 @@ import msgspec
 
 from detectors.base import Evidence, Score, start_of, step_of
 from service.core import money
+from service.core.agenda import Agenda
 from service.core.budget_figures import Figures
 from service.core.events import SeriesKey, content_hash
 from service.core.state import Chunk, Saved, Streams
@@ -363,6 +364,8 @@ class Stretches:
         self._known: dict[str, Stretch] = {}
         self._of_series: dict[SeriesKey, list[Stretch]] = {}
         self._changed: dict[str, Stretch] = {}
+        self._agenda = Agenda()
+        self._told: dict[str, datetime | None] = {}  # up to when sources had told
 
     def live(self, series: SeriesKey, detector: str) -> Stretch | None:
         """Return the stretch that goes on now."""
@@ -407,14 +410,14 @@ class Stretches:
             fresh.begin(step, score.since, at)
             live = self._known.get(fresh.finding_id, fresh)
             if live is fresh:
-                self._known[fresh.finding_id] = fresh
-                self._of_series.setdefault(fresh.series, []).append(fresh)
+                self._add(fresh)
             elif live.status == "retracted":
                 live.status = "provisional"
             live.ended_at = None
             if not is_past:
                 self._live[fresh.series, fresh.detector] = live
         live.hot_step = max(live.hot_step, step)
+        self._agenda.note(live.finding_id)
         return live
 
     def get(self, finding_id: str) -> Stretch | None:
@@ -425,11 +428,11 @@ class Stretches:
         """Begin a finding that stands for itself: later periods do not extend it, a day ends it."""
         fresh.begin(step, step, at)
         fresh.stands_alone = True
-        self._known[fresh.finding_id] = fresh
-        self._of_series.setdefault(fresh.series, []).append(fresh)
+        self._add(fresh)
 
     def put(self, stretch: Stretch, step: int, point: OddPoint) -> None:
         """Set one period of a stretch; a stretch without an odd period is retracted."""
+        self._agenda.note(stretch.finding_id)
         if stretch.points.get(step) == point:
             return
         stretch.set_point(step, point)
@@ -446,6 +449,7 @@ class Stretches:
     def put_onset(self, stretch: Stretch, step: int, point: OddPoint) -> None:
         """Set a period between the onset and the raise: its money counts, its score does not."""
         stretch.set_point(step, point)
+        self._agenda.note(stretch.finding_id)
 
     def put_over(self, stretch: Stretch, step: int, point: OddPoint) -> None:
         """Set a period that is over as the odd ones are, though it would not raise a finding."""
@@ -466,7 +470,7 @@ class Stretches:
         if self._live.get((stretch.series, stretch.detector)) is stretch:
             del self._live[stretch.series, stretch.detector]
         stretch.ended_at = stretch.at(stretch.last_step + 1)
-        self._changed[stretch.finding_id] = stretch
+        self._note_changed(stretch)
 
     def is_live(self, stretch: Stretch) -> bool:
         """Tell whether a stretch is the one that goes on now."""
@@ -482,7 +486,7 @@ class Stretches:
         stretch.is_closed, stretch.ended_at = False, ended_at
         if is_live:
             self._live.setdefault((stretch.series, stretch.detector), stretch)
-        self._changed[stretch.finding_id] = stretch
+        self._note_changed(stretch)
 
     def advance(
         self, now: datetime, known_until: Callable[[str], datetime | None] = lambda _: None
@@ -492,26 +496,57 @@ class Stretches:
         `known_until` says how far a source has told, if it has. What it has not told of is not
         quiet, unless it stays away for so long that it would have settled.
         """
-        for stretch in list(self._known.values()):
-            hours = stretch.step_hours
-            settled = self.settles_at(stretch.series, stretch.last_step, hours)
-            status: Status = "confirmed" if now >= settled else "provisional"
-            if stretch.status not in (status, "retracted"):
-                stretch.status = status
-                self._changed[stretch.finding_id] = stretch
-            quiet = start_of(stretch.last_step + QUIET_STEPS[hours] + 2, hours)
-            if stretch.stands_alone:
-                quiet = stretch.detected_at + timedelta(days=1)
-            elif now < settled and (told := known_until(stretch.series.source)) is not None:
-                is_told = told >= start_of(stretch.last_step + 1 + QUIET_STEPS[hours], hours)
-                quiet = quiet if is_told else settled
-            if stretch.ended_at is None and now >= quiet:
-                self.end(stretch)
-            elif stretch.ended_at is not None and now >= max(settled, quiet) + self._remembers:
-                del self._known[stretch.finding_id]
-                self._of_series[stretch.series].remove(stretch)
-                if not self._of_series[stretch.series]:
-                    del self._of_series[stretch.series]
+        told = {source: known_until(source) for source in self._told}
+        if told != self._told:
+            for stretch in self._known.values():
+                source = stretch.series.source
+                if stretch.ended_at is None and told[source] != self._told[source]:
+                    self._agenda.note(stretch.finding_id)
+            self._told = told
+        for finding_id in self._agenda.due(now):
+            stretch = self._known.get(finding_id)
+            if stretch is not None:
+                self._look_at(stretch, now, told[stretch.series.source])
+
+    def _look_at(self, stretch: Stretch, now: datetime, told: datetime | None) -> None:
+        """Let time pass for a stretch, of whose source it is known up to when it has told."""
+        hours = stretch.step_hours
+        settled = self.settles_at(stretch.series, stretch.last_step, hours)
+        status: Status = "confirmed" if now >= settled else "provisional"
+        if stretch.status not in (status, "retracted"):
+            stretch.status = status
+            self._note_changed(stretch)
+        quiet = start_of(stretch.last_step + QUIET_STEPS[hours] + 2, hours)
+        if stretch.stands_alone:
+            quiet = stretch.detected_at + timedelta(days=1)
+        elif now < settled and told is not None:
+            is_told = told >= start_of(stretch.last_step + 1 + QUIET_STEPS[hours], hours)
+            quiet = quiet if is_told else settled
+        forgotten = max(settled, quiet) + self._remembers
+        if stretch.ended_at is None and now >= quiet:
+            self.end(stretch)
+        elif stretch.ended_at is not None and now >= forgotten:
+            self._drop(stretch)
+        else:
+            over = quiet if stretch.ended_at is None else forgotten
+            self._agenda.put(stretch.finding_id, over if now >= settled else min(over, settled))
+
+    def _add(self, stretch: Stretch) -> None:
+        self._known[stretch.finding_id] = stretch
+        self._of_series.setdefault(stretch.series, []).append(stretch)
+        self._told.setdefault(stretch.series.source, None)
+        self._agenda.note(stretch.finding_id)
+
+    def _drop(self, stretch: Stretch) -> None:
+        del self._known[stretch.finding_id]
+        self._agenda.drop(stretch.finding_id)
+        self._of_series[stretch.series].remove(stretch)
+        if not self._of_series[stretch.series]:
+            del self._of_series[stretch.series]
+
+    def _note_changed(self, stretch: Stretch) -> None:
+        self._changed[stretch.finding_id] = stretch
+        self._agenda.note(stretch.finding_id)
 
     def changed(self) -> Iterable[Stretch]:
         """Return what changed since the last `drain`."""
@@ -530,9 +565,9 @@ class Stretches:
 
     def restore(self, saved: Saved, name: str, keep: Callable[[SeriesKey], bool]) -> None:
         """Take over what was saved of the series that are kept."""
-        for finding_id, packed in saved.values(name, _SavedStretch).items():
+        for packed in saved.values(name, _SavedStretch).values():
             if keep(packed.series):
-                stretch = self._known[finding_id] = Stretch.unpack(packed)
-                self._of_series.setdefault(stretch.series, []).append(stretch)
+                stretch = Stretch.unpack(packed)
+                self._add(stretch)
                 if packed.is_live:
                     self._live[stretch.series, stretch.detector] = stretch

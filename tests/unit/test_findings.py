@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from detectors.base import Score, start_of, step_of
 from service.core.events import SeriesKey
@@ -167,3 +169,44 @@ def test_a_stretch_that_ends_while_the_money_is_still_spent_is_the_new_level(str
         stretch.ended_at = T0
     assert stays.is_new_level
     assert not back.is_new_level
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("odd"), st.integers(0, 60)),
+            st.tuples(st.just("normal"), st.integers(0, 60)),
+            st.tuples(st.just("told"), st.integers(0, 120)),
+            st.tuples(st.just("wait"), st.sampled_from([1, 23, 48, 73, 24 * 62])),
+            st.tuples(st.just("buy"), st.integers(0, 60)),
+        ),
+        max_size=25,
+    )
+)
+def test_looking_at_everything_each_time_finds_no_more_than_what_is_due(acts):
+    hurried, patient = (Stretches(lambda _source: timedelta(hours=72)) for _ in range(2))
+    now, told = T0, None
+    for act, value in acts:
+        now += value * HOUR if act == "wait" else timedelta(minutes=7)
+        told = T0 + value * HOUR if act == "told" else told
+        for stretches in (hurried, patient):
+            if act == "odd":
+                raise_at(stretches, STEP + value)
+            elif act == "normal":
+                for known in list(stretches.of(SERIES)):
+                    if STEP + value in known.points:
+                        stretches.put(known, STEP + value, point(2, 0.0))
+            elif act == "buy":
+                bought = Stretch(SERIES, "purchase", "purchase", 1, 0.0)
+                stretches.raise_alone(bought, STEP + value, now)
+                stretches.put(bought, STEP + value, point())
+        for known in patient.of(SERIES):
+            patient._agenda.note(known.finding_id)
+        for stretches in (hurried, patient):
+            stretches.advance(now, lambda _, until=told: until)
+        lives = [
+            [(s.finding_id, s.status, s.ended_at, s.last_step) for s in stretches.of(SERIES)]
+            for stretches in (hurried, patient)
+        ]
+        assert lives[0] == lives[1]
+        assert [s.finding_id for s in hurried.drain()] == [s.finding_id for s in patient.drain()]
