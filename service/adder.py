@@ -13,21 +13,24 @@ import msgspec
 from service.core.cell_book import CellBook
 from service.core.deliveries import Chart
 from service.core.drivers import Member
-from service.core.events import SeriesKey
+from service.core.events import UNIT_FEED, SeriesKey
 from service.core.feedback import Feedbacks
-from service.core.findings import Stretches, is_history
+from service.core.findings import Stretch, Stretches, is_history
 from service.core.group_scoring import GroupScoring
 from service.core.intents import Order
 from service.core.ledger import STEP_HOURS
+from service.core.looks import Look, Looks
 from service.core.new_spend import NewSpend
 from service.core.overrides import Level
 from service.core.partials import CellPart, LevelPart
 from service.core.rollups import Rollups
-from service.core.scoring import Point
+from service.core.scoring import Point, Scoring
 from service.core.state import VERSION, Chunk, Saved, StateError, Streams, keep_all
 from service.core.statements import member_of
 from service.core.sum_about import SumAbout
 from service.core.told import Told
+from service.core.unit_costs import UnitBill
+from service.core.untagged import Unallocated
 
 # A history that is read in one go has no pause so long.
 PAST_IS_OVER: Final = timedelta(minutes=15)
@@ -43,6 +46,8 @@ class Parts(NamedTuple):
     rollups: Rollups
     told: Told
     scorings: Mapping[int, GroupScoring]
+    unit_scoring: Scoring
+    looks: Looks
     about: SumAbout
 
 
@@ -58,7 +63,9 @@ class Adder:
         self._summed: dict[str, None] = {}
         # Under which names groups took the levels that an intent asked for.
         self._levels: dict[str, dict[str, None]] = {}
-        self._feedback = Feedbacks(parts.stretches, {}, parts.scorings, parts.told.shares)
+        self._feedback = Feedbacks(
+            parts.stretches, {}, parts.scorings, parts.told.shares, parts.unit_scoring
+        )
 
     def meet(self, contacts: Mapping[str, datetime]) -> None:
         """Note when a part met sources first."""
@@ -77,10 +84,18 @@ class Adder:
                 return source
         return None
 
-    def find(self, said: Iterable[tuple[str, CellPart]], now: datetime) -> list[Member]:
+    def find(
+        self,
+        said: Iterable[tuple[str, CellPart]],
+        now: datetime,
+        looks: Iterable[tuple[str, Look]] = (),
+    ) -> list[Member]:
         """Take in all that parts said of the time up to `now`; return the findings that changed."""
         parts = self._parts
         self._forget(now)
+        for part, look in looks:
+            parts.looks.put(part, look)
+        lapsed = parts.looks.judge()
         news = parts.book.put(said)
         for cell, step in news.costs:
             day = step * STEP_HOURS[cell.grain] // 24
@@ -102,7 +117,7 @@ class Adder:
         parts.told.note(parts.stretches.changed())
         found = self._members(now)
         parts.book.close()
-        return found
+        return [*found, *lapsed]
 
     def take_levels(self, asked: Iterable[LevelPart], now: datetime) -> None:
         """Do what feedback on single series asks of the levels of their groups, by a sum.
@@ -141,15 +156,25 @@ class Adder:
             self._feedback.apply(order)
         return self._members(now)
 
+    @property
+    def looked_at(self) -> datetime | None:
+        """Return the moment up to which all parts have looked at allocation."""
+        return self._parts.looks.at
+
+    def allocated(self) -> tuple[Unallocated, list[UnitBill]]:
+        """Return what of spend could not be allocated, and what units cost, when all looked."""
+        return self._parts.looks.unallocated(), self._parts.looks.bills()
+
     def chart(self, finding_id: str) -> Chart | None:
         """Chart the group of a finding; None for what has none."""
         parts = self._parts
         stretch = parts.stretches.get(finding_id)
+        if stretch is not None and stretch.series.source == UNIT_FEED:
+            return parts.looks.chart(stretch, self._odd(stretch))
         scoring = None if stretch is None else parts.scorings.get(stretch.step_hours)
         if stretch is None or scoring is None or not scoring.knows(stretch):
             return None
-        odd = (s.odd for s in parts.stretches.of(stretch.series) if s.status != "retracted")
-        return scoring.chart(stretch, set().union(*odd))
+        return scoring.chart(stretch, self._odd(stretch))
 
     def save(self, streams: Streams) -> Iterator[Chunk]:
         """Yield what changed since the last save; take all of it before the next step."""
@@ -162,6 +187,7 @@ class Adder:
         yield from parts.new_spend.save(streams, "new_spend")
         yield from parts.told.save(streams, "told")
         yield from parts.about.save(streams, "about")
+        yield from parts.looks.save(streams, "looks")
         yield from self._feedback.save(streams, "feedback")
         rest = _Rest(
             version=VERSION,
@@ -198,6 +224,7 @@ class Adder:
             parts.new_spend.restore(saved, "new_spend", keep_all)
             parts.told.restore(saved, "told")
             parts.about.restore(saved, "about")
+            flaws |= parts.looks.restore(saved, "looks")
             self._feedback.restore(saved, "feedback")
         except (ValueError, KeyError, msgspec.MsgspecError) as error:
             raise StateError(f"saved state does not fit: {error}") from error
@@ -206,10 +233,17 @@ class Adder:
     def _members(self, now: datetime) -> list[Member]:
         parts = self._parts
         parts.stretches.advance(now)
-        return [
-            member_of(stretch, parts.about, parts.stretches, now)
-            for stretch in parts.stretches.drain()
-        ]
+        return [self._member(stretch, now) for stretch in parts.stretches.drain()]
+
+    def _member(self, stretch: Stretch, now: datetime) -> Member:
+        parts = self._parts
+        if stretch.series.source == UNIT_FEED:
+            return parts.looks.member(stretch, parts.stretches.settled_until(stretch, now))
+        return member_of(stretch, parts.about, parts.stretches, now)
+
+    def _odd(self, stretch: Stretch) -> set[int]:
+        every = self._parts.stretches.of(stretch.series)
+        return set().union(*(one.odd for one in every if one.status != "retracted"))
 
     def _forget(self, now: datetime) -> None:
         """Let go, once a day, of what is too old to change; see core/gone.py."""
@@ -231,6 +265,7 @@ class Adder:
         parts.new_spend.forget(edge, today)
         parts.told.forget()
         parts.about.forget(parts.stretches)
+        parts.looks.forget(today)
         self._feedback.forget()
 
     def _is_held(self, group: SeriesKey) -> bool:

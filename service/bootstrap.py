@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -55,6 +55,7 @@ from service.core.groups import Groups
 from service.core.idle import IdleGpus
 from service.core.incidents import Incidents, SeverityLimits
 from service.core.ledger import STEP_HOURS, Ledger, Metric
+from service.core.looks import Looks
 from service.core.members import Member
 from service.core.new_spend import NewSpend
 from service.core.owners import Calendars, Owners
@@ -73,6 +74,7 @@ from service.core.sum_about import SumAbout
 from service.core.tag_policy import Dimensions
 from service.core.told import Told
 from service.core.unit_costs import UnitCosts
+from service.core.unit_series import UnitSeries
 from service.desk import Parts as DeskParts
 from service.pipeline import Parts, Pipeline
 
@@ -200,11 +202,8 @@ def build_pipeline(
         for hours in (() if is_part else (1, 24))
     }
     levels = {hours: CellLevels() for hours in (1, 24)}
-    # Owners, machines and unit costs have resources in every part: not told from one.
-    allocation = AllocationSettings(orphaned_storage=False, unused_commitments=False)
-    rules = _rules(allocation if is_part else settings.allocation)
-    named = {} if is_part else settings.allocation.unit_costs
-    units = UnitCosts(ledger, owners, rules.dimensions, named)
+    rules = _rules(settings.allocation, is_part=is_part)
+    units = UnitSeries(ledger, owners, rules.dimensions, settings.allocation.unit_costs)
     idle = IdleGpus(IdleGpuColumns(), _prices(settings))
     parts = Parts(
         ledger=ledger,
@@ -225,13 +224,7 @@ def build_pipeline(
         experiments=Experiments(ledger),
         allocation=Allocation(ledger, owners, rules),
         units=units,
-        unit_scoring=Scoring(
-            24,
-            _group_fleet(settings, 24, calendars),
-            units,
-            stretches,
-            Around(contacts.get, lambda _: _name(settings.calendar)),
-        ),
+        unit_scoring=_unit_scoring(settings, calendars, units, stretches, contacts.get),
         owners=owners,
         desk=build_desk_parts(settings),
         partials=None
@@ -285,6 +278,8 @@ def build_adder(settings: Settings) -> Adder:
         )
         for hours in (1, 24)
     }
+    units = UnitCosts(settings.allocation.unit_costs)
+    unit_scoring = _unit_scoring(settings, calendars, units, stretches, contacts.get)
     parts = AdderParts(
         book=book,
         contacts=contacts,
@@ -293,9 +288,22 @@ def build_adder(settings: Settings) -> Adder:
         rollups=rollups,
         told=told,
         scorings=scorings,
+        unit_scoring=unit_scoring,
+        looks=Looks(settings.kafka.partitions, settings.allocation.policies, units, unit_scoring),
         about=SumAbout(book, owners, new_spend, members, scorings),
     )
     return Adder(parts, timedelta(days=settings.remember_days))
+
+
+def _unit_scoring(
+    settings: Settings,
+    calendars: list[Calendar],
+    units: UnitCosts,
+    stretches: Stretches,
+    first_contact: Callable[[str], datetime | None],
+) -> Scoring:
+    around = Around(first_contact, lambda _: _name(settings.calendar))
+    return Scoring(24, _group_fleet(settings, 24, calendars), units, stretches, around)
 
 
 def build_desk_parts(settings: Settings) -> DeskParts:
@@ -373,9 +381,11 @@ def _cells(settings: Settings, owners: Owners, ledger: Ledger, rollups: Rollups)
         raise ConfigError(f"detection: {error}") from None
 
 
-def _rules(known: AllocationSettings) -> Rules:
+def _rules(known: AllocationSettings, *, is_part: bool) -> Rules:
     dimensions = Dimensions(known.dimensions)
-    return Rules(known.policies, dimensions, known.orphaned_storage, known.unused_commitments)
+    # A volume and the machine that it was of are in parts of their own.
+    orphans = known.orphaned_storage and not is_part
+    return Rules(known.policies, dimensions, orphans, known.unused_commitments, is_part)
 
 
 def _ahead(settings: Settings) -> dict[str, Ahead]:

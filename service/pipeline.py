@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from service.core.about import About
-from service.core.allocation import Allocation, Unallocated
+from service.core.allocation import Allocation
 from service.core.budgets import KIND as BUDGET
 from service.core.budgets import Budget
 from service.core.deliveries import Chart
@@ -35,6 +35,7 @@ from service.core.incidents import Incident
 from service.core.intake import Intake, Takers
 from service.core.intents import Drop, Feedback, Intent, Order, Put
 from service.core.ledger import STEP_HOURS, Ledger, LedgerRow
+from service.core.looks import Look
 from service.core.new_spend import NewSpend
 from service.core.owners import Owners
 from service.core.partials import CellLevels, CellPart, LevelPart, Partials
@@ -44,10 +45,22 @@ from service.core.recording import recorded
 from service.core.rollups import Rollups
 from service.core.scoring import Point, Scoring, is_closed
 from service.core.spend import Spend, Spent
-from service.core.state import VERSION, Chunk, Saved, Sign, StateError, Streams, keep_all
+from service.core.state import (
+    ENCODE,
+    VERSION,
+    Chunk,
+    Saved,
+    Sign,
+    StateError,
+    Streams,
+    digest,
+    keep_all,
+)
 from service.core.statements import member_of
 from service.core.told import Told
-from service.core.unit_costs import UnitBill, UnitCosts
+from service.core.unit_costs import UnitBill
+from service.core.unit_series import UnitSeries
+from service.core.untagged import Unallocated
 from service.desk import Desk
 from service.desk import Parts as DeskParts
 
@@ -97,7 +110,7 @@ class Parts(NamedTuple):
     experiments: Experiments
     estimates: Estimates
     allocation: Allocation
-    units: UnitCosts
+    units: UnitSeries
     unit_scoring: Scoring
     owners: Owners
     desk: DeskParts
@@ -147,6 +160,8 @@ class Pipeline:
         self._estimated: set[str] = set()
         self._lapsed: list[Member] = []
         self._looked_at: datetime | None = None
+        self._look: Look | None = None
+        self._seen = b""
         self._reported_at: datetime | None = None
         self._feedback = Feedbacks(
             parts.stretches,
@@ -209,7 +224,7 @@ class Pipeline:
         self._forget(now)
         is_due = self._is_due(now)
         spent = parts.spend.report(now) if is_due else []
-        self._look_over(now)
+        self._look_over(now, is_due=is_due)
         moved = parts.groups.settle(lambda series, step: is_closed(series, step, now), now)
         parts.told.note_moved(moved)
         changes, charged, too_late = self._intake.take(batch, now)
@@ -296,6 +311,11 @@ class Pipeline:
         """Return what this part of all series adds to sums, as far as that changed."""
         return [] if self._parts.partials is None else self._parts.partials.drain(now)
 
+    def look(self) -> Look | None:
+        """Return what this part of all series saw of allocation since this was asked, if it did."""
+        seen, self._look = self._look, None
+        return seen
+
     def asked_levels(self) -> list[LevelPart]:
         """Return what feedback asks of the levels of groups that are judged elsewhere."""
         return [] if self._parts.partials is None else self._parts.partials.levels()
@@ -362,6 +382,8 @@ class Pipeline:
             self._reported_at,
             sorted(self._estimated),
             self._looked_at,
+            self._look,
+            self._seen,
         )
         yield from streams.values("pipeline", [("", rest)])
 
@@ -378,7 +400,7 @@ class Pipeline:
             if rest.version != VERSION:
                 raise StateError(f"it is of version {rest.version}, not {VERSION}")
             self._forgot_at, self._reported_at = rest.forgot_at, rest.reported_at
-            self._looked_at = rest.looked_at
+            self._looked_at, self._look, self._seen = rest.looked_at, rest.look, rest.seen
             self._estimated = set(rest.estimated)
             if self._contacts is not None and rest.contacts is not None:
                 self._contacts.update(rest.contacts)
@@ -459,14 +481,28 @@ class Pipeline:
             scoring.judge(mine, now)
             scoring.close(now)
 
-    def _look_over(self, now: datetime) -> None:
+    def _look_over(self, now: datetime, *, is_due: bool) -> None:
         """Look once an hour, before a batch so that its cut does not show, at what no row says."""
         mark = now.replace(minute=0, second=0, microsecond=0)
         if self._looked_at is None or mark > self._looked_at:
             parts, self._looked_at = self._parts, mark
             self._lapsed += parts.allocation.judge(mark)
-            parts.unit_scoring.judge(parts.units.advance(mark), mark)
-            parts.unit_scoring.close(mark)
+            if parts.partials is None:
+                parts.unit_scoring.judge(parts.units.advance(mark), mark)
+                parts.unit_scoring.close(mark)
+        if is_due and self._parts.partials is not None:
+            self._see()
+
+    def _see(self) -> None:
+        """Look at what others judge of allocation; what is as it was is not told again."""
+        parts, at = self._parts, self._reported_at
+        assert at is not None  # noqa: S101 - it was due
+        tags, dearest = parts.allocation.tagged(at)
+        seen = digest(ENCODE((tags, dearest)))
+        look = Look(at=at, units=parts.units.drain())
+        if seen != self._seen:
+            self._seen, look = seen, msgspec.structs.replace(look, tags=tags, dearest=dearest)
+        self._look = look.after(self._look)
 
     def _score_groups(self, now: datetime) -> None:
         """Judge the sums that changed, of two series or more, after what is told of the series."""
@@ -616,3 +652,5 @@ class _Rest(msgspec.Struct, array_like=True):
     reported_at: datetime | None
     estimated: list[str] = []
     looked_at: datetime | None = None
+    look: Look | None = None
+    seen: bytes = b""

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from detectors.base import step_of
-from service.core.allocation import Gap as AllocationGap
 from service.core.deliveries import Chart, Notice, delivery_id_of
 from service.core.drivers import Driver
 from service.core.events import CostEvent
@@ -13,6 +12,7 @@ from service.core.findings import Finding
 from service.core.gpu_hosts import GpuDevice, GpuHost, HourCount, IdleGroup
 from service.core.incidents import Incident
 from service.core.unit_costs import UnitBill, UnitDay
+from service.core.untagged import Gap as AllocationGap
 from service.core.wording import text_of
 
 STARTS_AT = datetime(2026, 3, 9, 18, tzinfo=UTC)

@@ -12,6 +12,7 @@ import msgspec
 
 from service.adapters.kafka_client import MAX_MESSAGE_BYTES
 from service.core.chain import Link
+from service.core.looks import Look
 from service.core.partials import CellPart, LevelPart
 
 
@@ -32,6 +33,7 @@ class Report(msgspec.Struct, kw_only=True, frozen=True, tag_field="x_Record", ta
     contacts: dict[str, datetime]
     cells: list[CellPart]
     levels: list[LevelPart] = []
+    looks: list[Look] = []
     part: int = 0
     parts: int = 1
 
@@ -43,26 +45,31 @@ class Report(msgspec.Struct, kw_only=True, frozen=True, tag_field="x_Record", ta
 
 def encode(report: Report) -> list[bytes]:
     """Write a report as messages, each small enough."""
-    rows: list[list[CellPart]] = [[]]
+    rows: list[tuple[list[CellPart], list[Look]]] = [([], [])]
     size = 0
-    for row in report.cells:
+    said: list[CellPart | Look] = [*report.cells, *report.looks]
+    for row in said:
         length = len(_ENCODE(row))
-        if rows[-1] and size + length > MAX_MESSAGE_BYTES // 2:
-            rows.append([])
+        if size and size + length > MAX_MESSAGE_BYTES // 2:
+            rows.append(([], []))
             size = 0
-        rows[-1].append(row)
+        if isinstance(row, Look):
+            rows[-1][1].append(row)
+        else:
+            rows[-1][0].append(row)
         size += length
     return [
         _ENCODE(
             msgspec.structs.replace(
                 report,
                 cells=some,
+                looks=looks,
                 levels=[] if part else report.levels,
                 part=part,
                 parts=len(rows),
             )
         )
-        for part, some in enumerate(rows)
+        for part, (some, looks) in enumerate(rows)
     ]
 
 

@@ -17,21 +17,18 @@ from service.core import money, phrases
 from service.core.budgets import day_of
 from service.core.deliveries import Chart
 from service.core.drivers import Member
-from service.core.events import DAILY, UNIT_FEED, UNSCORED, CostEvent, SeriesKey
+from service.core.events import DAILY, UNIT_FEED, CostEvent, SeriesKey
 from service.core.findings import Finding, OddPoint, Stretch, Sums, run_rate_per_day
 from service.core.forecast import EPOCH
-from service.core.groups import Change
-from service.core.ledger import STEP_HOURS, Ledger
-from service.core.owners import UNOWNED, Owner, Owners
+from service.core.owners import UNOWNED, Owner
 from service.core.scoring import Point
 from service.core.state import Chunk, Saved, Streams
-from service.core.tag_policy import Dimension, Dimensions
+from service.core.tag_policy import Dimension
 
 KEPT_DAYS: Final = 400
 # Bills of yesterday are still coming in.
 COMPLETE_AFTER: Final = timedelta(hours=24)
 _DIVIDES: Final = Context(prec=28)
-_PLACES: Final = ("owner", "service", "sub_account", "region")
 
 
 class UnitCost(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -85,59 +82,65 @@ class UnitBill(msgspec.Struct, kw_only=True):
     days: list[UnitDay]
 
 
-class _Unit(msgspec.Struct):
+class UnitPart(msgspec.Struct, frozen=True, array_like=True):
+    """What a part of all series adds to one day of a unit cost, in place of what it said before."""
+
+    name: str
+    day: int
+    cost: Decimal
+    count: Decimal
+
+
+class Unit(msgspec.Struct):
+    """The days of one unit cost, and which of them changed since they were judged, or handed on."""
+
     cost: dict[int, Decimal] = {}
     count: dict[int, Decimal] = {}
     counted: list[SeriesKey] = []
     reference: Decimal | None = None
     dirty: list[int] = []
 
+    def note(self, day: int) -> None:
+        """Note that a day changed."""
+        if day not in self.dirty:
+            self.dirty.append(day)
+
 
 class UnitCosts:
-    """Follows the series that unit costs are made of, and is what their series cost."""
+    """Knows what units cost by day, as parts of all series say, and is what their series cost."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        owners: Owners,
-        dimensions: Dimensions,
-        named: Mapping[str, UnitCost],
-    ) -> None:
-        self._ledger = ledger
-        self._owners = owners
-        self._dimensions = dimensions
+    def __init__(self, named: Mapping[str, UnitCost]) -> None:
         self._named = named
-        self._units = {name: _Unit() for name in named}
-        self._members: dict[SeriesKey, tuple[str, ...]] = {}
+        self._units = {name: Unit() for name in named}
+        self._said: dict[str, UnitPart] = {}
 
-    def observe(self, changes: Mapping[tuple[SeriesKey, int], Change]) -> None:
-        """Take note of what steps of series cost before a batch, and after it."""
-        if not self._named:
-            return
-        changed: dict[SeriesKey, dict[int, Change]] = {}
-        for (series, step), change in changes.items():
-            changed.setdefault(series, {})[step] = change
-        for series, steps in changed.items():
-            if series.grain != UNSCORED:
-                self._observe(series, steps)
+    def put(self, part: str, said: Iterable[UnitPart]) -> None:
+        """Take in what a part says of some days."""
+        for one in said:
+            if one.name not in self._units:  # the config named it once
+                continue
+            key = f"{part}\0{one.name}\0{one.day}"
+            nothing = UnitPart(one.name, one.day, money.ZERO, money.ZERO)
+            before, self._said[key] = self._said.get(key, nothing), one
+            unit = self._units[one.name]
+            for whole, old, new in (
+                (unit.cost, before.cost, one.cost),
+                (unit.count, before.count, one.count),
+            ):
+                known = whole.get(one.day, money.ZERO)
+                whole[one.day] = money.add(money.subtract(known, old), new)
+            unit.note(one.day)
 
-    def _observe(self, series: SeriesKey, changed: Mapping[int, Change]) -> None:
-        about = self._ledger.about(series)
-        for name, unit in self._units.items():
-            if self._named[name].counts_row(series.source, about):
-                if series not in unit.counted:
-                    unit.counted.append(series)
-                for day in {step * STEP_HOURS[series.grain] // DAY for step in changed}:
-                    self._count(unit, day)
-        old, new = self._members.get(series, ()), self._of(series, about)
-        if not old and not new:
-            return
-        self._members[series] = new
-        for step in changed if old == new else {*changed, *self._ledger.steps(series)}:
-            cost = self._ledger.point(series, step) or money.ZERO
-            was = changed[step].before or money.ZERO if step in changed else cost
-            self._add(old, series, step, was.copy_negate())
-            self._add(new, series, step, cost)
+    def drain(self) -> list[UnitPart]:
+        """Return the days that changed since the last call, for others to judge."""
+        found = []
+        for name, unit in sorted(self._units.items()):
+            zero = money.ZERO
+            for day in sorted(unit.dirty):
+                part = UnitPart(name, day, unit.cost.get(day, zero), unit.count.get(day, zero))
+                found.append(part)
+            unit.dirty = []
+        return found
 
     def advance(self, now: datetime) -> list[Point]:
         """Return the days whose unit cost is to be judged: whole ones that changed."""
@@ -240,68 +243,26 @@ class UnitCosts:
         return msgspec.structs.replace(chart, **scaled)
 
     def forget(self, now: datetime) -> None:
-        """Let go of days that are too old to be shown, and of series that are gone."""
+        """Let go of days that are too old to be shown."""
         edge = day_of(now) - KEPT_DAYS
         for unit in self._units.values():
             unit.cost = {day: cost for day, cost in unit.cost.items() if day >= edge}
             unit.count = {day: count for day, count in unit.count.items() if day >= edge}
-            unit.counted = [series for series in unit.counted if series in self._ledger]
-        self._members = {s: names for s, names in self._members.items() if s in self._ledger}
+        self._said = {key: one for key, one in self._said.items() if one.day >= edge}
 
     def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
         """Yield what changed since the last save."""
         yield from streams.values(f"{name}/units", self._units.items())
-        members = ((str(series), list(names)) for series, names in self._members.items())
-        yield from streams.values(f"{name}/members", members)
+        yield from streams.values(f"{name}/said", self._said.items())
 
     def restore(self, saved: Saved, name: str) -> None:
         """Take over what was saved of the unit costs that the config still names."""
-        known = saved.values(f"{name}/units", _Unit)
+        known = saved.values(f"{name}/units", Unit)
         self._units |= {one: unit for one, unit in known.items() if one in self._named}
-        self._members = {
-            SeriesKey.parse(series): tuple(names)
-            for series, names in saved.values(f"{name}/members", list[str]).items()
-        }
+        self._said = saved.values(f"{name}/said", UnitPart)
 
     def _series(self, name: str) -> SeriesKey:
         return SeriesKey(UNIT_FEED, "", name, self._named[name].currency, DAILY)
-
-    def _of(self, series: SeriesKey, about: CostEvent) -> tuple[str, ...]:
-        return tuple(
-            name
-            for name, unit in self._named.items()
-            if unit.currency == series.billing_currency and self._is_spend(unit, about)
-        )
-
-    def _is_spend(self, unit: UnitCost, about: CostEvent) -> bool:
-        places = {
-            "owner": self._owners.of_row(about).name,
-            "service": about.service_name,
-            "sub_account": about.sub_account_id,
-            "region": about.region_id,
-        }
-        return all(
-            (places[key] if key in _PLACES else self._dimensions.of(about.tags, key)) == value
-            for key, value in unit.where.items()
-        )
-
-    def _add(self, names: Iterable[str], series: SeriesKey, step: int, cost: Decimal) -> None:
-        day = step * STEP_HOURS[series.grain] // DAY
-        for name in names if cost else ():
-            unit = self._units[name]
-            unit.cost[day] = money.add(unit.cost.get(day, money.ZERO), cost)
-            _note(unit, day)
-
-    def _count(self, unit: _Unit, day: int) -> None:
-        """Add a day's counts up again."""
-        quantities = [
-            quantity
-            for series in unit.counted
-            for step in _steps(series, day)
-            for _, quantity in self._ledger.usage(series, step).values()
-        ]
-        unit.count[day] = money.total(quantities)
-        _note(unit, day)
 
     def _of_units(self, name: str, day: int) -> Decimal:
         unit, per = self._units[name], self._named[name].per
@@ -341,13 +302,3 @@ class UnitCosts:
             f"{what} cost {now} on {phrases.date(start_of(last, DAY))}, where {usual} is usual, "
             f"with {count:,f} of them that day: {more} in all."
         )
-
-
-def _note(unit: _Unit, day: int) -> None:
-    if day not in unit.dirty:
-        unit.dirty.append(day)
-
-
-def _steps(series: SeriesKey, day: int) -> range:
-    per_day = DAY // STEP_HOURS[series.grain]
-    return range(day * per_day, (day + 1) * per_day)

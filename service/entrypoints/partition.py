@@ -243,6 +243,7 @@ class Partition:
             contacts=dict(self._pipeline.contacts),
             cells=self._pipeline.partials(now),
             levels=self._pipeline.asked_levels(),
+            looks=list(look.pieces()) if (look := self._pipeline.look()) else [],
         )
 
     def _read(self, message: Message, letters: list[Letter], strays: list[Stray]) -> list[Arrival]:

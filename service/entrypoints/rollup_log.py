@@ -18,8 +18,11 @@ from service.adapters.kafka_topics import ROLLUPS
 from service.adder import Adder
 from service.core.drivers import Member
 from service.core.intents import Order
+from service.core.looks import Look
 from service.core.partials import CellPart, LevelPart
 from service.core.state import Chunk, Saved, StateError, Streams
+from service.core.unit_costs import UnitBill
+from service.core.untagged import Unallocated
 from service.entrypoints.charted import Charted
 
 
@@ -29,6 +32,7 @@ class _Waiting(msgspec.Struct, array_like=True):
     contacts: dict[str, datetime]
     said: list[tuple[int, CellPart]]
     levels: list[tuple[int, LevelPart]]
+    looks: list[tuple[int, Look]] = []
 
 
 class RollupLog:
@@ -57,6 +61,15 @@ class RollupLog:
     def now(self) -> datetime | None:
         """Return up to when all partitions have been judged, None before the first moment."""
         return self._now
+
+    @property
+    def looked_at(self) -> datetime | None:
+        """Return the moment up to which all looked at allocation, None before the first."""
+        return self._adder.looked_at
+
+    def allocated(self) -> tuple[Unallocated, list[UnitBill]]:
+        """Return what of spend could not be allocated then, and what units cost."""
+        return self._adder.allocated()
 
     @property
     def waits_for(self) -> int:
@@ -134,6 +147,7 @@ class RollupLog:
             waiting.contacts |= one.contacts
             waiting.said += [(one.partition, cell) for cell in one.cells]
             waiting.levels += [(one.partition, level) for level in one.levels]
+            waiting.looks += [(one.partition, look) for look in one.looks]
             self._waiting.setdefault(one.passed, _Waiting({}, [], []))
             self._passed[one.partition] = one.passed
         if self.waits_for:
@@ -150,7 +164,9 @@ class RollupLog:
             levels = sorted(waiting.levels, key=lambda one: one[0])
             self._adder.take_levels([level for _, level in levels], self._now)
             said = sorted(waiting.said, key=lambda one: one[0])
-            for member in self._adder.find([(str(part), cell) for part, cell in said], self._now):
+            cells = [(str(part), cell) for part, cell in said]
+            looks = [(str(part), look) for part, look in waiting.looks]
+            for member in self._adder.find(cells, self._now, looks):
                 name = member.finding.finding_id
                 before = found[name].dirty if name in found else ()
                 found[name] = member._replace(dirty={*before, *member.dirty})

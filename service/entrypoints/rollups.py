@@ -9,6 +9,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from importlib.metadata import version
 from typing import Final
 
@@ -21,6 +22,8 @@ from service.adapters.kafka_topics import FINDINGS, ROLLUPS, ensure
 from service.bootstrap import build_adder, build_cluster, build_topics
 from service.config import Settings
 from service.core.chain import BEGINNING
+from service.entrypoints.allocated_file import write_allocated
+from service.entrypoints.api.allocation import Allocated
 from service.entrypoints.health import healthy
 from service.entrypoints.rollup_log import RollupLog
 from service.entrypoints.shelf import Shelf
@@ -45,6 +48,7 @@ class Rollups:
         self._sums: RollupLog | None = None
         self._shelf: Shelf | None = None
         self._save_at = 0.0
+        self._shown: datetime | None = None
 
     def run(self) -> None:
         """Work until SIGTERM or Ctrl-C.
@@ -122,6 +126,8 @@ class Rollups:
             self._metrics.judged_until.set(sums.now.timestamp())
         if record is not None:
             _say(publisher, record)
+        if sums.looked_at != self._shown:
+            self._show(sums)
         if time.monotonic() >= self._save_at:
             self._save(sums)
 
@@ -132,6 +138,14 @@ class Rollups:
             async with self._one_at_a_time:
                 if self._sums is not None and time.monotonic() >= self._save_at:
                     await asyncio.to_thread(self._save, self._sums)
+
+    def _show(self, sums: RollupLog) -> None:
+        """Have the API show what is known of allocation; what cannot be written now is soon."""
+        self._shown = sums.looked_at
+        try:
+            write_allocated(self._settings.history, Allocated(*sums.allocated()))
+        except OSError as error:
+            _log.error("allocation not written", error=str(error))
 
     def _save(self, sums: RollupLog) -> None:
         """Keep the state: all that it says has been published."""

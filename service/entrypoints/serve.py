@@ -18,6 +18,7 @@ from service.config import ConfigError, Settings
 from service.core.ports import Store
 from service.entrypoints import slack_app
 from service.entrypoints.admin_token import local_of, make_token
+from service.entrypoints.allocated_file import AllocatedFile
 from service.entrypoints.api.app import build_app
 from service.entrypoints.api.feedback import Follow
 from service.entrypoints.api.limits import Rates
@@ -47,6 +48,7 @@ def serve_api(settings: Settings, say: Callable[[str], None]) -> None:
             now=utc_now,
             settles_after=settings.settles_after,
             rebuilding=lambda: follow is not None and _is_rebuilding(store),
+            allocated=AllocatedFile(settings.history),
             follow=follow,
             local=local_of(settings, make_token(settings)),
             hearing=Hearing(build_router(settings), build_rates(settings)),

@@ -14,11 +14,12 @@ from service.adapters.kafka_rollups import decode, encode
 from service.adapters.kafka_topics import EVENTS, ROLLUPS
 from service.adder import PAST_IS_OVER
 from service.bootstrap import build_adder, build_pipeline
-from service.config import Settings
+from service.config import AllocationSettings, KafkaSettings, Settings
 from service.core.chain import BEGINNING
 from service.core.intents import Feedback, Order
 from service.core.partitions import partition_key, partition_of
 from service.core.state import StateError, Streams
+from service.core.tag_policy import Policy
 from service.entrypoints.partition import Partition, Place
 from service.entrypoints.rollup_log import RollupLog
 from tests.arriving import Disk
@@ -27,14 +28,18 @@ from tests.crossing import BEGINS, ENDS, HOUR, rows, sums
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 PARTITIONS = 3
+SETTINGS = Settings(
+    kafka=KafkaSettings(partitions=PARTITIONS),
+    allocation=AllocationSettings(policies={"tags": Policy(required=["project"])}),
+)
 
 
 def rollup_log(told_until=BEGINNING, partitions=PARTITIONS):
-    return RollupLog(build_adder(Settings()), partitions, told_until)
+    return RollupLog(build_adder(SETTINGS), partitions, told_until)
 
 
 def partition(number, partitions=PARTITIONS):
-    pipeline = build_pipeline(Settings(), {}, tells_history=True, is_part=True)
+    pipeline = build_pipeline(SETTINGS, {}, tells_history=True, is_part=True)
     return Partition(Place(EVENTS, number, partitions), pipeline, BEGINNING, 100, sums_every=MINUTE)
 
 
@@ -99,7 +104,7 @@ def newest(records):
 @pytest.fixture(scope="module")
 def wanted(reports):
     found = newest(run(rollup_log(), in_order(reports)))
-    assert {one.detector for one in found.values()} >= {"new_spend", "shift"}
+    assert {one.detector for one in found.values()} >= {"new_spend", "shift", "tag_policy"}
     return found
 
 

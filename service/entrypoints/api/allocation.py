@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from fastapi import Request, Response
 
-from service.core.allocation import Gap, Unallocated
 from service.core.lapses import Lapse
 from service.core.unit_costs import UnitBill
+from service.core.untagged import Gap, Unallocated
 from service.entrypoints.api import views
 from service.entrypoints.api.access import access_of
 
