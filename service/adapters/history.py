@@ -23,6 +23,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from service.adapters.days import remove, write_days
 from service.adapters.versions import CELL, IN_ORDER, STORED, Told
 from service.adapters.whole_files import sync_folder, write_whole
 from service.core import money
@@ -141,8 +142,9 @@ class History:
         """Return the answers to queries over `told`: all versions that began in a window, in UTC.
 
         The queries may name `tables`, and `values` as parameters; `newest` is `told` without the
-        versions that lost. A query that answers nothing, such as one that makes a temporary table,
-        is an empty list. OSError when it cannot be read.
+        versions that lost, and `costs` what counts of them, by day where days are asked for. A
+        query that answers nothing, such as one that makes a temporary table, is an empty list.
+        OSError when it cannot be read.
         """
         window = {"since": naive(since), "until": naive(until)}
         with self._lock:
@@ -161,6 +163,10 @@ class History:
         with self._writing:
             for month in sorted(self._folder.glob("????-??")):
                 self._merge_if_more(month, 1)
+
+    def sum_days(self, segment: Path) -> None:
+        """Write what a segment comes to by day beside it; OSError when that cannot be."""
+        write_days(segment, lambda query, **values: self._ask(query, _columns([]), **values))
 
     def close(self) -> None:
         """Write what waits and let go of the database."""
@@ -233,11 +239,13 @@ class History:
             IN_ORDER.format(told=STORED.format("$files"), where="true"),
             files=[str(f) for f in small],
         )
+        with suppress(OSError):  # what has no days is read by the hour
+            self.sum_days(merged)
         # Readers hold the lock from listing the segments to having read them.
         with _locked(self._folder, fcntl.LOCK_EX):
             for segment in small:
                 if segment != merged:
-                    segment.unlink()
+                    remove(segment)
 
     @contextmanager
     def _reading(self) -> Iterator[list[Path]]:

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from service.adapters.days import AS_COST
 from service.adapters.history import Columns, History, naive, text_column
 from service.core.claims import Claim
 from service.core.ledger import Labels
@@ -18,37 +19,37 @@ from service.core.owners import UNOWNED
 from service.core.slices import BY_TAG, OF_CHARGES, Amounts, Cell, Cut, Grain, SpendTotal
 
 _OF_CHARGES: Final = dict(zip(OF_CHARGES, ("charge_category", "sku_id", "commitment"), strict=True))
-# To 1e-15, and up to 1e22: DuckDB has no wider number, and raises rather than cut.
-_AMOUNT: Final = "CAST(cost AS DECIMAL(38, 15))"
 _OWNER: Final = f"""CASE WHEN n.l.owner NOT IN ('', '{UNOWNED}') THEN n.l.owner
     ELSE coalesce(r.owner, a.owner, '{UNOWNED}') END"""
 # What totals, claims and currencies are told by, whatever the cut.
 _ALWAYS: Final = (
     "source", "owner", "sub_account_id", "resource_id", "billing_currency", "grain", "tags",
 )  # fmt: skip
+# Whose charges are looked at, and what each series is counted to.
 _JOINED: Final = """
-    FROM newest c JOIN named n USING (series)
+    FROM named n
     LEFT JOIN claimed r ON r.resource_id = n.l.resource_id AND r.resource_id <> ''
     LEFT JOIN claimed a ON a.sub_account_id = n.l.sub_account_id AND a.sub_account_id <> ''
     LEFT JOIN settling s ON s.source = n.l.source
 """
-_DAY: Final = """date_trunc('day', charge_period_start + CASE WHEN n.l.grain = 'day'
+_DAY: Final = """date_trunc('day', charge_period_start + CASE WHEN n.grain = 'day'
     THEN (charge_period_end - charge_period_start) / 2 ELSE INTERVAL 0 SECOND END)"""
-_HOUR: Final = "CASE WHEN n.l.grain = 'hour' THEN date_trunc('hour', charge_period_start) END"
-_SUMS: Final = f"""
-    sum({_AMOUNT}) AS cost,
-    coalesce(sum({_AMOUNT}) FILTER (charge_period_end > coalesce(s.changes, $changes)), 0)
-        AS provisional,
-    coalesce(sum({_AMOUNT}) FILTER (estimated), 0) AS estimated,
-    coalesce(sum({_AMOUNT}) FILTER ({_OWNER} = '{UNOWNED}'), 0) AS unowned,
-    coalesce(sum({_AMOUNT}) FILTER (n.l.tags IN ('', '{{}}')), 0) AS untagged,
-    coalesce(sum({_AMOUNT}) FILTER (lower(commitment) = 'used'), 0) AS used,
-    coalesce(sum({_AMOUNT}) FILTER (lower(commitment) = 'unused'), 0) AS unused,
-    sum(expected) FILTER (scored AND NOT isnan(expected)) AS expected,
-    coalesce(sum(CAST(cost AS DOUBLE)) FILTER (NOT coalesce(scored, false)), 0) AS as_it_came,
-    coalesce(sum((expected - expected_low) ** 2) FILTER (NOT isnan(expected)), 0) AS below,
-    coalesce(sum((expected_high - expected) ** 2) FILTER (NOT isnan(expected)), 0) AS above
+_HOUR: Final = "CASE WHEN n.grain = 'hour' THEN date_trunc('hour', charge_period_start) END"
+_SUMS: Final = """
+    sum(cost) AS cost,
+    coalesce(sum(cost) FILTER (charge_period_end > n.changes), 0) AS provisional,
+    sum(estimated_cost) AS estimated,
+    coalesce(sum(cost) FILTER (n.is_unowned), 0) AS unowned,
+    coalesce(sum(cost) FILTER (n.is_untagged), 0) AS untagged,
+    coalesce(sum(cost) FILTER (lower(commitment) = 'used'), 0) AS used,
+    coalesce(sum(cost) FILTER (lower(commitment) = 'unused'), 0) AS unused,
+    sum(expected) AS expected,
+    sum(as_it_came) AS as_it_came,
+    sum(below) AS below,
+    sum(above) AS above
 """
+_BY_DAY: Final = "{days}"
+_BY_HOUR: Final = f"{{told}}, costs AS NOT MATERIALIZED (SELECT {AS_COST} FROM newest)"
 _AMOUNTS: Final = """sum(cost), sum(provisional), sum(estimated),
     sum(expected) + sum(as_it_came), sum(below), sum(above)"""
 
@@ -81,13 +82,12 @@ class Slices:
         """Cut what was spent, into at most so many lines; OSError when it cannot be read."""
         names = [f"d{place}" for place in range(len(cut.by))]
         dimensions = ", ".join((*names, "billing_currency"))
-        bucket = _HOUR if grain == "hour" else _DAY
+        bucket, begin = (_HOUR, _BY_HOUR) if grain == "hour" else (_DAY, _BY_DAY)
         split = any(one in OF_CHARGES for one in (*cut.by, *cut.where))
-        where, values = _where(cut)
-        create = f"""CREATE OR REPLACE TEMP TABLE slice AS {_named(cut)}
-            SELECT {bucket} AS began, {_picked(cut.by)}
-            n.l.billing_currency AS billing_currency, {_SUMS}
-            {_JOINED} WHERE {where} GROUP BY ALL"""
+        labelled, picked, where, values = _labelled(cut, begin)
+        create = f"""CREATE OR REPLACE TEMP TABLE slice AS {begin}
+            SELECT {bucket} AS began, {picked} n.billing_currency AS billing_currency, {_SUMS}
+            FROM costs c JOIN labelled n USING (series) WHERE {where} GROUP BY ALL"""
         largest = f"""CREATE OR REPLACE TEMP TABLE largest AS SELECT {dimensions}
             FROM slice WHERE began IS NOT NULL GROUP BY ALL
             ORDER BY abs(sum(cost)) DESC, {dimensions} LIMIT $most"""
@@ -102,23 +102,24 @@ class Slices:
         count = f"""SELECT count(*) FROM (
             SELECT DISTINCT {dimensions} FROM slice WHERE began IS NOT NULL)"""
         found = self._history.ask(
-            (create, largest, totals, lines, others, count),
+            (labelled, create, largest, totals, lines, others, count),
             cut.since,
             cut.until,
             self._tables(around),
             most=most,
-            changes=naive(around.now - self._settles_after("")),
+            starts=(),
+            **self._changes(around),
             **values,
         )
         whole = len(cut.by)
         return Found(
             [
                 SpendTotal(**dict(zip(SpendTotal.__struct_fields__, row, strict=True)))
-                for row in found[2]
+                for row in found[3]
             ],
-            [_cell(row, whole, is_whole=not split) for row in found[3]],
-            [_cell(row, 0, is_whole=not split) for row in found[4]],
-            max(0, found[5][0][0] - most),
+            [_cell(row, whole, is_whole=not split) for row in found[4]],
+            [_cell(row, 0, is_whole=not split) for row in found[5]],
+            max(0, found[6][0][0] - most),
         )
 
     def moves(self, cut: Cut, between: datetime, around: Around) -> list[SkuSpend]:
@@ -126,28 +127,39 @@ class Slices:
 
         OSError when the history cannot be read.
         """
-        where, values = _where(cut)
-        amount = f"coalesce(sum({_AMOUNT}) FILTER (charge_period_start {{}} $between), 0)"
-        used = amount.replace("cost", "quantity")
-        query = f"""{_named(cut)} SELECT {_picked(cut.by)} n.l.billing_currency, series,
-            charge_category = 'Usage', sku_id, {amount.format("<")}, {amount.format(">=")},
-            {used.format("<")}, {used.format(">=")}
-            {_JOINED} WHERE {where} GROUP BY ALL ORDER BY ALL"""
-        (rows,) = self._history.ask(
-            [query], cut.since, cut.until, self._tables(around), between=naive(between), **values
+        labelled, picked, where, values = _labelled(cut, _BY_DAY)
+        amount = "coalesce(sum({}) FILTER (charge_period_start {} $between), 0)"
+        sums = [amount.format(what, side) for what in ("cost", "used") for side in ("<", ">=")]
+        query = f"""{_BY_DAY} SELECT {picked} n.billing_currency, series,
+            charge_category = 'Usage', sku_id, {", ".join(sums)}
+            FROM costs c JOIN labelled n USING (series) WHERE {where} GROUP BY ALL ORDER BY ALL"""
+        _, rows = self._history.ask(
+            (labelled, query),
+            cut.since,
+            cut.until,
+            self._tables(around),
+            starts=(naive(between),),
+            between=naive(between),
+            **(self._changes(around) | {"ends": ()}),
+            **values,
         )
         count = len(cut.by)
         return [SkuSpend(row[:count], *row[count : count + 3], *row[count + 4 :]) for row in rows]
 
     def _tables(self, around: Around) -> dict[str, Columns]:
-        changes = {one: around.now - self._settles_after(one) for one in around.sources}
+        changes = {one: naive(around.now - self._settles_after(one)) for one in around.sources}
         return {
             "settling": {
                 "source": text_column(list(changes)),
-                "changes": np.array([naive(at) for at in changes.values()], "datetime64[us]"),
+                "changes": np.array(list(changes.values()), "datetime64[us]"),
             },
             "claimed": _claimed(around.claims),
         }
+
+    def _changes(self, around: Around) -> dict[str, Any]:
+        """Return what ends after which moments may still change."""
+        ends = [naive(around.now - self._settles_after(one)) for one in ("", *around.sources)]
+        return {"changes": ends[0], "ends": tuple(dict.fromkeys(ends))}
 
 
 def _claimed(claims: Iterable[Claim]) -> Columns:
@@ -162,14 +174,41 @@ def _claimed(claims: Iterable[Claim]) -> Columns:
     }
 
 
-def _named(cut: Cut) -> str:
-    """Return the SQL that names the labels of each series, those that the cut needs."""
+def _labelled(cut: Cut, begin: str) -> tuple[str, str, str, dict[str, Any]]:
+    """Return the SQL of a table of the series that a cut is of, and what picks of their charges.
+
+    What names a series is worked out once for it, and not for each of its charges. What picks are
+    the dimensions, tests, and the values of all parameters.
+    """
     needed = {*_ALWAYS, *cut.by, *cut.where}.intersection(Labels._fields)
     labels = ", ".join(f"{name} := coalesce({name}, '')" for name in sorted(needed))
-    return f"""
-        {{told}}, named AS (
+    places = {one: f"d{place}" for place, one in enumerate(cut.by)}
+    columns = [
+        "series",
+        "n.l.billing_currency AS billing_currency",
+        "n.l.grain AS grain",
+        f"{_OWNER} = '{UNOWNED}' AS is_unowned",
+        "n.l.tags IN ('', '{}') AS is_untagged",
+        "coalesce(s.changes, $changes) AS changes",
+        *(f"{_column(one)} AS {at}" for one, at in places.items() if one not in _OF_CHARGES),
+    ]
+    tests: tuple[list[str], list[str]] = (["true"], ["true"])
+    values: dict[str, Any] = {}
+    for place, (dimension, allowed) in enumerate(sorted(cut.where.items())):
+        test = f"list_contains($w{place}, {_column(dimension)})"
+        tests[dimension in _OF_CHARGES].append(test)
+        values[f"w{place}"] = sorted(allowed)
+    if cut.owners is not None:
+        tests[0].append(f"list_contains($owners, {_OWNER})")
+        values["owners"] = sorted(cut.owners)
+    create = f"""CREATE OR REPLACE TEMP TABLE labelled AS {begin}, named AS (
             SELECT series, arg_max(struct_pack({labels}), version) AS l FROM told GROUP BY series)
-    """
+        SELECT {", ".join(columns)} {_JOINED} WHERE {" AND ".join(tests[0])}"""
+    picked = "".join(
+        f"{_column(one) if one in _OF_CHARGES else f'n.{at}'} AS {at}, "
+        for one, at in places.items()
+    )
+    return create, picked, " AND ".join(tests[1]), values
 
 
 def _column(dimension: str) -> str:
@@ -182,21 +221,6 @@ def _column(dimension: str) -> str:
         path = f'$."{dimension.removeprefix(BY_TAG)}"'.replace("'", "''")
         return f"coalesce(json_extract_string(nullif(n.l.tags, ''), '{path}'), '')"
     return f"n.l.{dimension}"
-
-
-def _picked(by: Iterable[str]) -> str:
-    return "".join(f"{_column(one)} AS d{place}, " for place, one in enumerate(by))
-
-
-def _where(cut: Cut) -> tuple[str, dict[str, Any]]:
-    tests, values = ["true"], {}
-    for place, (dimension, allowed) in enumerate(sorted(cut.where.items())):
-        tests.append(f"list_contains($w{place}, {_column(dimension)})")
-        values[f"w{place}"] = sorted(allowed)
-    if cut.owners is not None:
-        tests.append(f"list_contains($owners, {_OWNER})")
-        values["owners"] = sorted(cut.owners)
-    return " AND ".join(tests), values
 
 
 def _cell(row: tuple[Any, ...], count: int, *, is_whole: bool) -> Cell:

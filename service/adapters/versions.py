@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import duckdb
 
+from service.adapters.days import Days, used_in
+
 CELL: Final = "series, charge_period_start, charge_period_end, charge_category"
 NEWEST: Final = f"""
     SELECT * FROM {{told}} WHERE {{where}} QUALIFY
@@ -19,7 +21,8 @@ NEWEST: Final = f"""
             PARTITION BY {CELL}, sku_id, commitment ORDER BY version DESC, cost DESC) = 1
 """
 STORED: Final = "read_parquet({}, union_by_name = true)"
-IN_ORDER: Final = f"{NEWEST} ORDER BY {CELL}, sku_id, commitment"
+# By day, so that a question about a few hours passes over the other days.
+IN_ORDER: Final = f"{NEWEST} ORDER BY CAST(charge_period_start AS DATE), {CELL}, sku_id, commitment"
 _INSIDE: Final = "charge_period_start >= $since AND charge_period_start < $until"
 
 
@@ -31,6 +34,9 @@ class Told:
 
     def __init__(self, months: Sequence[Sequence[Path]], *, has_waiting: bool) -> None:
         sized = [sorted(month, key=lambda file: file.stat().st_size) for month in months if month]
+        self._segments = [file for month in sized for file in month]
+        self._has_waiting = has_waiting
+        self._days: Days | None = None
         self._files = {
             "largest": [str(month[-1]) for month in sized],
             "rest": [str(file) for month in sized for file in month[:-1]],
@@ -55,12 +61,20 @@ class Told:
     def answer(
         self, cursor: duckdb.DuckDBPyConnection, query: str, values: Mapping[str, Any]
     ) -> list[tuple[Any, ...]]:
-        """Return what a query answers; `{told}` in it stands for the beginning that has both."""
-        head, found, rest = query.partition("{told}")
-        whole = head + self._begin + rest if found else query
+        """Return what a query answers; `{told}` in it stands for the beginning that has both.
+
+        `{days}` stands for the one of `Days`, of which `starts` and `ends` are among the values.
+        """
         known = {**values, **self._files}
-        used = {name: value for name, value in known.items() if f"${name}" in whole}
-        return cursor.execute(whole, used).fetchall()
+        if "{days}" in query:
+            if self._days is None:
+                self._days = Days(
+                    cursor, self._segments, NEWEST, values, has_waiting=self._has_waiting
+                )
+            known |= self._days.values
+            query = query.replace("{days}", self._days.begin)
+        whole = query.replace("{told}", self._begin)
+        return cursor.execute(whole, used_in(whole, known)).fetchall()
 
 
 def _union(sources: Sequence[str]) -> str:
