@@ -122,25 +122,39 @@ def _rules(columns: frozenset[str]) -> tuple[Rule, ...]:
             ("ChargeCategory", "ChargeFrequency", "ChargeClass", "CommitmentDiscountId"),
             (*_KIND, *_PERIOD, *_COMMITMENT),
             _charge,
+            hands_on=(_KIND[1], *_PERIOD, *_COMMITMENT),
         ),
         Rule(
             ("BilledCost", "EffectiveCost", "CommitmentDiscountStatus"),
             (*_KIND, *_COMMITMENT, *_COSTS),
             cost,
+            hands_on=(_KIND[1], *_COMMITMENT, *_COSTS),
         ),
-        Rule(("ChargeDescription",), (_KIND[1], "lineitemlineitemdescription"), _description),
+        Rule(
+            ("ChargeDescription",),
+            (_KIND[1], "lineitemlineitemdescription"),
+            _description,
+            hands_on=("lineitemlineitemdescription",),
+        ),
         Rule(("RegionId",), _REGION, lambda row, _: {"RegionId": _first(row, _REGION)}),
         Rule(("ServiceName", "ServiceCategory", "SkuId"), (*_METER, "productsku"), _service_of),
         Rule(
             ("ResourceId", "ResourceType"),
             ("lineitemresourceid", "lineitemiamprincipal", *_METER),
             _resource,
+            hands_on=("lineitemresourceid", "lineitemiamprincipal", *_SERVICE),
         ),
-        Rule(("PricingUnit", "ListUnitPrice"), (*_PRICE, *_METER), _unit),
+        Rule(
+            ("PricingUnit", "ListUnitPrice"),
+            (*_PRICE, *_METER),
+            _unit,
+            hands_on=(_PRICE[1], *_SERVICE),
+        ),
         Rule(
             ("PricingQuantity", "ConsumedQuantity", "ConsumedUnit"),
             (*_KIND, "lineitemusageamount", "pricingunit", *_METER),
             _quantity,
+            hands_on=(_KIND[1], "lineitemusageamount", *_SERVICE),
         ),
         Rule(("Tags",), (*_TAGS, *_METER), _tags, tagged=True),
         *(same(name, column) for name, column in _SAME.items() if column in columns),
@@ -238,12 +252,13 @@ def _unit(row: Texts, _: dict[str, str]) -> Values:
 
 def _quantity(row: Texts, _: dict[str, str]) -> Values:
     """Say how much was used, in tokens, not thousands of them."""
-    quantity: object = row.get("lineitemusageamount")
+    used = row.get("lineitemusageamount")
+    quantity: object = used
     per, unit = _per(row), row.get("pricingunit")
     if per is not None:
         unit = TOKENS
-        if isinstance(quantity, str):
-            exact = decimal("PricingQuantity", quantity)
+        if used is not None:
+            exact = decimal("PricingQuantity", used)
             quantity = money.EXACT.multiply(exact, Decimal(per))
     category, _frequency = _KINDS.get(row.get("lineitemlineitemtype", ""), ("", ""))
     if category != "Usage" or _KIND[1] in row:

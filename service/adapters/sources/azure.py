@@ -188,7 +188,7 @@ def _resource(row: Texts, _: dict[str, str]) -> Values:
 
 def _first_of(name: str, columns: tuple[str, ...], default: str | None = None) -> Rule:
     return Rule(
-        (name,), columns, lambda row, _: {name: _first(row, columns) or default}, copies=True
+        (name,), columns, lambda row, _: {name: _first(row, columns) or default}, hands_on=columns
     )
 
 
@@ -272,7 +272,7 @@ _SHARED: Final = (
     _first_of("CommitmentDiscountId", _COMMITMENT),
     Rule(("BillingAccountId",), ("billingaccountid",), _account),
     Rule(("SubAccountId",), _SUBSCRIPTION, _subscription),
-    Rule(("ResourceId",), _RESOURCE, _resource),
+    Rule(("ResourceId",), _RESOURCE, _resource, hands_on=_RESOURCE),
     Rule(
         ("RegionId",),
         ("resourcelocation",),

@@ -21,6 +21,7 @@ BLOCK_BYTES: Final = MAX_LINE_BYTES
 # Python's csv module refuses cells of twice as much.
 _LONGEST: Final = 65_536
 _QUOTE, _LINE_END = ord('"'), ord("\n")
+_Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
 _TEXTS: Final = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -44,10 +45,10 @@ class Blocks(Iterator[tuple[int, bytes]]):
         end = self._held.rfind(b"\n", self._at, self._at + BLOCK_BYTES) + 1
         return self._held[self._at : end]
 
-    def skip(self, block: bytes) -> None:
-        """Take a block that was returned."""
+    def skip(self, block: bytes, lines: int) -> None:
+        """Take a block that was returned, which has so many lines."""
         self._at += len(block)
-        self.number += block.count(b"\n")
+        self.number += lines
 
     def __next__(self) -> tuple[int, bytes]:
         end = self._held.find(b"\n", self._at) + 1
@@ -101,7 +102,8 @@ def parsed(
     block: bytes, width: int, delimiter: str, places: Sequence[int]
 ) -> dict[int, pa.DictionaryArray] | None:
     """Return the columns at these places of a block's rows, or None: to be read line by line."""
-    if not _is_plain(block, ord(delimiter)):
+    content = np.frombuffer(block, np.uint8)
+    if not _is_plain(block, content, ord(delimiter)):
         return None
     names = [str(at) for at in range(width)]
     wanted = [str(at) for at in places]
@@ -120,13 +122,14 @@ def parsed(
         )
     except pa.ArrowInvalid:
         return None
-    if table.num_rows != block.count(b"\n"):
+    # Fewer rows than lines: some line is empty, or does not end its row.
+    if table.num_rows != np.count_nonzero(content == _LINE_END):
         return None
     return {at: table.column(name).chunk(0) for at, name in zip(places, wanted, strict=True)}
 
 
-def _is_plain(block: bytes, delimiter: int) -> bool:
-    """Tell whether a block of whole lines has one row a line, and quotes only around cells."""
+def _is_plain(block: bytes, content: _Bytes, delimiter: int) -> bool:
+    """Tell whether all readers of CSV read a block alike, once it has a row a line."""
     if b"\0" in block or (b"\r" in block and block.count(b"\r") != block.count(b"\r\n")):
         return False
     for start in range(0, len(block) - _LONGEST, _LONGEST):
@@ -137,10 +140,10 @@ def _is_plain(block: bytes, delimiter: int) -> bool:
             block.decode()
         except UnicodeDecodeError:
             return False
-    return b'"' not in block or _is_quoted_well(np.frombuffer(block, np.uint8), delimiter)
+    return b'"' not in block or _is_quoted_well(content, delimiter)
 
 
-def _is_quoted_well(block: "np.ndarray[tuple[int], np.dtype[np.uint8]]", delimiter: int) -> bool:
+def _is_quoted_well(block: _Bytes, delimiter: int) -> bool:
     """Tell whether every quote begins or ends a cell, or is one of two within one."""
     quotes = np.flatnonzero(block == _QUOTE)
     if len(quotes) % 2:
@@ -150,7 +153,4 @@ def _is_quoted_well(block: "np.ndarray[tuple[int], np.dtype[np.uint8]]", delimit
     before, after = block[opening - 1], block[closing + 1]
     opens = (before == delimiter) | (before == _LINE_END) | (before == _QUOTE)
     closes = (after == delimiter) | (after == _LINE_END) | (after == _QUOTE) | (after == ord("\r"))
-    if not (opens.all() and closes.all()):
-        return False
-    inside = np.searchsorted(quotes, np.flatnonzero(block == _LINE_END)) % 2
-    return not inside.any()
+    return bool(opens.all() and closes.all())

@@ -16,7 +16,16 @@ from service.adapters.sources.base import Completion, Flaw, Head, Row, Source, f
 from service.adapters.sources.files import look
 from service.adapters.sources.formats import Format, has, read_rows
 from service.adapters.sources.ndjson import decoded
-from service.adapters.sources.rows import RefusedError, Rule, Texts, Values, decimal, row_of, same
+from service.adapters.sources.rows import (
+    RefusedError,
+    Rule,
+    Texts,
+    Values,
+    decimal,
+    row_of,
+    ruled,
+    same,
+)
 from service.adapters.sources.values import moment
 
 REQUIRED: Final = ("countname", "start", "end", "count")
@@ -54,7 +63,7 @@ def read(path: Path) -> Iterator[Row | Flaw | Completion]:
         values: Values = {}
         try:
             for rule in _RULES:
-                values |= rule.of(row, {})
+                values |= ruled(rule, row, {})
         except RefusedError as error:
             yield Flaw(number, "type", str(error), first_bytes(raw))
         else:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
 from itertools import count, repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple, cast
 
 from service.adapters.sources.base import BrokenFileError, Flaw, Head, Row, plain
-from service.adapters.sources.columns import Plan
 from service.adapters.sources.files import look
-from service.adapters.sources.rows import RefusedError, Rule, Texts, Values, flaw_at, row_of
+from service.adapters.sources.plan import Plan
+from service.adapters.sources.rows import RefusedError, Rule, Texts, Values, flaw_at, row_of, ruled
 from service.adapters.sources.tables import Batch, Cells, Table, read_table, texts_of
 from service.adapters.sources.values import NULLS
 
@@ -43,6 +43,10 @@ def has(head: Head, columns: Sequence[str]) -> bool:
     }
 
 
+# Without the call in Python that a named tuple's own constructor is.
+_new_row: Final = cast("Callable[[object], Row]", partial(tuple.__new__, Row))
+
+
 class _Wanted(Container[str]):
     def __init__(self, form: Format) -> None:
         self._form = form
@@ -74,7 +78,7 @@ def read_rows(path: Path, form: Format, dataset: str = "") -> Iterator[Row | Fla
         elif (events := plan.events(item)) is None:
             yield from map(read_one, item.rows())
         else:
-            yield from map(Row, count(item.first), events, repeat(dataset))
+            yield from map(_new_row, zip(count(item.first), events, repeat(dataset)))
 
 
 def _row(
@@ -91,7 +95,7 @@ def _row(
     values: Values = {}
     try:
         for rule in rules:
-            values |= rule.of(row, tags)
+            values |= ruled(rule, row, tags)
     except RefusedError as error:
         return flaw_at(number, "type", str(error), cells)
     return row_of(number, values, cells, dataset)

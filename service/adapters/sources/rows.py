@@ -36,17 +36,29 @@ class Rule(NamedTuple):
     """From which columns some fields of an event follow, and how.
 
     `of` is told a row's texts of these columns that are not null, and returns values under FOCUS's
-    names, texts mostly; None says that the row does not say. It raises RefusedError and nothing
-    else. A rule that is `tagged` is told the row's tags in columns of their own as well; one that
-    `copies` has one field, and says what the first of its columns does that says anything. The
-    charge period's start and end are one rule's.
+    names, texts mostly; None says that the row does not say. It raises RefusedError or, where
+    amounts are beyond what can be added exactly, ArithmeticError. A rule that is `tagged` is told
+    the row's tags in columns of their own as well. The charge period's start and end are one
+    rule's.
+
+    `hands_on` are those of its columns that hold an amount or a name of almost each row's own. The
+    rule only asks whether they are there and returns their texts as they are, or in lower case;
+    what it does otherwise with one is as right, and slower. It must not ask for their type.
     """
 
     names: tuple[str, ...]
     columns: tuple[str, ...]
     of: Callable[[Texts, dict[str, str]], Values]
     tagged: bool = False
-    copies: bool = False
+    hands_on: tuple[str, ...] = ()
+
+
+def ruled(rule: Rule, row: Texts, tags: dict[str, str]) -> Values:
+    """Run a rule; RefusedError and nothing else when it cannot say what the row is."""
+    try:
+        return rule.of(row, tags)
+    except ArithmeticError:
+        raise RefusedError(f"the amounts of {', '.join(rule.names)} are out of range") from None
 
 
 def same(name: str, column: str) -> Rule:
@@ -55,7 +67,7 @@ def same(name: str, column: str) -> Rule:
     def of(row: Texts, _: dict[str, str]) -> Values:
         return {name: row[column]} if column in row else {}
 
-    return Rule((name,), (column,), of, copies=True)
+    return Rule((name,), (column,), of, hands_on=(column,))
 
 
 def row_of(

@@ -30,11 +30,12 @@ Cells = tuple[int, Sequence[str | None]]
 class Batch(NamedTuple):
     """Rows that nothing is wrong with as a table, in columns: the same text is there once.
 
-    `first` is the number of the first row, and the others follow it. `columns` has the wanted ones
-    by their place; `rows` reads the same rows one by one.
+    `first` is the number of the first of `size` rows, and the others follow it. `columns` has the
+    wanted ones by their place; `rows` reads the same rows one by one.
     """
 
     first: int
+    size: int
     columns: Mapping[int, pa.DictionaryArray]
     rows: Callable[[], Iterator[Cells | Flaw]]
 
@@ -190,8 +191,10 @@ def _csv_batches(
         block = blocks.block() if not feed.has_back else b""
         columns = parsed(block, width, feed.delimiter, places) if block else None
         if columns is not None:
-            yield Batch(blocks.number + 1, columns, partial(_rows_of_block, feed, blocks, block))
-            blocks.skip(block)
+            size = len(next(iter(columns.values())))
+            rows = partial(_rows_of_block, feed, blocks, block)
+            yield Batch(blocks.number + 1, size, columns, rows)
+            blocks.skip(block, size)
             continue
         last = blocks.number + block.count(b"\n")
         for item in _csv_rows(feed, width):
@@ -231,7 +234,7 @@ def _parquet_batches(path: Path, query: str) -> Iterator[Batch | Cells | Flaw]:
                     yield from rows()
                 else:
                     texts = {at: column.dictionary_encode() for at, column in enumerate(columns)}
-                    yield Batch(number + 1, texts, rows)
+                    yield Batch(number + 1, found.num_rows, texts, rows)
                 number += found.num_rows
                 if number > most:
                     _refuse_bomb(number)

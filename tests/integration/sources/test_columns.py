@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.adapters.sources import SOURCES, blocks, tables
 from service.adapters.sources.base import BrokenFileError, Flaw, Row
-from service.adapters.sources.columns import Plan
+from service.adapters.sources.plan import Plan
 from tests.golden import DATA, sample_of
 from tests.reading import write_csv
 
@@ -97,6 +97,22 @@ def test_a_bad_row_among_many_blocks_is_refused_alone_with_its_line(tmp_path, mo
     assert [item.number for item in items if isinstance(item, Row)] == [
         at + 2 for at in range(1000) if at != 700
     ]
+
+
+def test_amounts_that_cannot_be_added_exactly_are_refused(tmp_path):
+    row = {
+        "lineItem/LineItemType": "SavingsPlanRecurringFee",
+        "lineItem/UsageStartDate": "2026-03-04T10:00:00Z",
+        "lineItem/UsageEndDate": "2026-03-04T11:00:00Z",
+        "lineItem/UnblendedCost": "1",
+        "savingsPlan/TotalCommitmentToDate": "1e999",
+        "savingsPlan/UsedCommitment": "1",
+    }
+    [flaw], reason = found("aws_cur", write_csv(tmp_path / "bill.csv", [row]))
+    assert reason is None
+    assert flaw.reason == (
+        "the amounts of BilledCost, EffectiveCost, CommitmentDiscountStatus are out of range"
+    )
 
 
 SOUND = {
