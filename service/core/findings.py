@@ -504,9 +504,8 @@ class Stretches:
                     self._agenda.note(stretch.finding_id)
             self._told = told
         for finding_id in self._agenda.due(now):
-            stretch = self._known.get(finding_id)
-            if stretch is not None:
-                self._look_at(stretch, now, told[stretch.series.source])
+            if (found := self._known.get(finding_id)) is not None:
+                self._look_at(found, now, told[found.series.source])
 
     def _look_at(self, stretch: Stretch, now: datetime, told: datetime | None) -> None:
         """Let time pass for a stretch, of whose source it is known up to when it has told."""
