@@ -70,6 +70,15 @@ def duration(span: timedelta) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
+def counted(count: int, what: str) -> str:
+    """Write how many there are.
+
+    >>> counted(1, "day"), counted(0, "day")
+    ('1 day', '0 days')
+    """
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def clean(text: str, limit: int) -> str:
     r"""Bring a foreign text to one line of visible characters, cut to `limit` UTF-16 units.
 

@@ -1,8 +1,9 @@
 """Previews: what a subscription or a budget would have told, had it stood in the days before."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from itertools import dropwhile
 
 import msgspec
 
@@ -11,6 +12,7 @@ from service.core.boxes import next_digest
 from service.core.budgets import Budget, Period, share_of, start_of_day
 from service.core.holds import labels_of
 from service.core.incidents import Incident
+from service.core.phrases import counted
 from service.core.phrases import money as said
 from service.core.rates import Rates
 from service.core.routing import Policy
@@ -138,13 +140,23 @@ def preview_budget(
         for period, known in periods.items()
         if known[0] == period.begin  # of one that is known in part, nobody can say
     ]
+    told = list(dropwhile(lambda one: not one.spent, told))  # nothing is known of so long ago
     notices = sum(len(one.crossed) for one in told)
-    over = sum(one.spent > budget.amount for one in told)
-    text = (
-        f"In {_count(len(told), 'period')} it would have told {_count(notices, 'time')}, "
-        f"and {over} ended or stand above {said(budget.amount, budget.currency)}."
-    )
+    text = _of_periods(budget, told, notices)
     return BudgetPreview(budget=budget, periods=told, notices=notices, text=text)
+
+
+def _of_periods(budget: Budget, told: Sequence[BudgetPeriod], notices: int) -> str:
+    if not told:
+        return "No period of it is known from its beginning yet."
+    over = sum(one.spent > budget.amount for one in told)
+    spent = ", ".join(
+        f"{said(one.spent, budget.currency)}{'' if one.is_over else ' so far'}" for one in told
+    )
+    return (
+        f"This would have sent {counted(notices, 'notice')} in {counted(len(told), 'period')}, "
+        f"with {over} above {said(budget.amount, budget.currency)}: {spent}."
+    )
 
 
 def _period(
@@ -178,7 +190,7 @@ def _reaches(incident: Incident, policy: Policy, rates: Rates) -> bool:
 
 
 def _words(posts: int, digests: int, caught: Iterable[Caught], days: int) -> str:
-    sent = _count(posts, "notice") + (f" and {_count(digests, 'digest')}" if digests else "")
+    sent = counted(posts, "notice") + (f" and {counted(digests, 'digest')}" if digests else "")
     parts = [
         f"{said(money.add(one.told, one.in_digests), one.billing_currency)} of "
         f"{said(one.whole, one.billing_currency)}"
@@ -186,8 +198,4 @@ def _words(posts: int, digests: int, caught: Iterable[Caught], days: int) -> str
         if one.whole
     ]
     what = f", and caught {', '.join(parts)}" if parts else ""
-    return f"This would have sent {sent} in the last {_count(days, 'day')}{what}."
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    return f"This would have sent {sent} in the last {counted(days, 'day')}{what}."

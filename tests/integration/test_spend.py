@@ -203,6 +203,28 @@ async def test_a_subscription_is_previewed_by_who_may_put_it(ask, store):
 
 
 @pytest.mark.parametrize(
+    ("kind", "terms", "everyones"),
+    [
+        ("silence", {"starts_at": NOW.isoformat(), "ends_at": "2027-01-01T00:00:00Z",
+                     "matchers": ["owner=ml"]}, {"matchers": ["severity=~.*"]}),
+        ("plan", {"starts_at": NOW.isoformat(), "until": "2027-01-01T00:00:00Z", "amount": "1",
+                  "billing_currency": "USD", "team": "ml"}, {"team": "web"}),
+    ],
+)  # fmt: skip
+async def test_what_holds_back_is_previewed_by_who_may_put_it(ask, store, kind, terms, everyones):
+    mine = make_incident(owner="ml", opened_at=NOW - timedelta(days=2))
+    other = make_incident(incident_id="o", owner="web", opened_at=NOW - timedelta(days=2))
+    assert store.save(Changes(previous=1, offset=2, incidents=[mine, other])) == "saved"
+    path = f"/v1/{kind}s/preview"
+    for token, seen in ((ML, 1), (ADMIN, 2)):
+        found = (await ask(path, token, body=terms)).json()
+        assert (found["held"], found["incidents"]) == (1, seen)
+    assert (await ask(path, ML, body=terms | everyones)).status_code == 403
+    assert (await ask(path, body=terms | {"matchers": ["colour=red"]})).status_code == 422
+    assert store.things(kind) == []
+
+
+@pytest.mark.parametrize(
     "params",
     [
         {"by": "colour"},

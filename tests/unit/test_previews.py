@@ -4,8 +4,11 @@ from decimal import Decimal
 import pytest
 
 from service.core.budgets import Budget, day_of
+from service.core.hold_previews import preview_plan, preview_silence
+from service.core.plans import Plan
 from service.core.previews import preview_budget, preview_subscription
 from service.core.rates import Rates
+from service.core.silences import Silence
 from service.core.subscriptions import Subscription
 from tests.factories import make_incident
 
@@ -88,11 +91,44 @@ def test_a_budget_tells_each_threshold_on_the_day_it_is_crossed():
     ]
     assert found.notices == 2
     assert found.text == (
-        "In 2 periods it would have told 2 times, and 1 ended or stand above $100."
+        "This would have sent 2 notices in 2 periods, with 1 above $100: $124, $40 so far."
     )
 
 
 def test_a_period_that_is_known_in_part_is_left_out():
     budget = Budget(name="b", amount=Decimal(100))
     day = day_of(datetime(2026, 3, 2, tzinfo=UTC))
-    assert preview_budget(budget, {day: Decimal(500)}, day, day + 5).periods == []
+    found = preview_budget(budget, {day: Decimal(500)}, day, day + 5)
+    assert (found.periods, found.text[:9]) == ([], "No period")
+
+
+def a_silence(*matchers):
+    return Silence(
+        name="s", matchers=list(matchers), author="ana", comment="move",
+        starts_at=UNTIL, ends_at=UNTIL + timedelta(hours=4),
+    )  # fmt: skip
+
+
+def test_a_silence_is_previewed_by_what_it_would_have_kept_back():
+    found = preview_silence(a_silence('owner="ml"', "severity=high"), INCIDENTS, SINCE, UNTIL)
+    assert (found.incidents, found.held, found.firing) == (7, 1, 1)
+    assert found.incident_ids == ["big"]
+    assert found.text == (
+        "This would have silenced 1 of 7 incidents of the last 30 days, 0 EUR of 50 EUR, "
+        "$9,000 of $9,630; 1 of them fires now."
+    )
+    nothing = preview_silence(a_silence("owner=nobody"), [], SINCE, UNTIL)
+    assert nothing.text == "This would have silenced 0 of 0 incidents of the last 30 days."
+
+
+@pytest.mark.parametrize(("amount", "holds"), [(200, "within"), (100, "above")])
+def test_a_plan_is_previewed_by_whether_its_amount_would_have_held(amount, holds):
+    plan = Plan(
+        name="p", team="ml", amount=Decimal(amount), billing_currency="USD", comment="launch",
+        starts_at=UNTIL, until=UNTIL + timedelta(days=2), matchers=["severity!=high"],
+    )  # fmt: skip
+    found = preview_plan(plan, INCIDENTS, SINCE, UNTIL)
+    assert found.text == (
+        "This would have taken in 5 of 7 incidents of the last 30 days; 5 of them fire now: "
+        f"$130, {holds} its ${amount}."
+    )

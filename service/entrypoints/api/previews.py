@@ -1,4 +1,4 @@
-"""Previews: what a subscription or a budget would have told, before it is put."""
+"""Previews: what a thing would have told, or kept back, before it is put."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -15,9 +15,13 @@ from service.adapters.slices import Around, Slices
 from service.core import money
 from service.core.budgets import Budget, day_of, start_of_day
 from service.core.claims import Claim
+from service.core.hold_previews import preview_plan, preview_silence
+from service.core.incidents import Incident
+from service.core.plans import Plan
 from service.core.ports import IncidentFilter, Store
 from service.core.previews import preview_budget, preview_subscription
 from service.core.rates import Rates
+from service.core.silences import Silence
 from service.core.slices import BY_TAG, Cut, check_dimension
 from service.core.subscriptions import Subscription
 from service.entrypoints.api import views
@@ -29,8 +33,14 @@ MOST_INCIDENTS: Final = 100_000
 MOST_LINES: Final = 10_000
 # Taxes and credits stand beside a budget, and do not count to it.
 NOT_COUNTED: Final = ("Tax", "Credit")
+MOST_DAYS: Final = 400
+USUAL_DAYS: Final = 30
 UNNAMED: Final = "preview"
-_Thing = TypeVar("_Thing", Subscription, Budget)
+# What says who put a thing and why, and changes nothing of what it would have done.
+SAID: Final = ("name", "author", "comment")
+# How far back a budget is looked at if nothing is said: two whole periods and the running one.
+BUDGET_DAYS: Final = {"month": 92, "quarter": 276, "year": MOST_DAYS}
+_Thing = TypeVar("_Thing", Subscription, Budget, Silence, Plan)
 
 
 class PreviewQuery(BaseModel):
@@ -38,7 +48,12 @@ class PreviewQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    days: int = Field(30, ge=1, le=400)
+    days: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_DAYS,
+        description="30 if not said; of a budget as many as two of its periods and this one have.",
+    )
 
 
 class PreviewRoutes:
@@ -68,11 +83,38 @@ class PreviewRoutes:
         return await run_in_threadpool(self._subscription, wanted, query, access_of(request))
 
     def _subscription(self, wanted: Subscription, query: PreviewQuery, access: Access) -> Response:
-        now = self._now()
-        where = IncidentFilter(owners=access.teams, limit=MOST_INCIDENTS)
-        since = now - timedelta(days=query.days)
-        found = self._store.incidents(where)
+        found, since, now = self._opened(query, access)
         return views.answer(preview_subscription(wanted, found, since, now, self._rates))
+
+    async def silence(self, query: Annotated[PreviewQuery, Query()], request: Request) -> Response:
+        """Say what a silence would have kept from being told in the last days.
+
+        Nothing is put. Name, author and comment may be left out; its times do not matter.
+        """
+        wanted = _read(await request.body(), Silence, request)
+        return await run_in_threadpool(self._silence, wanted, query, access_of(request))
+
+    def _silence(self, wanted: Silence, query: PreviewQuery, access: Access) -> Response:
+        return views.answer(preview_silence(wanted, *self._opened(query, access)))
+
+    async def plan(self, query: Annotated[PreviewQuery, Query()], request: Request) -> Response:
+        """Say what a plan would have taken in in the last days, and whether its amount held it.
+
+        Nothing is put. Name and comment may be left out; its times do not matter.
+        """
+        wanted = _read(await request.body(), Plan, request)
+        return await run_in_threadpool(self._plan, wanted, query, access_of(request))
+
+    def _plan(self, wanted: Plan, query: PreviewQuery, access: Access) -> Response:
+        return views.answer(preview_plan(wanted, *self._opened(query, access)))
+
+    def _opened(
+        self, query: PreviewQuery, access: Access
+    ) -> tuple[list[Incident], datetime, datetime]:
+        """Return the incidents that may be seen, and the window to look at."""
+        now = self._now()
+        found = self._store.incidents(IncidentFilter(owners=access.teams, limit=MOST_INCIDENTS))
+        return found, now - timedelta(days=query.days or USUAL_DAYS), now
 
     async def budget(self, query: Annotated[PreviewQuery, Query()], request: Request) -> Response:
         """Say what would have counted to a budget in the last days, and what it would have told.
@@ -86,7 +128,10 @@ class PreviewRoutes:
         if self._slices is None:
             raise HTTPException(501, "This process keeps no history: ask the one that watches.")
         now = self._now()
-        first = day_of(now) - query.days
+        days = (
+            query.days or BUDGET_DAYS.get(budget.period) or min(3 * (budget.days or 1), MOST_DAYS)
+        )
+        first = day_of(now) - days
         costs = self._costs(self._slices, budget, first, access, now)
         return views.answer(preview_budget(budget, costs, first, day_of(now)))
 
@@ -127,7 +172,8 @@ def _read(body: bytes, kind: type[_Thing], request: Request) -> _Thing:
     tag = kind.__struct_config__.tag
     try:
         values = msgspec.json.decode(body, type=dict[str, Any])
-        thing = msgspec.convert({"name": UNNAMED, "type": tag} | values, kind, strict=False)
+        unsaid = {name: UNNAMED for name in SAID if name in kind.__struct_fields__}
+        thing = msgspec.convert(unsaid | {"type": tag} | values, kind, strict=False)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise HTTPException(422, str(error)) from None
     access = access_of(request)

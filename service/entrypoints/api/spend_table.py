@@ -7,11 +7,14 @@ from typing import Any, Final, NamedTuple
 from service.adapters.history import History
 from service.core.budgets import Budget
 from service.core.gpu_pools import Gpus
+from service.core.hold_previews import HoldPreview
 from service.core.moves import Moves
+from service.core.plans import Plan
 from service.core.ports import Store
 from service.core.previews import BudgetPreview, SubscriptionPreview
 from service.core.rates import Rates
 from service.core.routing import Route, Router
+from service.core.silences import Silence
 from service.core.slices import Sliced
 from service.core.subscriptions import Subscription
 from service.core.trace import Trace
@@ -27,6 +30,7 @@ SPEND_SHAPES: Final = (
     Gpus,
     SubscriptionPreview,
     BudgetPreview,
+    HoldPreview,
     Trace,
     Annotation,
 )
@@ -63,16 +67,12 @@ def add_spend(
     for path, endpoint, answers, errors in rows:
         add("GET", path, endpoint, "viewer", answers, errors)
     previews = PreviewRoutes(store, history, now, settles_after, hearing.rates)
-    refused = {415, 422}
-    path = "/v1/subscriptions/preview"
-    add(
-        "POST",
-        path,
-        previews.subscription,
-        "viewer",
-        SubscriptionPreview,
-        refused,
-        asks=Subscription,
+    asked: tuple[tuple[type, Callable[..., Any], Any, set[int]], ...] = (
+        (Subscription, previews.subscription, SubscriptionPreview, set()),
+        (Silence, previews.silence, HoldPreview, set()),
+        (Plan, previews.plan, HoldPreview, set()),
+        (Budget, previews.budget, BudgetPreview, {501}),
     )
-    path = "/v1/budgets/preview"
-    add("POST", path, previews.budget, "viewer", BudgetPreview, refused | {501}, asks=Budget)
+    for kind, endpoint, answers, errors in asked:
+        path = f"/v1/{kind.__struct_config__.tag}s/preview"  # type: ignore[attr-defined]  # structs
+        add("POST", path, endpoint, "viewer", answers, {415, 422} | errors, asks=kind)
