@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Final, Literal
 
 import msgspec
-import numpy as np
 from msgspec.structs import replace
 
 from service.core.events import TagValue
@@ -316,7 +315,6 @@ def _seconds(gpu: Gpu, step: int) -> tuple[float, float, float]:
         return 0.0, 0.0, 0.0
     begin, end = step * HOUR, (step + 1) * HOUR
     seconds, _ = covered(gpu, step, begin, end)
-    minutes = len(np.unique(hour.times() // 60))
-    worked = seconds * hour.busy.bit_count() / max(minutes, 1)
+    worked = seconds * hour.busy.bit_count() / max(hour.minutes(), 1)
     held = sum(max(0, min(last, end) - max(first, begin)) for first, last in gpu.pods.values())
     return float(seconds), worked, float(min(held, seconds))

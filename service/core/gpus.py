@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.base import I64
 from service.core.events import GpuSample, content_hash
@@ -50,8 +51,14 @@ class GpuHour(msgspec.Struct):
 
     def times(self) -> I64:
         """Return the seconds at which samples that say something were seen, in order."""
-        bits = np.unpackbits(np.frombuffer(self.seen, np.uint8), bitorder="little")
-        return np.flatnonzero(bits)
+        return self._bits().nonzero()[0]
+
+    def minutes(self) -> int:
+        """Return in how many minutes samples that say something were seen."""
+        return int(np.count_nonzero(self._bits().reshape(-1, 60).any(axis=1)))
+
+    def _bits(self) -> NDArray[np.uint8]:
+        return np.unpackbits(np.frombuffer(self.seen, np.uint8), bitorder="little")
 
 
 class Gpu(msgspec.Struct):
