@@ -1,13 +1,14 @@
 """Columns: for each row a number, and what the numbers stand for; each text is there once."""
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from service.adapters.sources.fields import each, kind_of
+from service.adapters.sources.fields import AMOUNT, each, kind_of
 from service.adapters.sources.values import NULLS
 
 _WIDEST: Final = 2**62
@@ -23,19 +24,42 @@ class Varied(NamedTuple):
 
 
 class Column:
-    """The texts under one name; what is null is None."""
+    """The texts under one name, or amounts or JSON; what is null is None."""
 
-    def __init__(self, array: pa.DictionaryArray) -> None:
+    def __init__(self, said: Varied, *, has_nulls: bool) -> None:
+        self.said = said
+        self._has_nulls = has_nulls
+        self._each: dict[tuple[str, bool], Sequence[object]] = {}
+
+    @classmethod
+    def encoded(cls, array: pa.DictionaryArray) -> "Column":
+        """Take texts as a table has them, some of which mean null."""
         texts: list[str | None] = array.dictionary.to_pylist()
         numbers = array.indices
         if numbers.null_count:
             texts.append(None)
             numbers = numbers.fill_null(len(texts) - 1)
-        self._has_nulls = not NULLS.isdisjoint(texts)
-        if self._has_nulls:
+        has_nulls = not NULLS.isdisjoint(texts)
+        if has_nulls:
             texts = [None if text in NULLS else text for text in texts]
-        self.said = Varied(numbers.to_numpy(), texts)
-        self._each: dict[tuple[str, bool], Sequence[object]] = {}
+        return cls(Varied(numbers.to_numpy(), texts), has_nulls=has_nulls)
+
+    @classmethod
+    def of(cls, cells: Iterable[object]) -> "Column":
+        """Take a cell of each row."""
+        rows = [*cells]
+        found = dict.fromkeys(rows)
+        places = dict(zip(found, range(len(found)), strict=True))
+        numbers = np.fromiter(map(places.__getitem__, rows), np.int64, len(rows))
+        return cls(Varied(numbers, [*found]), has_nulls=None in found)
+
+    @classmethod
+    def of_amounts(cls, amounts: Sequence[Decimal | None]) -> "Column":
+        """Take amounts in range, one of each row."""
+        numbers = np.arange(len(amounts))
+        column = cls(Varied(numbers, amounts), has_nulls=any(a is None for a in amounts))
+        column._each[AMOUNT, False] = amounts
+        return column
 
     def presence(self) -> Varied:
         """Tell for each row whether it says anything."""

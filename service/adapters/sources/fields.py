@@ -5,7 +5,7 @@ asked of it, in a row where all else is sound.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from itertools import repeat
 from typing import Final
@@ -14,7 +14,7 @@ from msgspec import NODEFAULT
 
 from service.adapters.sources.base import Flaw
 from service.adapters.sources.rows import FIELDS, RefusedError, Values, row_of
-from service.adapters.sources.values import LONGEST_TEXT, NO_CURRENCY, SPELT
+from service.adapters.sources.values import LONGEST_TEXT, NO_CURRENCY, SPELT, fine
 from service.core.money import MAX_DIGITS_AFTER, MAX_DIGITS_BEFORE, flaw
 
 PLACES: Final = {field.encode_name: at for at, field in enumerate(FIELDS)}
@@ -79,9 +79,32 @@ def each(name: str, texts: Sequence[str]) -> Sequence[object]:
         found = _amounts(texts)
         if found is not None:
             return found
-    elif kind == TEXT and max(map(len, texts), default=0) <= LONGEST_TEXT:
+    elif kind == TEXT and "" not in texts and max(map(len, texts), default=0) <= LONGEST_TEXT:
         return texts
     return [fields((name,), {name: text})[0] for text in texts]
+
+
+def fine_amounts(amounts: Sequence[Decimal | None]) -> Sequence[Decimal | None]:
+    """Cut what is finer than any amount of money; RefusedError when one is out of range."""
+    try:
+        _check_range(amounts)
+        zeros = [amount for amount in amounts if amount is not None and not amount]
+        is_fine = min(map(Decimal.adjusted, zeros), default=0) >= -MAX_DIGITS_AFTER
+    except (Inexact, InvalidOperation):
+        is_fine = False
+    if not is_fine:
+        amounts = [None if amount is None else fine(amount) for amount in amounts]
+        if any(amount and flaw(amount) for amount in amounts):
+            raise RefusedError("an amount is out of range")
+    if any(map(Decimal.is_nan, filter(None, amounts))):
+        raise RefusedError("an amount is not finite")
+    return amounts
+
+
+def _check_range(amounts: Iterable[Decimal | None]) -> None:
+    """Raise Inexact or InvalidOperation for what is too big or too fine, but not for a NaN."""
+    for _ in map(_round, filter(None, amounts), repeat(_FINEST)):
+        pass
 
 
 def _amounts(texts: Sequence[str]) -> Sequence[Decimal] | None:
@@ -92,9 +115,7 @@ def _amounts(texts: Sequence[str]) -> Sequence[Decimal] | None:
     try:
         amounts = [*map(Decimal, texts)]
         if max(map(len, texts), default=0) > MAX_DIGITS_BEFORE or "e" in joined.lower():
-            # Fails for what is too big or too fine, in C.
-            for _ in map(_round, amounts, repeat(_FINEST)):
-                pass
+            _check_range(amounts)
     except (Inexact, InvalidOperation):
         return None
     return amounts

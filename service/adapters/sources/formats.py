@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
-from itertools import count, repeat
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import NamedTuple
 
 from service.adapters.sources.base import BrokenFileError, Flaw, Head, Row, plain
+from service.adapters.sources.columns import Column
 from service.adapters.sources.files import look
-from service.adapters.sources.plan import Plan
+from service.adapters.sources.plan import Plan, numbered
 from service.adapters.sources.rows import RefusedError, Rule, Texts, Values, flaw_at, row_of, ruled
 from service.adapters.sources.tables import Batch, Cells, Table, read_table, texts_of
 from service.adapters.sources.values import NULLS
@@ -43,10 +43,6 @@ def has(head: Head, columns: Sequence[str]) -> bool:
     }
 
 
-# Without the call in Python that a named tuple's own constructor is.
-_new_row: Final = cast("Callable[[object], Row]", partial(tuple.__new__, Row))
-
-
 class _Wanted(Container[str]):
     def __init__(self, form: Format) -> None:
         self._form = form
@@ -75,10 +71,13 @@ def read_rows(path: Path, form: Format, dataset: str = "") -> Iterator[Row | Fla
     for item in table.batches:
         if not isinstance(item, Batch):
             yield read_one(item)
-        elif (events := plan.events(item)) is None:
+            continue
+        columns = {at: Column.encoded(array) for at, array in item.columns.items()}
+        events = plan.events(columns, item.size)
+        if events is None:
             yield from map(read_one, item.rows())
         else:
-            yield from map(_new_row, zip(count(item.first), events, repeat(dataset)))
+            yield from numbered(item.first, events, dataset)
 
 
 def _row(

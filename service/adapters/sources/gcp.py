@@ -8,12 +8,12 @@ What is invoiced for a row is its cost and its credits, which are negative and n
 is both its costs here: nothing is amortized in this export.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
@@ -26,85 +26,37 @@ from service.adapters.sources.base import (
     first_bytes,
     plain,
 )
+from service.adapters.sources.columns import Column
+from service.adapters.sources.fields import fine_amounts
 from service.adapters.sources.files import look
-from service.adapters.sources.ndjson import decoded, decoded_line
-from service.adapters.sources.rows import RefusedError, Values, row_of
-from service.adapters.sources.tables import parquet_objects
+from service.adapters.sources.gcp_lines import (
+    AMOUNTS,
+    KEPT,
+    LINE,
+    NAMES,
+    Adjustment,
+    Credit,
+    Invoice,
+    Label,
+    Line,
+    Location,
+    Named,
+    Resource,
+    cells_of,
+)
+from service.adapters.sources.ndjson import NOT_DECODED, blocks_of, decoded_line, without_mark
+from service.adapters.sources.plan import Plan, numbered
+from service.adapters.sources.rows import RefusedError, Rule, Texts, Values, row_of, same
+from service.adapters.sources.tables import Batch, parquet_objects
 from service.adapters.sources.values import LONGEST_TEXT, NO_CURRENCY, fine, moment
 from service.core import money
+from service.core.events import CostEvent
 
 _T = TypeVar("_T")
-
-
-class _Named(msgspec.Struct):
-    id: str | None = None
-    name: str | None = None
-    description: str | None = None
-    labels: "list[_Label] | None" = None
-
-
-class _Label(msgspec.Struct):
-    key: str | None = None
-    value: str | None = None
-
-
-class _Resource(msgspec.Struct):
-    name: str | None = None
-    global_name: str | None = None
-
-
-class _Location(msgspec.Struct):
-    location: str | None = None
-    region: str | None = None
-
-
-class _Usage(msgspec.Struct):
-    amount: Decimal | None = None
-    unit: str | None = None
-    amount_in_pricing_units: Decimal | None = None
-    pricing_unit: str | None = None
-
-
-class _Credit(msgspec.Struct):
-    amount: Decimal | None = None
-
-
-class _Invoice(msgspec.Struct):
-    month: str | None = None
-
-
-class _Adjustment(msgspec.Struct):
-    id: str | None = None
-    mode: str | None = None
-    type: str | None = None
-
-
-class _Line(msgspec.Struct):
-    usage_start_time: str
-    usage_end_time: str
-    cost: Decimal
-    export_time: str | None = None
-    billing_account_id: str | None = None
-    currency: str | None = None
-    cost_type: str | None = None
-    cost_at_list: Decimal | None = None
-    service: _Named | None = None
-    sku: _Named | None = None
-    project: _Named | None = None
-    resource: _Resource | None = None
-    location: _Location | None = None
-    usage: _Usage | None = None
-    credits: list[_Credit] | None = None
-    invoice: _Invoice | None = None
-    adjustment_info: _Adjustment | None = None
-    labels: list[_Label] | None = None
-    system_labels: list[_Label] | None = None
-    tags: list[_Label] | None = None
-
+_Block = tuple[int, list[Any] | None, list[bytes]]
 
 _CATEGORIES: Final = {"regular": "Usage", "tax": "Tax"}
-_FIELDS: Final = frozenset(plain(name) for name in _Line.__struct_fields__)
-_NONE: Final = _Named()
+_KEYS: Final = frozenset(plain(name) for name in Line.__struct_fields__)
 
 
 def recognises(head: Head) -> bool:
@@ -116,96 +68,189 @@ def recognises(head: Head) -> bool:
 
 def read(path: Path) -> Iterator[Row | Flaw | Completion]:
     """Read one file; BrokenFileError where it ends early or cannot be read."""
-    if look(path).form == "parquet":
-        lines: Iterator[tuple[int, bytes, _Line | Flaw]] = _from_parquet(path, _LINE.decode)
-    else:
-        lines = decoded(path, _LINE.decode)
-    for number, raw, line in lines:
-        if isinstance(line, Flaw):
-            yield line
+    is_parquet = look(path).form == "parquet"
+    plan = Plan(_RULES, {name: at for at, name in enumerate(NAMES)}, ())
+    for block in _from_parquet(path) if is_parquet else blocks_of(path, KEPT.decode_lines):
+        if isinstance(block, Flaw):
+            yield block
             continue
-        text = first_bytes(raw).decode("utf-8", "replace")
-        try:
-            values = _focus_of(line)
-        except RefusedError as error:
-            yield Flaw(number, "type", str(error), first_bytes(raw))
-        else:
-            yield row_of(number, values, [text])
+        first, kept, lines = block
+        events = None if kept is None else _events(plan, kept)
+        if events is not None:
+            yield from numbered(first, events)
+            continue
+        for number, line in enumerate(lines, first):
+            found = _row(number, line if is_parquet else without_mark(number, line))
+            if found is not None:
+                yield found
 
 
-def _from_parquet(
-    path: Path, decode: Callable[[bytes], _T]
-) -> Iterator[tuple[int, bytes, _T | Flaw]]:
+def _events(plan: Plan, kept: Sequence[Any]) -> list[CostEvent] | None:
+    """Return lines as events, None when they are to be read one by one."""
+    try:
+        cells = cells_of(kept, fine_amounts)
+    except (RefusedError, ArithmeticError):
+        return None
+    columns = [
+        Column.of_amounts(cast("Sequence[Decimal | None]", column))
+        if name in AMOUNTS
+        else Column.of(column)
+        for name, column in zip(NAMES, cells, strict=True)
+    ]
+    return plan.events(dict(enumerate(columns)), len(kept))
+
+
+def _row(number: int, raw: bytes) -> Row | Flaw | None:
+    """Read one line, None if it is blank."""
+    line = decoded_line(number, raw, LINE.decode)
+    if line is None or isinstance(line, Flaw):
+        return line
+    values: Values = {}
+    try:
+        cells = cells_of([KEPT.decode(raw)], _each_fine)
+        row = {name: cell for name, [cell] in zip(NAMES, cells, strict=True) if cell is not None}
+        for rule in _RULES:
+            values |= rule.of(cast("Texts", row), {})
+    except RefusedError as error:
+        return Flaw(number, "type", str(error), first_bytes(raw))
+    except ArithmeticError:
+        return Flaw(number, "type", "cost or credits are out of range", first_bytes(raw))
+    return row_of(number, values, [first_bytes(raw).decode("utf-8", "replace")])
+
+
+def _from_parquet(path: Path) -> Iterator[_Block | Flaw]:
     """Read the rows as the JSON that BigQuery would have written."""
-    for item in parquet_objects(path, _FIELDS):
+    for item in parquet_objects(path, _KEYS):
         if isinstance(item, Flaw):
-            yield item.number, b"", item
-            continue
-        number, cells = item
-        raw = (cells[0] or "").encode()
-        found = decoded_line(number, raw, decode)
-        if found is not None:
-            yield number, raw, found
+            yield item
+        elif isinstance(item, Batch):
+            lines = [(text or "").encode() for text in item.columns[0].to_pylist()]
+            try:
+                kept: list[Any] | None = [*map(KEPT.decode, lines)]
+            except NOT_DECODED:
+                kept = None
+            yield item.first, kept, lines
+        else:
+            number, cells = item
+            yield number, None, [(cells[0] or "").encode()]
 
 
-def _focus_of(line: _Line) -> Values:
-    service, sku, project = line.service or _NONE, line.sku or _NONE, line.project or _NONE
-    location, resource = line.location or _Location(), line.resource or _Resource()
-    usage = line.usage or _Usage()
-    cost = _net(line)
-    period = _month(line.invoice.month) if line.invoice and line.invoice.month else None
-    start = _moment("usage_start_time", line.usage_start_time)
-    category, frequency = _CATEGORIES.get(line.cost_type or "regular", "Adjustment"), None
-    if category == "Usage":
-        bought = (sku.description or "").startswith("Commitment")
-        category, frequency = ("Purchase", "Recurring") if bought else ("Usage", "Usage-Based")
+def _each_fine(amounts: Sequence[Decimal | None]) -> list[Decimal | None]:
+    return [None if amount is None else fine(amount) for amount in amounts]
+
+
+def _nested(row: Texts, name: str, kind: Callable[[Any], _T | None]) -> _T | None:
+    """Return what is nested in a row under a name."""
+    text = row.get(name)
+    if text is None:
+        return None
+    try:
+        return kind(text)
+    except NOT_DECODED:
+        raise RefusedError(f"{name} is not what it should be") from None
+
+
+def _named(row: Texts, name: str) -> Named:
+    return _nested(row, name, _NAMED) or Named()
+
+
+def _cost(row: Texts, _: dict[str, str]) -> Values:
+    given = [c.amount for c in _nested(row, "credits", _CREDITS) or () if c.amount is not None]
+    cost: Any = row["cost"]
+    net = money.total([cost, *map(fine, given)]) if given else cost
+    return {"BilledCost": net, "EffectiveCost": net}
+
+
+def _month_of(row: Texts) -> tuple[datetime, datetime] | None:
+    invoice = _nested(row, "invoice", _INVOICE)
+    return _month(invoice.month) if invoice and invoice.month else None
+
+
+def _period(row: Texts, _: dict[str, str]) -> Values:
+    month = _month_of(row)
+    start, end = row.get("usage_start_time"), row.get("usage_end_time")
+    if start is None or end is None:
+        raise RefusedError("the usage's start or end is missing")
     return {
-        "ChargePeriodStart": start,
-        "ChargePeriodEnd": _moment("usage_end_time", line.usage_end_time),
-        "BillingPeriodStart": period and period[0],
-        "BillingPeriodEnd": period and period[1],
-        "ChargeCategory": category,
-        "ChargeFrequency": frequency,
-        "ChargeClass": "Correction" if _corrects(line, start, period) else None,
-        "ChargeDescription": sku.description,
-        "BilledCost": cost,
-        "EffectiveCost": cost,
-        "ListCost": _fine(line.cost_at_list),
-        "BillingCurrency": line.currency or NO_CURRENCY,
-        "BillingAccountId": line.billing_account_id or "",
-        "SubAccountId": project.id,
-        "SubAccountName": project.name,
-        "ResourceId": resource.global_name or resource.name,
-        "ResourceName": resource.name,
-        "RegionId": location.region or location.location,
-        "ServiceName": service.description,
-        "SkuId": sku.id,
-        "PricingQuantity": _fine(usage.amount_in_pricing_units),
-        "PricingUnit": usage.pricing_unit,
-        "ConsumedQuantity": _fine(usage.amount) if category == "Usage" else None,
-        "ConsumedUnit": usage.unit,
-        "Tags": _tags(line, project),
-        "x_ArrivedAt": line.export_time and _moment("export_time", line.export_time),
+        "BillingPeriodStart": month and month[0],
+        "BillingPeriodEnd": month and month[1],
+        "ChargePeriodStart": _moment("usage_start_time", start),
+        "ChargePeriodEnd": _moment("usage_end_time", end),
     }
 
 
-def _net(line: _Line) -> Decimal:
-    amounts = [line.cost, *(c.amount for c in line.credits or () if c.amount is not None)]
-    try:
-        return money.total(_fine(amount) or money.ZERO for amount in amounts)
-    except ArithmeticError:
-        raise RefusedError("cost or credits are out of range") from None
+def _arrival(row: Texts, _: dict[str, str]) -> Values:
+    text = row.get("export_time")
+    return {"x_ArrivedAt": text and _moment("export_time", text)}
 
 
-def _fine(amount: Decimal | None) -> Decimal | None:
-    return None if amount is None else fine(amount)
+def _category(row: Texts) -> tuple[str, str | None]:
+    category = _CATEGORIES.get(row.get("cost_type") or "regular", "Adjustment")
+    if category != "Usage":
+        return category, None
+    bought = (_named(row, "sku").description or "").startswith("Commitment")
+    return ("Purchase", "Recurring") if bought else ("Usage", "Usage-Based")
 
 
-def _corrects(line: _Line, start: datetime, period: tuple[datetime, datetime] | None) -> bool:
-    """Tell a correction of what another month's invoice said; within a month it is plain usage."""
-    adjusts = line.adjustment_info
+def _charge(row: Texts, _: dict[str, str]) -> Values:
+    """Say what kind of charge a row is.
+
+    What corrects another month's invoice is a correction; within a month it is plain usage.
+    """
+    category, frequency = _category(row)
+    adjusts, month = _nested(row, "adjustment_info", _ADJUSTMENT), _month_of(row)
     named = adjusts is not None and bool(adjusts.id or adjusts.mode or adjusts.type)
-    return named and period is not None and start < period[0]
+    corrects = (
+        named
+        and month is not None
+        and _moment("usage_start_time", row["usage_start_time"]) < month[0]
+    )
+    return {
+        "ChargeCategory": category,
+        "ChargeFrequency": frequency,
+        "ChargeClass": "Correction" if corrects else None,
+    }
+
+
+def _sku(row: Texts, _: dict[str, str]) -> Values:
+    sku = _named(row, "sku")
+    return {"ChargeDescription": sku.description, "SkuId": sku.id}
+
+
+def _project(row: Texts, _: dict[str, str]) -> Values:
+    project = _named(row, "project")
+    return {"SubAccountId": project.id, "SubAccountName": project.name}
+
+
+def _resource(row: Texts, _: dict[str, str]) -> Values:
+    resource = _nested(row, "resource", _RESOURCE) or Resource()
+    return {"ResourceId": resource.global_name or resource.name, "ResourceName": resource.name}
+
+
+def _region(row: Texts, _: dict[str, str]) -> Values:
+    location = _nested(row, "location", _LOCATION) or Location()
+    return {"RegionId": location.region or location.location}
+
+
+def _consumed(row: Texts, _: dict[str, str]) -> Values:
+    category, _frequency = _category(row)
+    return {"ConsumedQuantity": row.get("usage_amount") if category == "Usage" else None}
+
+
+def _tags(row: Texts, _: dict[str, str]) -> Values:
+    """Join labels: a resource's own wins over its tags, those over its project's labels."""
+    joined = {
+        label.key: label.value[:LONGEST_TEXT]
+        for labels in (
+            _nested(row, "system_labels", _LABELS),
+            _named(row, "project").labels,
+            _nested(row, "tags", _LABELS),
+            _nested(row, "labels", _LABELS),
+        )
+        for label in labels or ()
+        if label.key and label.value is not None
+    }
+    return {"Tags": joined or None}
 
 
 @lru_cache(maxsize=256)
@@ -238,18 +283,54 @@ def _moment(name: str, text: str) -> datetime:
         raise RefusedError(f"{name} {text[:40]!r} is not a time") from None
 
 
-def _tags(line: _Line, project: _Named) -> dict[str, str] | None:
-    """Join labels: a resource's own wins over its tags, those over its project's labels."""
-    joined = {
-        label.key: label.value[:LONGEST_TEXT]
-        for labels in (line.system_labels, project.labels, line.tags, line.labels)
-        for label in labels or ()
-        if label.key and label.value is not None
-    }
-    return joined or None
-
-
-_LINE: Final = msgspec.json.Decoder(_Line, strict=False)
+_NAMED: Final = msgspec.json.Decoder(Named, strict=False).decode
+_CREDITS: Final = msgspec.json.Decoder(list[Credit], strict=False).decode
+_INVOICE: Final = msgspec.json.Decoder(Invoice, strict=False).decode
+_ADJUSTMENT: Final = msgspec.json.Decoder(Adjustment, strict=False).decode
+_RESOURCE: Final = msgspec.json.Decoder(Resource, strict=False).decode
+_LOCATION: Final = msgspec.json.Decoder(Location, strict=False).decode
+_LABELS: Final = msgspec.json.Decoder(list[Label], strict=False).decode
+# In this order they refuse a row.
+_RULES: Final = (
+    Rule(("BilledCost", "EffectiveCost"), ("cost", "credits"), _cost, hands_on=("cost",)),
+    Rule(
+        ("BillingPeriodStart", "BillingPeriodEnd", "ChargePeriodStart", "ChargePeriodEnd"),
+        ("invoice", "usage_start_time", "usage_end_time"),
+        _period,
+    ),
+    Rule(("x_ArrivedAt",), ("export_time",), _arrival),
+    Rule(
+        ("ChargeCategory", "ChargeFrequency", "ChargeClass"),
+        ("cost_type", "sku", "adjustment_info", "invoice", "usage_start_time"),
+        _charge,
+    ),
+    Rule(("ChargeDescription", "SkuId"), ("sku",), _sku),
+    Rule(
+        ("BillingCurrency",),
+        ("currency",),
+        lambda row, _: {"BillingCurrency": row.get("currency") or NO_CURRENCY},
+    ),
+    Rule(("SubAccountId", "SubAccountName"), ("project",), _project),
+    Rule(("ResourceId", "ResourceName"), ("resource",), _resource),
+    Rule(("RegionId",), ("location",), _region),
+    Rule(
+        ("ServiceName",),
+        ("service",),
+        lambda row, _: {"ServiceName": _named(row, "service").description},
+    ),
+    Rule(
+        ("ConsumedQuantity",),
+        ("usage_amount", "cost_type", "sku"),
+        _consumed,
+        hands_on=("usage_amount",),
+    ),
+    Rule(("Tags",), ("system_labels", "project", "tags", "labels"), _tags),
+    same("BillingAccountId", "billing_account_id"),
+    same("ListCost", "cost_at_list"),
+    same("PricingQuantity", "usage_amount_in_pricing_units"),
+    same("PricingUnit", "usage_pricing_unit"),
+    same("ConsumedUnit", "usage_unit"),
+)
 SOURCE: Final = Source(
     recognises,
     read,

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from service.adapters.sources.base import Flaw, first_bytes
+from service.adapters.sources.blocks import Blocks
 from service.adapters.sources.files import lines
 from service.core.events import MAX_LINE_BYTES
 
@@ -22,11 +23,48 @@ def decoded(path: Path, decode: Callable[[bytes], _T]) -> Iterator[tuple[int, by
     BrokenFileError where the file ends early.
     """
     for number, line in lines(path):
-        if number == 1:
-            line = line.removeprefix(_BOM)  # noqa: PLW2901 - the mark is no part of the line
+        line = without_mark(number, line)  # noqa: PLW2901 - the mark is no part of the line
         found = decoded_line(number, line, decode)
         if found is not None:
             yield number, line, found
+
+
+def blocks_of(
+    path: Path, decode: Callable[[bytes], list[_T]]
+) -> Iterator[tuple[int, list[_T] | None, list[bytes]]]:
+    """Yield (number of the first line, values, lines) of one block of whole lines after another.
+
+    There are no values where a line is blank, not one object, or cannot be decoded: such a block is
+    read line by line. BrokenFileError where the file ends early.
+    """
+    blocks = Blocks(path)
+    while True:
+        block = blocks.block()
+        if not block:
+            found = next(blocks, None)
+            if found is None:
+                return
+            yield found[0], None, [found[1]]
+            continue
+        lines = block.split(b"\n")[:-1]
+        yield blocks.number + 1, _decoded_block(block, len(lines), decode), lines
+        blocks.skip(block, len(lines))
+
+
+def _decoded_block(block: bytes, size: int, decode: Callable[[bytes], list[_T]]) -> list[_T] | None:
+    ends = block.count(b"}\n{") + block.count(b"}\r\n{")
+    if ends != size - 1 or not block.startswith(b"{"):
+        return None
+    try:
+        found = decode(block)
+    except NOT_DECODED:
+        return None
+    return found if len(found) == size else None
+
+
+def without_mark(number: int, line: bytes) -> bytes:
+    """Take the byte order mark off a file's first line."""
+    return line.removeprefix(_BOM) if number == 1 else line
 
 
 def decoded_line(number: int, line: bytes, decode: Callable[[bytes], _T]) -> _T | Flaw | None:

@@ -12,16 +12,17 @@ each of those rows, with what they really say.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice, repeat
-from typing import Any, Final, NoReturn, TypeVar
+from functools import partial
+from itertools import count, islice, repeat
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 import numpy as np
 from msgspec import NODEFAULT
 
+from service.adapters.sources.base import Row
 from service.adapters.sources.columns import Column, Numbers, Varied, spread, together
 from service.adapters.sources.fields import AMOUNT, DEFAULTS, PLACES, TEXT, fields, kind_of
 from service.adapters.sources.rows import RefusedError, Rule, Values, ruled
-from service.adapters.sources.tables import Batch
 from service.core.events import CostEvent
 
 _K = TypeVar("_K")
@@ -64,11 +65,10 @@ class Plan:
         # What comes after the last field that a rule fills has its default anyway.
         self._width = 1 + max(PLACES[name] for name in (*named, "BillingCurrency"))
 
-    def events(self, batch: Batch) -> list[CostEvent] | None:
-        """Return a batch's rows as events, None when they are to be read row by row."""
+    def events(self, columns: Mapping[int, Column], size: int) -> list[CostEvent] | None:
+        """Return so many rows as events, None when they are to be read row by row."""
         if not self._is_possible:
             return None
-        columns = {at: Column(array) for at, array in batch.columns.items()}
         filled: list[Iterable[object]] = [repeat(default) for default in DEFAULTS.values()]
         try:
             for step in self._steps:
@@ -77,7 +77,16 @@ class Plan:
         except RefusedError:
             return None
         # What all rows have alike is repeated for ever.
-        return [*islice(map(CostEvent, *filled[: self._width]), batch.size)]
+        return [*islice(map(CostEvent, *filled[: self._width]), size)]
+
+
+# Without the call in Python that a named tuple's own constructor is.
+_new_row: Final = cast("Callable[[object], Row]", partial(tuple.__new__, Row))
+
+
+def numbered(first: int, events: Iterable[CostEvent], dataset: str = "") -> Iterator[Row]:
+    """Make rows of events that follow one another in a file."""
+    return map(_new_row, zip(count(first), events, repeat(dataset)))
 
 
 class _LookedAtError(Exception):

@@ -255,8 +255,8 @@ def _rows_of_columns(
             yield number, cells
 
 
-def parquet_objects(path: Path, wanted: Container[str]) -> Iterator[Cells | Flaw]:
-    """Read the wanted columns of a Parquet file, each row as one JSON object in its one cell."""
+def parquet_objects(path: Path, wanted: Container[str]) -> Iterator[Batch | Cells | Flaw]:
+    """Read the wanted columns of a Parquet file, each row as one JSON object in its one column."""
     types = parquet_columns(path)
     _refuse_doubles([plain(name) for name in types])
     chosen = {name: kind for name, kind in types.items() if plain(name) in wanted}
@@ -264,7 +264,7 @@ def parquet_objects(path: Path, wanted: Container[str]) -> Iterator[Cells | Flaw
         f"{_exactly(name, kind)} AS {_quoted(name)}" for name, kind in chosen.items()
     )
     found = f"SELECT to_json(line) AS c0 FROM (SELECT {fields or '1'} FROM file) AS line"  # noqa: S608 - names are quoted
-    return _singly(_parquet_batches(path, _fitting(found, 1)))
+    return _parquet_batches(path, _fitting(found, 1))
 
 
 def _refuse_bomb(number: int) -> NoReturn:
