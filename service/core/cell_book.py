@@ -19,6 +19,7 @@ from service.core.new_spend import NewSpend
 from service.core.partials import CellPart, Mover
 from service.core.places import Place
 from service.core.rollups import Rollup, Rollups, few
+from service.core.starts import Spend
 from service.core.state import Chunk, Saved, Streams
 from service.core.things import Thing, account_of
 from service.core.told import SeriesOf, Told
@@ -294,6 +295,10 @@ class CellsNewSpend(NewSpend):
 
     def _told_of(self, series: SeriesKey, step: int) -> Decimal:
         return self._book.told_of(series, step)
+
+    def _left(self, spend: Spend, step: int, cost: Decimal) -> Decimal:
+        told = money.total(self._book.told_of(cell, step) for cell in spend.series)
+        return cost if told <= 0 else max(money.subtract(cost, told), money.ZERO)
 
 
 class CellsTold(Told):

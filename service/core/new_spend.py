@@ -251,6 +251,11 @@ class NewSpend:
         del series, step
         return money.ZERO
 
+    def _left(self, spend: Spend, step: int, cost: Decimal) -> Decimal:
+        """Return what nobody else tells of what was spent on a thing in a step."""
+        del spend, step
+        return cost
+
     def _spend(self, thing: Thing) -> Spend:
         return self._accounts[thing.account].things[thing]
 
@@ -325,10 +330,11 @@ class NewSpend:
             return
         odd = self._threshold if surprise is None else surprise
         last = stretch.since_step + NEW_DAYS * 24 // stretch.step_hours
-        for step, cost in sorted(spend.sums.items()):
+        for step, whole in sorted(spend.sums.items()):
             known = stretch.points.get(step)
             if not stretch.since_step <= step < last:
                 continue
+            cost = self._left(spend, step, whole)
             if known is None and (spend.is_known or not cost):
                 continue
             if known is None and cost > 0:

@@ -11,7 +11,7 @@ from service.config import Settings
 from service.core.intents import Feedback, Order
 from service.core.state import Streams
 from tests.arriving import Disk
-from tests.crossing import BEGINS, HOUR, rows, sums
+from tests.crossing import BEGINS, ENDS, HOUR, row, rows, sums
 
 pytestmark = pytest.mark.slow  # weeks through the whole pipeline
 
@@ -147,6 +147,24 @@ def test_what_is_found_of_single_series_and_where_it_belongs_is_the_same(wanted,
 
 def test_parts_and_adder_that_are_saved_and_restored_find_the_same(got):
     assert findings(run(restarts=(3, 9, 30)).found) == findings(got)
+
+
+def wakes(t0):
+    """A machine of a region of its own that cost nothing, and then much."""
+    for hour in range(ENDS):
+        for number in range(8):
+            more = {"region_id": "eu-north-1"} if number == 4 else {}
+            cost = (60 if hour >= BEGINS + 10 else 0) if number == 4 else 5 + (hour + number) % 3
+            yield row(T0, hour, f"i-{number}", cost, tags={"team": "search"}, **more)
+
+
+def test_what_a_series_tells_of_its_own_is_no_first_spend_any_more(monkeypatch):
+    monkeypatch.setattr("tests.unit.test_adder.rows", lambda _: wakes(T0))
+    [one] = [found for found in findings(alone()[1]).values() if found.impact > 1]
+    assert (one.detector, one.impact) == ("new_spend", 26 * 60)
+    told = [found for found in findings(run().found).values() if found.impact > 1]
+    assert {found.detector for found in told} == {"new_spend", "spike"}
+    assert sum(found.impact for found in told) == one.impact
 
 
 def levels_of(scorings):
