@@ -20,16 +20,12 @@ _log = structlog.get_logger("recorder")
 
 
 class Recorder:
-    """Takes the rows of one message after the other."""
+    """Takes the rows of one message after the other; `fault` says why they are not written."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._history = History(folder)
-
-    @property
-    def reaches(self) -> int:
-        """Return the version up to which all rows are on disk."""
-        return self._history.reaches
+        self.fault: str | None = None
 
     def take(self, rows: Sequence[LedgerRow]) -> None:
         """Take in what one message changed; OSError when too much waits for a full disk."""
@@ -41,8 +37,10 @@ class Recorder:
         try:
             self._history.flush()
         except OSError as error:
+            self.fault = f"the history cannot be written: {error}"
             _log.error("history not written", folder=str(self._folder), error=str(error))
             return False
+        self.fault = None
         return True
 
     def close(self) -> None:

@@ -69,12 +69,16 @@ class Worker:
         """
         configure_logging(self._settings.log_level)
         ensure(self._cluster, build_topics(self._settings), self._settings.kafka.replication)
-        health = healthy(self._health, self._metrics, lambda: self._not_ready)
+        health = healthy(self._health, self._metrics, self._why_not_ready)
         with health, Publisher(self._cluster) as publisher:
             try:
                 asyncio.run(self._work(publisher))
             except TooManyBadError as error:
                 raise OSError(str(error)) from None
+
+    def _why_not_ready(self) -> str | None:
+        faults = [one.fault for one in list(self._recorders.values()) if one.fault]
+        return self._not_ready or next(iter(faults), None)
 
     async def _work(self, publisher: Publisher) -> None:
         stop = asyncio.Event()

@@ -204,3 +204,17 @@ def test_while_nobody_has_written_there_is_no_answer(tmp_path):
     with pytest.raises(OSError, match="nobody has written a history into"):
         histories.ask(["{told} SELECT 1"], START, NOW, {})
     histories.close()
+
+
+def test_a_disk_that_takes_nothing_is_a_fault_that_is_said_until_it_does(folder, logs):
+    place = folder / "full" / "0"
+    recorder, partition = Recorder(place), a_partition(0)
+    recorder.take(partition.take(logs[0][0]).rows)
+    in_the_way = place / "2026-02"
+    in_the_way.write_text("not a folder")
+    assert not recorder.flush()
+    assert "cannot be written" in recorder.fault
+    in_the_way.unlink()
+    assert recorder.flush()
+    assert recorder.fault is None
+    recorder.close()
