@@ -12,6 +12,7 @@ import tempfile
 import time
 from datetime import timedelta
 from importlib.util import find_spec
+from pathlib import Path
 
 import msgspec
 from kafka import TopicPartition
@@ -23,6 +24,7 @@ from service.bootstrap import build_pipeline
 from service.config import Settings
 from service.core.chain import BEGINNING
 from service.entrypoints.partition import Partition, Place
+from service.entrypoints.recorder import FLUSHES_EVERY_SECONDS, Recorder
 from service.entrypoints.worker import _say
 
 
@@ -147,11 +149,10 @@ def read_by_bytewax(cluster, meter):
 
 
 def read_by_spendwatch(cluster, meter):
-    pipeline = build_pipeline(
-        Settings(), {}, tells_history=False, keeps_history=False, is_part=True
-    )
+    pipeline = build_pipeline(Settings(), {}, tells_history=False, keeps_history=True, is_part=True)
     place, every = Place(EVENTS, 0, 1), timedelta(minutes=1)
     partition = Partition(place, pipeline, BEGINNING, 100, sums_every=every)
+    recorder = Recorder(Path(tempfile.mkdtemp()))
 
     async def starts(ours):
         return dict.fromkeys(ours, 0)
@@ -159,10 +160,15 @@ def read_by_spendwatch(cluster, meter):
     async def read(publisher):
         stop = asyncio.Event()
         log = GroupLog(cluster, "bench", (EVENTS,), starts)
+        flush_at = time.monotonic() + FLUSHES_EVERY_SECONDS
         async for _, _, message in log.messages(stop):
             output = partition.take(message)
+            recorder.take(output.rows)
             if output.is_any:
                 _say(publisher, output)
+            if time.monotonic() >= flush_at:
+                recorder.flush()
+                flush_at = time.monotonic() + FLUSHES_EVERY_SECONDS
             if meter.count(message.value.count(b"\n")):
                 stop.set()
                 break
