@@ -63,6 +63,7 @@ _INSIDE: Final = "charge_period_start >= $since AND charge_period_start < $until
 _OF_DAYS: Final = """
     read_parquet($days, filename = true) WHERE day >= $since_day AND day <= $until_day
 """
+_AMONG: Final = "list_contains(CAST(${} AS DATE[]), day)"
 
 
 def days_of(segment: Path) -> Path:
@@ -128,25 +129,28 @@ class Days:
         self._again = " UNION ALL BY NAME ".join(
             f"SELECT * FROM {one} WHERE {_INSIDE}" for one in again
         )
-        self._parted = self._find_parted() if summed else []
-        self._touched = self._find_touched(is_again=bool(rest) or has_waiting) if summed else []
-        self.values["parted"] = self._parted
+        self._parted: list[date] = []
+        self._touched: list[date] = []
+        if summed:
+            self._touched = self._find_touched(is_again=bool(rest) or has_waiting)
+            outside = self._find_parted("starts", "first_start < {}", "last_start >= {}")
+            unsettled = self._find_parted("ends", "first_end <= {}", "last_end > {}")
+            self._parted = sorted({*outside, *unsettled})
+            # What names a series may be read of days, unless hours of them are not asked for.
+            self.values |= {"outside": outside, "parted": self._parted}
         self.begin = f"WITH {', '.join(self._tables(has_days=bool(summed)))} "
 
     def _ask(self, query: str, **more: Any) -> list[tuple[Any, ...]]:
         return self._cursor.execute(query, used_in(query, {**self.values, **more})).fetchall()
 
-    def _find_parted(self) -> list[date]:
-        """Return the days of which hours have to be read."""
-        cuts = {at.date() for at in (*self.values["starts"], *self.values["ends"])}
+    def _find_parted(self, cuts: str, first: str, last: str) -> list[date]:
+        """Return the days that have a row whose first and last are on two sides of a cut."""
         found = self._ask(
             f"""SELECT DISTINCT day FROM {_OF_DAYS}
-                AND list_contains(CAST($cuts AS DATE[]), day) AND (
-                len(list_filter(CAST($starts AS TIMESTAMP[]),
-                    lambda cut: first_start < cut AND last_start >= cut)) > 0
-                OR len(list_filter(CAST($ends AS TIMESTAMP[]),
-                    lambda cut: first_end <= cut AND last_end > cut)) > 0)""",
-            cuts=sorted(cuts),
+                AND list_contains(CAST($days_cut AS DATE[]), day)
+                AND len(list_filter(CAST(${cuts} AS TIMESTAMP[]),
+                    lambda cut: {first.format("cut")} AND {last.format("cut")})) > 0""",
+            days_cut=sorted({at.date() for at in self.values[cuts]}),
         )
         return sorted(day for (day,) in found)
 
@@ -156,10 +160,10 @@ class Days:
             f"""SELECT day, filename, min(first_start), max(last_start) FROM {_OF_DAYS}
                 GROUP BY ALL ORDER BY ALL"""
         )
-        shared = _overlapping((day, first, last) for day, _, first, last in spans)
+        shared = _overlapping((day, Path(file).parent, *span) for day, file, *span in spans)
         told_twice = f"""SELECT series, day FROM (
                 SELECT series, day, filename, min(first_start) AS a, max(last_start) AS b
-                FROM {_OF_DAYS} AND list_contains(CAST($shared AS DATE[]), day) GROUP BY ALL)
+                FROM {_OF_DAYS} AND {_AMONG.format("shared")} GROUP BY ALL)
             QUALIFY a <= max(b) OVER (PARTITION BY series, day ORDER BY a, b, filename
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"""
         told_anew = f"""SELECT series, day FROM (
@@ -178,14 +182,15 @@ class Days:
         again, costs, named = f"({self._again})", [], [f"SELECT {_NAMED} FROM ({self._again})"]
         told_anew = "SELECT * FROM hours SEMI JOIN touched USING (series, day)"
         untouched = "ANTI JOIN touched USING (series, day)" if self._touched else ""
+        parted = f"SELECT * FROM hours {untouched} WHERE {_AMONG}"
         if has_days:
             yield f"""summed AS NOT MATERIALIZED (
                 SELECT {_NAMED}, first_start AS charge_period_start,
-                    last_end AS charge_period_end, {_KEPT}
+                    last_end AS charge_period_end, {_KEPT}, day
                 FROM (SELECT * FROM {_OF_DAYS} AND first_start >= $since AND last_start < $until
-                    AND NOT list_contains(CAST($parted AS DATE[]), day)) {untouched})"""
+                    AND NOT {_AMONG.format("outside")}) {untouched})"""
             named.append(f"SELECT {_NAMED} FROM summed")
-            costs.append("SELECT * FROM summed")
+            costs.append(f"SELECT * EXCLUDE day FROM summed WHERE NOT {_AMONG.format('parted')}")
         if self._parted or self._touched:
             yield f"hours AS NOT MATERIALIZED ({self._hours()})"
         if self._touched:
@@ -194,11 +199,8 @@ class Days:
         newest = self._newest.format(told=again, where="true")
         costs.append(f"SELECT {AS_COST} FROM ({newest})")
         if self._parted:
-            parted = (
-                f"SELECT * FROM hours {untouched} WHERE list_contains(CAST($parted AS DATE[]), day)"
-            )
-            named.append(f"SELECT {_NAMED} FROM ({parted})")
-            costs.append(f"SELECT {AS_COST} FROM ({parted})")
+            named.append(f"SELECT {_NAMED} FROM ({parted.format('outside')})")
+            costs.append(f"SELECT {AS_COST} FROM ({parted.format('parted')})")
         yield f"told AS NOT MATERIALIZED ({' UNION ALL BY NAME '.join(named)})"
         yield f"costs AS NOT MATERIALIZED ({' UNION ALL BY NAME '.join(costs)})"
 
@@ -221,14 +223,15 @@ def used_in(query: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in set(_PARAMETER.findall(query)) if name in values}
 
 
-def _overlapping(spans: Iterable[tuple[date, datetime, datetime]]) -> list[date]:
-    """Return the days of which two files hold spans that overlap."""
-    until: dict[date, datetime] = {}
+def _overlapping(spans: Iterable[tuple[date, Path, datetime, datetime]]) -> list[date]:
+    """Return the days of which two files of a folder hold spans that overlap."""
+    until: dict[tuple[Path, date], datetime] = {}
     found: dict[date, None] = {}
-    for day, first, last in sorted(spans):
-        if day in until and first <= until[day]:
+    for day, folder, first, last in sorted(spans):
+        known = until.get((folder, day))
+        if known is not None and first <= known:
             found[day] = None
-        until[day] = max(last, until.get(day, last))
+        until[folder, day] = last if known is None else max(last, known)
     return list(found)
 
 

@@ -201,8 +201,11 @@ def _labelled(cut: Cut, begin: str) -> tuple[str, str, str, dict[str, Any]]:
     if cut.owners is not None:
         tests[0].append(f"list_contains($owners, {_OWNER})")
         values["owners"] = sorted(cut.owners)
-    create = f"""CREATE OR REPLACE TEMP TABLE labelled AS {begin}, named AS (
-            SELECT series, arg_max(struct_pack({labels}), version) AS l FROM told GROUP BY series)
+    create = f"""CREATE OR REPLACE TEMP TABLE labelled AS {begin}, newest_of AS (
+            SELECT series, max(version) AS version FROM told GROUP BY series
+        ), named AS (
+            SELECT series, any_value(struct_pack({labels})) AS l
+            FROM told JOIN newest_of USING (series, version) GROUP BY series)
         SELECT {", ".join(columns)} {_JOINED} WHERE {" AND ".join(tests[0])}"""
     picked = "".join(
         f"{_column(one) if one in _OF_CHARGES else f'n.{at}'} AS {at}, "

@@ -79,12 +79,14 @@ class SpendQuery(_Where):
     """Which spend, cut by what, by hour or by day of UTC."""
 
     grain: Grain = "day"
-    since: Time | None = Field(None, description="Default: 14 days before `until`.")
+    since: Time | None = Field(
+        None, description="Default: 14 days before `until`, by day from where that day begins."
+    )
 
     def window(self, now: datetime) -> tuple[datetime, datetime]:
         """Return the window asked for; ValueError when it is empty or too long."""
         until = self.until or now
-        since = self.since or until - USUAL
+        since = self.since or starts_of(until - USUAL, until, self.grain)[0]
         _check(since, until, LONGEST[self.grain])
         return since, until
 
