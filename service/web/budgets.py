@@ -8,10 +8,12 @@ from typing import Final, NamedTuple
 from service.core import money
 from service.core.budget_figures import BudgetStatus, Figures
 from service.core.budget_words import crossings, forecast, sentence
+from service.core.budgets import Budget
 from service.core.phrases import clean
 from service.core.phrases import money as shown
 from service.core.slices import BY_TAG, Cut, Sliced, check_dimension
-from service.web.layout import Frame, render, render_part
+from service.core.standing import etag_of
+from service.web.layout import Frame, render, render_part, teams_shown
 
 # How a bar is drawn: in whole units of this width, of which the amount is so many.
 WIDTH: Final = 600
@@ -58,6 +60,11 @@ class Gauge(NamedTuple):
     def name(self) -> str:
         """Say what it is of, in a few words."""
         return clean(self.status.figures.what, 80) or "Everything"
+
+    @property
+    def last_day(self) -> datetime:
+        """Return the day on which its period ends."""
+        return self.status.figures.period_end - _DAY
 
     @property
     def amounts(self) -> str:
@@ -163,7 +170,17 @@ def _ahead(points: Sequence[Burnt], figures: Figures) -> Iterator[Burnt]:
         yield point._replace(forecast=at[0], low=at[1], high=at[2])
 
 
-def budgets_page(frame: Frame, budgets: Sequence[BudgetStatus]) -> str:
-    """Render the page."""
+def budgets_page(
+    frame: Frame, budgets: Sequence[BudgetStatus], set_here: Sequence[Budget], owners: Sequence[str]
+) -> str:
+    """Render the page. `set_here` are those that can be changed here; `owners` own anything."""
     gauges = sorted(map(gauge, budgets), key=lambda one: -one.worst)
-    return render("budgets.html", frame, gauges=gauges)
+    known = {one.budget.name for one in budgets}
+    return render(
+        "budgets.html",
+        frame,
+        gauges=gauges,
+        etags={one.name: etag_of(one) for one in set_here},
+        waiting=[one for one in set_here if one.name not in known],
+        teams=teams_shown(frame, owners),
+    )

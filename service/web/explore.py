@@ -17,6 +17,8 @@ SPANS: Final[Mapping[str, str]] = {
 USUAL: Final = "14"
 BY_HOUR_UP_TO: Final = timedelta(days=3)
 LONGEST: Final = timedelta(days=400)
+# A day of any other year is a slip, and days before the first or after the last cannot be told.
+YEARS: Final = range(2000, 2200)
 STACKED: Final = 8
 STACKED_BY_DAY: Final = 4
 LINES: Final = 50
@@ -229,6 +231,7 @@ def _day_of(text: str | None, otherwise: datetime) -> datetime:
     if text is None or _DATE.fullmatch(text) is None:
         return otherwise
     try:
-        return datetime.combine(date.fromisoformat(text), time(), UTC)
+        day = date.fromisoformat(text)
     except ValueError:
         return otherwise
+    return datetime.combine(day, time(), UTC) if day.year in YEARS else otherwise

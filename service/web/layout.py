@@ -1,6 +1,6 @@
 """What every page has: the templates, how values are written in them, and the frame around."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +13,7 @@ from service.core import phrases
 from service.core.health import UNAVAILABLE, Health
 
 STATIC: Final = Path(__file__).with_name("static")
+TEAMS_SHOWN: Final = 500
 # The pages in the order in which one looks at them: path, name.
 PAGES: Final = (
     ("/", "Overview"),
@@ -50,6 +51,11 @@ class Frame(NamedTuple):
 
 def _address(path: str, query: Mapping[str, str]) -> str:
     return f"{path}?{urlencode(query)}" if query else path
+
+
+def teams_shown(frame: Frame, owners: Sequence[str]) -> list[str]:
+    """Return whose a thing may be that a reader makes: their teams', else any known owner's."""
+    return (sorted(frame.teams) if frame.teams is not None else list(owners))[:TEAMS_SHOWN]
 
 
 def render(template: str, frame: Frame, **facts: Any) -> str:

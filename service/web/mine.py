@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from service.core.matchers import LABELS
 from service.core.plans import Plan
@@ -10,9 +10,7 @@ from service.core.silences import Silence
 from service.core.standing import etag_of
 from service.core.subscriptions import Subscription
 from service.core.tokens import EVERY_TEAM
-from service.web.layout import Frame, render
-
-TEAMS_SHOWN: Final = 500
+from service.web.layout import Frame, render, teams_shown
 
 
 class Facts(NamedTuple):
@@ -36,7 +34,6 @@ class Shown(NamedTuple):
 def mine_page(frame: Frame, facts: Facts) -> str:
     """Render the page."""
     now = frame.now
-    teams = sorted(frame.teams) if frame.teams is not None else list(facts.owners)
     return render(
         "mine.html",
         frame,
@@ -48,7 +45,7 @@ def mine_page(frame: Frame, facts: Facts) -> str:
         plans=[
             Shown(one, etag_of(one), _word(one.starts_at, one.until, now)) for one in facts.plans
         ],
-        teams=teams[:TEAMS_SHOWN],
+        teams=teams_shown(frame, facts.owners),
         every_team=EVERY_TEAM,
         destinations=facts.destinations,
         labels=LABELS,

@@ -2,21 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from service.core.deliveries import Delivery
 from service.core.estimates import Gap
 from service.core.health import SILENT_AFTER, is_stale
-from service.core.intents import Intent, named
+from service.core.intents import Feedback, Intent, Mark, named
 from service.core.phrases import clean, duration
 from service.core.ports import DestinationStatus, PartitionStatus, SourceStatus
 from service.web.layout import Frame, render
+
+ID_SHOWN: Final = 12
 
 
 class Facts(NamedTuple):
     """What the page is made from.
 
-    Destinations, partitions and `intents`, what people did, are for who sees everyone's spend.
+    Destinations, partitions and `gaps` are for who sees everyone's spend; `intents`, what people
+    did, are those that the reader may see.
     """
 
     sources: Sequence[SourceStatus]
@@ -40,8 +43,9 @@ class SourceLine(NamedTuple):
 
 
 class Did(NamedTuple):
-    """What a person did."""
+    """What a person did, and the incident that it is about, if it is."""
 
+    incident_id: str | None
     at: datetime
     who: str
     what: str
@@ -57,10 +61,31 @@ def status_page(frame: Frame, facts: Facts) -> str:
         sources=[source_line(source, frame.now) for source in facts.sources],
         destinations=[(one, _word(one)) for one in facts.destinations],
         partitions=[(one, frame.now - one.at > SILENT_AFTER) for one in facts.partitions],
-        done=[
-            Did(one.at, clean(one.who, 80), clean(named(one), 120), clean(one.why, 200))
-            for one in facts.intents
-        ],
+        gaps=[(gap, off_by(gap)) for gap in facts.gaps],
+        done=[did(one) for one in facts.intents],
+    )
+
+
+def did(intent: Intent) -> Did:
+    """Say what a person did."""
+    about = intent.incident_id if isinstance(intent, Feedback | Mark) else None
+    what = named(intent)
+    if about is not None:
+        what = what.replace(about, about[:ID_SHOWN])
+    why = clean(intent.why, 200)
+    return Did(about, intent.at, clean(intent.who, 80), clean(what.replace("_", " "), 120), why)
+
+
+def off_by(gap: Gap) -> str:
+    """Say how far an estimate was from the bill, in percent of the bill.
+
+    >>> from decimal import Decimal
+    >>> money = {"estimated": Decimal(110), "billed": Decimal(100)}
+    >>> off_by(Gap(service_name="EC2", billing_currency="USD", hours=3, **money))
+    '+10.0 %'
+    """
+    return (
+        f"{(gap.estimated - gap.billed) / gap.billed:+.1%}".replace("%", " %") if gap.billed else ""
     )
 
 

@@ -55,6 +55,7 @@ def test_an_address_says_which_windows_to_compare(query, since, until, before):
         {"days": "-3"}, {"days": "9999"}, {"since": "2026-13-40"}, {"since": "2099-01-01"},
         {"since": "1970-01-01"}, {"until": "9999-12-31"}, {"before": "2026-08-11"},
         {"by": "password"}, {"by": "tag:"}, {"by": 'tag:a"b'}, {"nonsense": "x"},
+        {"since": "0001-01-01", "until": "0001-01-02"}, {"before": "0001-01-01"},
         {"since": "2026-08-09", "until": "2026-08-01"}, {"currency": "x" * 900},
     ],
 )  # fmt: skip

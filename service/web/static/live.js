@@ -3,7 +3,7 @@
 "use strict";
 
 const AT_MOST_EVERY_MS = 2000;
-const AGAIN_AFTER_MS = 15000;
+const LATE_AFTER_MS = 5000;
 
 Idiomorph.defaults.ignoreActiveValue = true;
 Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name) => name !== "open";
@@ -15,6 +15,7 @@ Idiomorph.defaults.callbacks.beforeNodeMorphed = (old) => !isKept(old);
 Idiomorph.defaults.callbacks.beforeNodeRemoved = (old) => !(old instanceof HTMLElement && old.matches("dialog[open]"));
 
 let stream = null;
+let late = null;
 let due = null;
 let last = 0;
 
@@ -39,17 +40,39 @@ function changed(event) {
   due = setTimeout(refresh, Math.max(last + AT_MOST_EVERY_MS - performance.now(), 0));
 }
 
+// Says above the page that it is not kept up to date, since when, and why.
+function stale(why) {
+  const line = document.getElementById("stale");
+  if (!why === !line.textContent) return;
+  const asOf = shown.format(new Date(document.getElementById("main").dataset.now));
+  line.textContent = why ? `${why} You see how it was at ${asOf}. Trying again.` : "";
+  if (!why) refresh();
+}
+
+// A stream that is refused is not asked for again by itself; it may be that the reader's token is no more.
+async function again() {
+  const answer = await fetch("/v1/status").catch(() => null);
+  if (answer?.status === 401) location.reload();
+  else if (!document.hidden) listen();
+}
+
 function listen() {
   stream?.close();
   stream = new EventSource("/live");
   stream.addEventListener("changed", changed);
+  stream.addEventListener("lost", () => stale("Spendwatch cannot read its store."));
+  stream.addEventListener("found", () => stale(""));
   stream.addEventListener("open", () => {
-    if (document.body.classList.contains("stale")) refresh();
-    document.body.classList.remove("stale");
+    clearTimeout(late);
+    late = null;
+    stale("");
   });
   stream.addEventListener("error", () => {
-    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, AGAIN_AFTER_MS);
-    document.body.classList.toggle("stale", stream.readyState === EventSource.CLOSED);
+    late ??= setTimeout(() => {
+      late = null;
+      stale("Spendwatch does not answer.");
+      if (stream.readyState === EventSource.CLOSED) again();
+    }, LATE_AFTER_MS);
   });
 }
 

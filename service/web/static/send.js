@@ -15,6 +15,7 @@ function snooze(text, body) {
 }
 
 function moment(text) {
+  if (text.endsWith("Z")) return text;
   const ahead = text === "now" ? 0 : parseFloat(text) * SPANS[text.slice(-1)];
   return new Date(present() + ahead).toISOString();
 }
@@ -32,15 +33,20 @@ const READS = {
     const location = Intl.DateTimeFormat().resolvedOptions().timeZone;
     body.quiet_hours = { location, ...body.quiet_hours, [name]: text };
   },
+  numbers: (text, body, name) => { body[name] = text.split(",").filter((part) => part.trim()).map(Number); },
+  flag: (text, body, name, field) => { body[name] = field.checked; },
 };
+// What says something when it is empty, too.
+const ALWAYS = ["numbers", "flag"];
 
 function bodyOf(form) {
-  const body = {};
+  const body = keptOf(form);
   for (const field of form.elements) {
-    if (!field.name || !field.value) continue;
+    if (!field.name || (!field.value && !ALWAYS.includes(field.dataset.as))) continue;
     const read = READS[field.dataset.as];
-    if (read) read(field.value, body, field.name);
-    else body[field.name] = field.value;
+    const value = field.dataset.stands ?? field.value;
+    if (read) read(value, body, field.name, field);
+    else body[field.name] = value;
   }
   return body;
 }
@@ -67,7 +73,7 @@ async function send(form) {
   const address = path.replace("{name}", encodeURIComponent(body.name ?? ""));
   const headers = { "Content-Type": "application/json" };
   if (form.dataset.match) headers["If-Match"] = form.dataset.match;
-  if (form.dataset.fresh !== undefined) headers["If-None-Match"] = "*";
+  else if (form.dataset.fresh !== undefined) headers["If-None-Match"] = "*";
   const answer = await fetch(address, {
     method, headers, body: method === "DELETE" ? undefined : JSON.stringify(body),
   });
@@ -96,6 +102,7 @@ document.addEventListener("submit", async (event) => {
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
-  if (button?.dataset.opens) document.getElementById(button.dataset.opens).showModal();
+  if (button?.dataset.fills) fill(button);
+  else if (button?.dataset.opens) document.getElementById(button.dataset.opens).showModal();
   if (button?.dataset.closes !== undefined) button.closest("dialog").close();
 });

@@ -27,6 +27,17 @@ _BEAT: Final = b": still here\n\n"
 _Part = tuple[str, str | None]
 
 
+class _Signal(NamedTuple):
+    """What is said to a page, and of which part of it."""
+
+    event: str
+    part: str
+
+
+LOST: Final = _Signal("lost", "store")
+FOUND: Final = _Signal("found", "store")
+
+
 class Seen(NamedTuple):
     """How the store was: for each part and whose it is, None for everyone's, what names it."""
 
@@ -37,12 +48,14 @@ class Seen(NamedTuple):
 class Live:
     """Looks at the store once a second while anybody listens, and tells each what they may see.
 
-    What changes before it `has_looked` is no news: whoever listens has just read it.
+    What changes before it `has_looked` is no news: whoever listens has just read it. When the store
+    does not answer all are told so, once, and once more when it does again.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._listeners: dict[asyncio.Queue[str | None], Access] = {}
+        self._listeners: dict[asyncio.Queue[_Signal | None], Access] = {}
+        self._is_lost = False
         self._watching: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_over = False
@@ -52,7 +65,9 @@ class Live:
         """Tell which parts changed: incidents, budgets, status, things. Ends after a minute."""
         if self._is_over or len(self._listeners) >= MOST:
             raise HTTPException(503, "As many listen as may.", RETRY_LATER)
-        queue: asyncio.Queue[str | None] = asyncio.Queue(maxsize=64)
+        queue: asyncio.Queue[_Signal | None] = asyncio.Queue(maxsize=64)
+        if self._is_lost:
+            queue.put_nowait(LOST)
         self._listeners[queue] = access_of(request)
         self._loop = asyncio.get_running_loop()
         if self._watching is None or self._watching.done():
@@ -76,7 +91,7 @@ class Live:
         if self._watching is not None:
             self._watching.cancel()
 
-    async def _said(self, queue: "asyncio.Queue[str | None]") -> AsyncIterator[bytes]:
+    async def _said(self, queue: "asyncio.Queue[_Signal | None]") -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + LASTS_SECONDS
         try:
@@ -84,25 +99,35 @@ class Live:
             while (left := ends_at - loop.time()) > 0:
                 try:
                     wait = min(BEATS_EVERY_SECONDS, left)
-                    part = await asyncio.wait_for(queue.get(), wait)
+                    signal = await asyncio.wait_for(queue.get(), wait)
                 except TimeoutError:
                     yield _BEAT
                     continue
-                if part is None:
+                if signal is None:
                     return
-                yield f"event: changed\ndata: {part}\n\n".encode()
+                yield f"event: {signal.event}\ndata: {signal.part}\n\n".encode()
         finally:
             del self._listeners[queue]
 
     async def _watch(self) -> None:
         seen: Seen | None = None
         while self._listeners:
-            with contextlib.suppress(StoreUnavailableError):  # it is looked at again in a second
+            try:
                 now = await run_in_threadpool(look, self._store, seen)
+            except StoreUnavailableError:  # it is looked at again in a second
+                self._say_to_all(LOST)
+            else:
+                self._say_to_all(FOUND)
                 if seen is not None and now is not seen:
                     self._tell(seen, now)
                 seen, self.has_looked = now, True
             await asyncio.sleep(LOOKS_EVERY_SECONDS)
+
+    def _say_to_all(self, signal: _Signal) -> None:
+        if self._is_lost != (signal is LOST):
+            self._is_lost = signal is LOST
+            for queue in self._listeners:
+                _say(queue, signal)
 
     def _tell(self, before: Seen, now: Seen) -> None:
         changed = {
@@ -112,10 +137,12 @@ class Live:
         }
         for queue, access in self._listeners.items():
             for part in sorted({p for p, owner in changed if owner is None or access.sees(owner)}):
-                with contextlib.suppress(
-                    asyncio.QueueFull
-                ):  # who does not listen looks again later
-                    queue.put_nowait(part)
+                _say(queue, _Signal("changed", part))
+
+
+def _say(queue: "asyncio.Queue[_Signal | None]", signal: _Signal) -> None:
+    with contextlib.suppress(asyncio.QueueFull):  # who does not listen looks again later
+        queue.put_nowait(signal)
 
 
 def look(store: Store, before: Seen | None) -> Seen:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from fastapi import HTTPException, Request, Response
 
 from service.core.budget_figures import BudgetStatus
+from service.core.budgets import Budget
 from service.core.events import SeriesKey
 from service.core.incidents import Incident
 from service.core.moves import Moves
@@ -143,9 +144,13 @@ class Pages:
 
     def budgets(self, request: Request) -> Response:
         """Show every budget: what was spent, and what it will be."""
-        return self._page(
-            request, lambda frame, access: budgets.budgets_page(frame, self._budgets(access))
-        )
+
+        def show(frame: Frame, access: Access) -> str:
+            owners = sorted({row.owner for row in self._known.rows(access)})
+            set_here = self._things(Budget, access)
+            return budgets.budgets_page(frame, self._budgets(access), set_here, owners)
+
+        return self._page(request, show)
 
     def mine(self, request: Request) -> Response:
         """Show subscriptions, silences and plans, and let them be made and removed."""
@@ -179,7 +184,11 @@ class Pages:
                 destinations=store.destinations() if sees_all else [],
                 partitions=store.glance().partitions if sees_all else [],
                 gaps=list(parts.gaps()) if sees_all else [],
-                intents=store.intents(IntentFilter(limit=INTENTS_SHOWN)) if sees_all else [],
+                intents=store.intents(
+                    IntentFilter(
+                        limit=INTENTS_SHOWN, owners=access.teams, for_admins=access.may("admin")
+                    )
+                ),
                 started_at=parts.started_at,
                 offset=store.offset(),
             )
