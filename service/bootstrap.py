@@ -72,6 +72,7 @@ from service.core.spend import Spend
 from service.core.standing import Things
 from service.core.sum_about import SumAbout
 from service.core.tag_policy import Dimensions
+from service.core.token_bills import TokenBills
 from service.core.told import Told
 from service.core.unit_costs import UnitCosts
 from service.core.unit_series import UnitSeries
@@ -221,6 +222,7 @@ def build_pipeline(
         ),
         gpus=GpuFindings(idle),
         estimates=Estimates(ledger, idle.rates.book, _ahead(settings)),
+        token_bills=TokenBills(metrics, _ahead_of_bills(settings)),
         experiments=Experiments(ledger),
         allocation=Allocation(ledger, owners, rules),
         units=units,
@@ -393,6 +395,15 @@ def _ahead(settings: Settings) -> dict[str, Ahead]:
         name: Ahead(source.ahead_of, source.discount_percent / 100)
         for name, source in settings.sources.items()
         if source.ahead_of is not None
+    }
+
+
+def _ahead_of_bills(settings: Settings) -> dict[str, Ahead]:
+    """Return by feed of usage which feed bills it, its own where no other is named."""
+    return {
+        name: Ahead(source.ahead_of or name, source.discount_percent / 100)
+        for name, source in settings.sources.items()
+        if source.ahead_of is not None or source.discount_percent
     }
 
 

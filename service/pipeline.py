@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from operator import itemgetter
 from typing import Final, NamedTuple
 
@@ -57,6 +58,7 @@ from service.core.state import (
     keep_all,
 )
 from service.core.statements import member_of
+from service.core.token_bills import ESTIMATED, TokenBills
 from service.core.told import Told
 from service.core.unit_costs import UnitBill
 from service.core.unit_series import UnitSeries
@@ -109,6 +111,7 @@ class Parts(NamedTuple):
     gpus: GpuFindings
     experiments: Experiments
     estimates: Estimates
+    token_bills: TokenBills
     allocation: Allocation
     units: UnitSeries
     unit_scoring: Scoring
@@ -151,6 +154,7 @@ class Pipeline:
                 gpus=parts.gpus,
                 experiments=parts.experiments,
                 estimates=parts.estimates,
+                token_bills=parts.token_bills if parts.partials is None else None,
             ),
             contacts,
         )
@@ -248,7 +252,7 @@ class Pipeline:
             key: one for grain in parts.scorings.values() for key, one in grain.expected().items()
         }
         kept = charged if self._keeps_history else ()
-        around = parts.ledger, parts.owners, parts.estimates
+        around = parts.ledger, parts.owners, self._covers
         rows = list(recorded(kept, around, expected, offset))
         members = self._members(now)
         return Found(
@@ -322,7 +326,7 @@ class Pipeline:
 
     def gaps(self) -> list[Gap]:
         """Return what was estimated beside what was billed then, by service."""
-        return self._parts.estimates.gaps()
+        return [*self._parts.estimates.gaps(), *self._parts.token_bills.gaps()]
 
     def unit_bills(self, now: datetime) -> list[UnitBill]:
         """Return what units cost by day, by the name that the config gives them."""
@@ -369,6 +373,7 @@ class Pipeline:
         yield from parts.gpus.save(streams, "gpus")
         yield from parts.experiments.save(streams, "experiments")
         yield from parts.estimates.save(streams, "estimates")
+        yield from parts.token_bills.save(streams, "token_bills")
         yield from parts.allocation.save(streams, "allocation", self._sign)
         yield from parts.units.save(streams, "units")
         yield from parts.unit_scoring.save(streams, "unit_steps")
@@ -416,6 +421,7 @@ class Pipeline:
             parts.gpus.restore(saved, "gpus", keeps)
             parts.experiments.restore(saved, "experiments", keeps)
             parts.estimates.restore(saved, "estimates", keeps)
+            parts.token_bills.restore(saved, "token_bills", keeps)
             parts.allocation.restore(saved, "allocation", self._sign)
             parts.units.restore(saved, "units")
             flaws |= parts.unit_scoring.restore(saved, "unit_steps", keep_all)
@@ -520,17 +526,26 @@ class Pipeline:
         """Tell whether a finding says what no bill says yet, of its series or of a sum's member."""
         if stretch.series.source == UNIT_FEED:
             return False
-        parts, steps = self._parts, stretch.points
-        if not stretch.series.resource.startswith((GROUP_MARK, NEW_MARK)):
-            tags = parts.ledger.about(stretch.series).tags or {}
-            if tags.get("estimated") is True:
-                return True
+        parts, odd, name = self._parts, stretch.series, str(stretch.series)
+        if not odd.resource.startswith((GROUP_MARK, NEW_MARK)):
+            if parts.partials is not None:  # whose usage of models no bill settles
+                return (parts.ledger.about(odd).tags or {}).get(ESTIMATED) is True
+            return any(self._covers(odd, step) for step in stretch.points)
         hours = stretch.step_hours
-        return any(
-            step // hours in steps
-            and (series == stretch.series or str(stretch.series) in parts.about.groups(series))
-            for series, step in parts.estimates.covered()
-        )
+        covered = chain(parts.estimates.covered(), parts.token_bills.covered())
+        inside: dict[SeriesKey, bool] = {}
+        for series, step in covered:
+            if step * STEP_HOURS[series.grain] // hours in stretch.points:
+                if series not in inside:
+                    inside[series] = name in parts.about.groups(series)
+                if inside[series]:
+                    return True
+        return False
+
+    def _covers(self, series: SeriesKey, step: int) -> bool:
+        """Tell whether what a series costs in a step is an estimate."""
+        parts = self._parts
+        return parts.estimates.covers(series, step) or parts.token_bills.covers(series, step)
 
     def _forget(self, now: datetime) -> None:
         """Let go, once a day, of what is too old to change."""
@@ -544,6 +559,7 @@ class Pipeline:
         self._parts.gpus.forget(edge)
         self._parts.experiments.forget(edge)
         self._parts.estimates.forget(today)
+        self._parts.token_bills.forget(edge, today)
         self._parts.allocation.forget()
         self._parts.units.forget(today)
         self._parts.spend.forget(today)
@@ -559,7 +575,7 @@ class Pipeline:
             if series.grain == "hour" and parts.gpus.wants_cost(series, about):
                 priced.append((series, step, change.after))
         for series, step, cost in sorted(priced, key=itemgetter(0, 1)):
-            if cost is not None and not parts.estimates.covers(series, step):
+            if cost is not None and not self._covers(series, step):
                 kept, about = parts.ledger.kept(series, step), parts.ledger.about(series)
                 parts.gpus.observe_cost(series, step, cost, kept, about)
 

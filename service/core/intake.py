@@ -7,7 +7,7 @@ series that changed.
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -24,13 +24,14 @@ from service.core.ports import SourceStatus
 from service.core.purchases import Purchases
 from service.core.spend import Spend
 from service.core.state import Chunk, Saved, Streams
+from service.core.token_bills import TokenBills
 
 _Key = tuple[SeriesKey, int]
 _ORIGIN = itemgetter(0, 1)  # when an arrival came, and from which source
 
 
 class Takers(NamedTuple):
-    """Who is told of rows; of first spend nobody is, where it is judged elsewhere."""
+    """Who is told of rows; where a part has some series only, nobody of first spend and of tokens."""
 
     ledger: Ledger
     stretches: Stretches
@@ -41,6 +42,7 @@ class Takers(NamedTuple):
     gpus: GpuFindings
     experiments: Experiments
     estimates: Estimates
+    token_bills: TokenBills | None
 
 
 class Intaken(NamedTuple):
@@ -152,10 +154,13 @@ class Intake:
             self._arrivals.note_series(source, STEP_HOURS[grain], step, count)
 
     def _take(self, origin: _Origin, arrival: Arrival, event: CostEvent) -> None:
-        takers, source = self._takers, origin.source
-        taken, series, step, is_usage, scored = takers.ledger.take(
-            source, event, self._before, takers.spend.charged
-        )
+        takers, source, bills = self._takers, origin.source, self._takers.token_bills
+        is_of_tokens = bills is not None and bills.wants(source, event)
+        if bills is not None and is_of_tokens:
+            change = bills.take(source, event, origin.arrived_at)
+        else:
+            change = takers.ledger.take(source, event, self._before, takers.spend.charged)
+        taken, series, step, is_usage, scored = change
         if taken == "too_late":
             origin.late += 1
             self._too_late.append(arrival)
@@ -163,6 +168,8 @@ class Intake:
         takers.estimates.observe_bill(series, event)
         origin.duplicates += taken == "duplicate"
         origin.late += self._is_late(origin, series, step)
+        if is_of_tokens:  # what it comes to is told by `_estimate`
+            return
         if is_usage:
             # What a newer revision replaces says so too: which came first must not show.
             self._note_place(series, step, event)
@@ -201,11 +208,15 @@ class Intake:
 
     def _estimate(self, now: datetime) -> None:
         """Take in what hours cost of which there is no bill yet, and take back what was billed."""
-        takers = self._takers
-        for source, event in takers.estimates.advance():
-            change = takers.ledger.take(source, event, self._before)
+        takers, bills = self._takers, self._takers.token_bills
+        of_gpus = ((source, event, now) for source, event in takers.estimates.advance())
+        of_tokens = () if bills is None else bills.advance(now)
+        for source, event, at in chain(of_gpus, of_tokens):
+            change = takers.ledger.take(source, event, self._before, takers.spend.charged)
             if change.taken == "new":
-                key = change.series, change.step
+                key = series, step = change.series, change.step
                 self._note_place(*key, event)
                 self._charged.add(key)
-                self._arrived[key] = now
+                if self._before[key] is None and bills is not None and bills.knows(series):
+                    self._arrivals.note_series(source, STEP_HOURS[series.grain], step)
+                self._arrived[key] = max(at, self._arrived.get(key, at))

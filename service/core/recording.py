@@ -1,9 +1,8 @@
 """Recording: what the history is told of the steps that a batch changed."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from service.core.estimates import Estimates
 from service.core.events import SeriesKey
 from service.core.labels import labels_of
 from service.core.ledger import Expected, Ledger, LedgerRow
@@ -14,18 +13,19 @@ USAGE: Final = "Usage"
 
 def recorded(
     changed: Iterable[tuple[SeriesKey, int]],
-    parts: tuple[Ledger, Owners, Estimates],
+    parts: tuple[Ledger, Owners, Callable[[SeriesKey, int], bool]],
     expected: Mapping[tuple[SeriesKey, int], Expected],
     version: int,
 ) -> Iterator[LedgerRow]:
     """Yield what steps cost now, with the labels of their series, and what was expected of them.
 
-    What a step was expected to cost stands with the first row of its usage.
+    `parts` ends with what tells whether a step is an estimate. What was expected of a step stands
+    with the first row of its usage.
     """
-    ledger, owners, estimates = parts
+    ledger, owners, is_estimated = parts
     for series, step in sorted(changed):
         labels = labels_of(series, ledger.about(series), owners)
-        estimated = estimates.covers(series, step)
+        estimated = is_estimated(series, step)
         due = expected.get((series, step))
         for row in ledger.rows(series, step, version):
             scored = row.charge_category == USAGE and (series, step) in expected

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION: Final = 4
+VERSION: Final = 5
 BLOCK: Final = 4096  # rows
 # A stream is written whole again once its changes weigh more than this share of it.
 MOST_CHANGES: Final = 0.5
