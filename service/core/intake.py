@@ -31,7 +31,7 @@ _ORIGIN = itemgetter(0, 1)  # when an arrival came, and from which source
 
 
 class Takers(NamedTuple):
-    """Who is told of rows; where a part has some series only, nobody of first spend and of tokens."""
+    """Who is told of rows; in a part of all series nobody is of first spend and of tokens."""
 
     ledger: Ledger
     stretches: Stretches
@@ -218,5 +218,5 @@ class Intake:
                 self._note_place(*key, event)
                 self._charged.add(key)
                 if self._before[key] is None and bills is not None and bills.knows(series):
-                    self._arrivals.note_series(source, STEP_HOURS[series.grain], step)
+                    self._arrivals.note_series(source, STEP_HOURS[series.grain], step, 1)
                 self._arrived[key] = max(at, self._arrived.get(key, at))

@@ -17,7 +17,7 @@ from service.core import money, phrases
 from service.core.budgets import day_of
 from service.core.deliveries import Chart
 from service.core.drivers import Member
-from service.core.events import DAILY, UNIT_FEED, CostEvent, SeriesKey
+from service.core.events import DAILY, UNIT_FEED, SeriesKey
 from service.core.findings import Finding, OddPoint, Stretch, Sums, run_rate_per_day
 from service.core.forecast import EPOCH
 from service.core.owners import UNOWNED, Owner
@@ -54,12 +54,11 @@ class UnitCost(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
         if not self.where:
             raise ValueError("where is empty: it would divide all that is spent")
 
-    def counts_row(self, source: str, about: CostEvent) -> bool:
-        """Tell whether a series is what is counted."""
-        if source != self.counts:
+    def counts_rows(self, series: SeriesKey, sku: str) -> bool:
+        """Tell whether rows of a SKU of a series are what is counted."""
+        if series.source != self.counts:
             return False
-        sku = about.sku_id or ""
-        return self.count in (None, about.resource_id, sku) or sku.endswith(f"-{self.count}")
+        return self.count in (None, series.resource, sku) or sku.endswith(f"-{self.count}")
 
 
 class UnitDay(msgspec.Struct, kw_only=True):

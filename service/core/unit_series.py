@@ -13,7 +13,7 @@ from service.core.ledger import STEP_HOURS, Ledger
 from service.core.owners import Owners
 from service.core.state import Chunk, Saved, Streams
 from service.core.tag_policy import Dimensions
-from service.core.unit_costs import Unit, UnitCost, UnitCosts
+from service.core.unit_costs import UnitCost, UnitCosts
 
 _PLACES: Final = ("owner", "service", "sub_account", "region")
 
@@ -48,11 +48,12 @@ class UnitSeries(UnitCosts):
     def _observe(self, series: SeriesKey, changed: Mapping[int, Change]) -> None:
         about = self._ledger.about(series)
         for name, unit in self._units.items():
-            if self._named[name].counts_row(series.source, about):
+            skus = (sku for step in changed for sku in self._ledger.usage(series, step))
+            if any(self._named[name].counts_rows(series, sku) for sku in skus):
                 if series not in unit.counted:
                     unit.counted.append(series)
                 for day in {step * STEP_HOURS[series.grain] // DAY for step in changed}:
-                    self._count(unit, day)
+                    self._count(name, day)
         old, new = self._members.get(series, ()), self._of(series, about)
         if not old and not new:
             return
@@ -110,13 +111,15 @@ class UnitSeries(UnitCosts):
             unit.cost[day] = money.add(unit.cost.get(day, money.ZERO), cost)
             unit.note(day)
 
-    def _count(self, unit: Unit, day: int) -> None:
+    def _count(self, name: str, day: int) -> None:
         """Add a day's counts up again."""
+        unit, named = self._units[name], self._named[name]
         quantities = [
             quantity
             for series in unit.counted
             for step in _steps(series, day)
-            for _, quantity in self._ledger.usage(series, step).values()
+            for sku, (_, quantity) in self._ledger.usage(series, step).items()
+            if named.counts_rows(series, sku)
         ]
         unit.count[day] = money.total(quantities)
         unit.note(day)

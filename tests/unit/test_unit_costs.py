@@ -78,6 +78,30 @@ def test_a_unit_cost_is_the_spend_of_a_day_by_its_count():
     assert world.costs(1) == {0: Decimal("0.3"), 1: Decimal("0.5")}
 
 
+def test_of_a_key_that_has_rows_of_tokens_and_of_requests_what_is_named_is_counted():
+    requests = UnitCost(
+        where={"team": "ml"}, counts="llm", count="requests", unit="requests", per=Decimal(1)
+    )
+    pipeline = build_pipeline(
+        Settings(
+            sources={"llm": SourceSettings(path=".", kind="openai")},
+            allocation=AllocationSettings(unit_costs={"request": requests}),
+        ),
+        {},
+        tells_history=True,
+    )
+    batch = [
+        Arrival(
+            T0 + DAY, "llm",
+            row(0, "key", cost, sku_id=sku, pricing_quantity=Decimal(units), tags={"team": "ml"}),
+        )
+        for sku, cost, units in (("m-requests", 0, 50), ("m-output-tokens", 10, 99_000))
+    ]  # fmt: skip
+    pipeline.step(batch, T0 + DAY, 1)
+    [bill] = pipeline.unit_bills(T0 + 3 * DAY)
+    assert [(day.count, day.unit_cost) for day in bill.days] == [(50, Decimal("0.2"))]
+
+
 def test_spend_whose_tags_change_counts_by_its_newest_row():
     world = World()
     world.day(0, spend(0, 30, tags={}), count(0, 1000))

@@ -2,7 +2,7 @@
 
 Schema: LiteLLM_SpendLogs in https://github.com/BerriAI/litellm/blob/main/schema.prisma; the API is
 GET /spend/logs. A request is one row of the hour in which it began. What it spent is LiteLLM's own
-reckoning with its list of prices, in US dollars; nothing is priced here.
+reckoning with its list of prices, in US dollars, and nobody's invoice: EffectiveCost, an estimate.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,9 +17,10 @@ from service.adapters.sources.base import Completion, Flaw, Head, Row, Source, f
 from service.adapters.sources.documents import records, row
 from service.adapters.sources.files import look
 from service.adapters.sources.tables import read_table, texts_of
-from service.adapters.sources.token_rows import SERVICE_CATEGORY
+from service.adapters.sources.token_rows import REQUESTS, SERVICE_CATEGORY, TOKENS
 from service.adapters.sources.values import LONGEST_TEXT, fine, moment
 from service.core.events import CostEvent, TagValue, Text, content_hash
+from service.core.money import ZERO
 
 _HOUR: Final = timedelta(hours=1)
 _REQUIRED: Final = frozenset({"requestid", "spend", "starttime", "model"})
@@ -57,7 +58,10 @@ def read(path: Path) -> Iterator[Row | Flaw | Completion]:
         yield from _table(path, head)
         return
     for number, raw, line in records(path, _LINE.decode):
-        yield line if isinstance(line, Flaw) else _row(number, raw, line)
+        if isinstance(line, Flaw):
+            yield line
+        else:
+            yield from _rows(number, raw, line)
 
 
 def _table(path: Path, head: Head) -> Iterator[Row | Flaw]:
@@ -74,24 +78,26 @@ def _table(path: Path, head: Head) -> Iterator[Row | Flaw]:
         except msgspec.ValidationError as error:
             yield Flaw(number, "type", str(error), first_bytes(raw))
         else:
-            yield _row(number, raw, line)
+            yield from _rows(number, raw, line)
 
 
-def _row(number: int, raw: bytes, line: _Line) -> Row | Flaw:
+def _rows(number: int, raw: bytes, line: _Line) -> Iterator[Row | Flaw]:
+    """Yield what a request cost, by its tokens, and that it was one."""
     try:
         start = moment(line.start_time).replace(minute=0, second=0, microsecond=0)
         end = start + _HOUR
     except (ValueError, OverflowError):
         reason = f"startTime {line.start_time[:40]!r} is not a time"
-        return Flaw(number, "type", reason, first_bytes(raw))
+        yield Flaw(number, "type", reason, first_bytes(raw))
+        return
     about = _object(line.metadata)
-    spend = fine(line.spend)
+    spend, model = fine(line.spend), line.model or "unknown model"
     event = CostEvent(
         charge_period_start=start,
         charge_period_end=end,
         charge_category="Usage",
         charge_frequency="Usage-Based",
-        billed_cost=spend,
+        billed_cost=ZERO,
         effective_cost=spend,
         billing_currency="USD",
         service_category=SERVICE_CATEGORY,
@@ -101,13 +107,24 @@ def _row(number: int, raw: bytes, line: _Line) -> Row | Flaw:
         resource_id=_key(line.api_key),
         resource_name=_text(about, "user_api_key_alias"),
         resource_type="API key",
-        sku_id=line.model,
+        sku_id=f"{model} tokens".replace(" ", "-"),
         pricing_quantity=line.total_tokens,
-        pricing_unit="Tokens",
+        pricing_unit=TOKENS,
         tags=_tags(line, about),
         x_event_id=line.request_id,
     )
-    return row(number, raw, event)
+    yield row(number, raw, event)
+    yield row(
+        number,
+        raw,
+        msgspec.structs.replace(
+            event,
+            effective_cost=ZERO,
+            sku_id=f"{model} requests".replace(" ", "-"),
+            pricing_quantity=Decimal(1),
+            pricing_unit=REQUESTS,
+        ),
+    )
 
 
 def _key(api_key: str | None) -> str | None:
@@ -152,7 +169,7 @@ def _tags(line: _Line, about: Mapping[str, object]) -> dict[str, TagValue]:
         "team": _text(about, "user_api_key_team_alias") or line.team_id,
         "project": _text(about, "user_api_key_project_alias", "user_api_key_project_id"),
     }
-    return found | {key: value for key, value in named.items() if value}
+    return found | {key: value for key, value in named.items() if value} | {"estimated": True}
 
 
 _LINE: Final = msgspec.json.Decoder(_Line, strict=False)
