@@ -4,7 +4,8 @@ import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from service.adapters.notifiers.slack import SlackSettings
 from service.adapters.prices import PriceListError, load_prices
 from service.adapters.redis_store import RedisStore
 from service.adapters.sources import Access, Address, BucketError, BucketShelf, open_bucket
+from service.adapters.token_prices import OwnPrices
 from service.adder import Adder
 from service.adder import Parts as AdderParts
 from service.config import (
@@ -523,6 +525,15 @@ def build_cluster(settings: Settings) -> Cluster:
 def build_topics(settings: Settings) -> dict[str, Topic]:
     """Say what each topic must be like."""
     return topics(settings.kafka.partitions, timedelta(days=settings.remember_days))
+
+
+def build_token_prices(settings: Settings) -> OwnPrices:
+    """Return the user's own prices of tokens."""
+    found: dict[tuple[str, str], dict[date, dict[str, Decimal]]] = {}
+    for one in settings.token_prices:
+        dated = found.setdefault((one.model, one.tier), {})
+        dated.setdefault(one.since, {}).update((str(k), v) for k, v in one.usd_per_mtok.items())
+    return found
 
 
 def build_hosts(settings: Settings) -> Hosts:

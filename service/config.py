@@ -166,6 +166,27 @@ class RateSettings(_Section, frozen=True):
                     raise ValueError(f"worth.{currency}.{day} is 0")
 
 
+TokenKind = Literal[
+    "input", "cache_read", "cache_write", "cache_write_1h", "output",
+    "input_audio", "cache_read_audio", "output_audio",
+    "input_image", "cache_read_image", "output_image",
+]  # fmt: skip
+
+
+class TokenPriceSettings(_Section, frozen=True):
+    """What a million tokens of a model cost in US dollars, from a date on: a price of one's own."""
+
+    model: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    usd_per_mtok: dict[TokenKind, Decimal]
+    tier: Literal["standard", "batch", "flex", "priority"] = "standard"
+    since: date = date.min
+
+    def __post_init__(self) -> None:
+        """Refuse what is no amount."""
+        for kind, usd in self.usd_per_mtok.items():
+            money.check(f"usd_per_mtok.{kind}", usd)
+
+
 class IncidentSettings(_Section, frozen=True):
     """Money per day from which an incident is medium, and high."""
 
@@ -373,6 +394,7 @@ class Settings(_Section, frozen=True):
     notifiers: dict[str, dict[str, Any]] = {}
     slack_users: dict[SlackUserId, SlackUserSettings] = {}
     prices: Path | None = None
+    token_prices: list[TokenPriceSettings] = []
     store: StoreSettings = StoreSettings()
     kafka: KafkaSettings = KafkaSettings()
     gpu_agent: GpuAgentSettings = GpuAgentSettings()

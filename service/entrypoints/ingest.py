@@ -18,7 +18,14 @@ from service.adapters.kafka_resume import RUN_HEADER, RunNote, Sent
 from service.adapters.kafka_topics import EVENTS, REFUSED, SAMPLES, ensure
 from service.adapters.sources import SOURCES, Address, Delivery, Reader, SnapshotBook, deliveries
 from service.adapters.spool import Spool
-from service.bootstrap import bucket_settings, build_cluster, build_hosts, build_shelf, build_topics
+from service.bootstrap import (
+    bucket_settings,
+    build_cluster,
+    build_hosts,
+    build_shelf,
+    build_token_prices,
+    build_topics,
+)
 from service.config import FEED, ConfigError, Settings
 from service.core.events import Arrival, CostEvent, Rejected, Run, content_hash
 from service.core.partitions import partition_key
@@ -123,6 +130,7 @@ class Ingest:
             now=self._clock,
             beside=None if shares else (),
             hosts=build_hosts(self._settings),
+            token_prices=build_token_prices(self._settings),
         )
         for arrival in reader:
             spool.put(

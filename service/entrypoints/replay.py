@@ -17,7 +17,13 @@ from service.adapters.intents import holds_intents, read_intents
 from service.adapters.sources import SOURCES, Address, Delivery, Reader, SnapshotBook
 from service.adapters.spool import Spool
 from service.adapters.whole_files import write_whole
-from service.bootstrap import bucket_settings, build_hosts, build_pipeline, build_shelf
+from service.bootstrap import (
+    bucket_settings,
+    build_hosts,
+    build_pipeline,
+    build_shelf,
+    build_token_prices,
+)
 from service.config import ConfigError, Settings
 from service.core import money
 from service.core.deliveries import Notice
@@ -128,6 +134,7 @@ class Replay:
                 reject=reject,
                 snapshots=book,
                 hosts=build_hosts(self._settings),
+                token_prices=build_token_prices(self._settings),
             )
             spool = Spool()
             try:

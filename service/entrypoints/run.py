@@ -33,6 +33,7 @@ from service.bootstrap import (
     build_notifiers,
     build_pipeline,
     build_shelf,
+    build_token_prices,
     check_paths,
     open_store,
 )
@@ -230,6 +231,7 @@ class Service:
             now=self._clock,
             beside=self._beside(name),
             hosts=self._hosts,
+            token_prices=build_token_prices(self._settings),
         )
         try:
             with self._stop.interruptible():

@@ -13,6 +13,7 @@ from service.adapters.sources.registry import SOURCES
 from service.adapters.sources.restatements import passes
 from service.adapters.sources.snapshots import Snapshot
 from service.adapters.sources.tally import Tally
+from service.adapters.token_prices import NO_PRICES, OwnPrices, repriced
 from service.core.events import Arrival, CostEvent
 
 CHANGES_NOTHING: Final = "incomplete, changes nothing"
@@ -23,9 +24,10 @@ class Intake:
 
     `source` overrides what the content says, `feed` the source's name, `arrives` the rows' own time
     of arrival in replay. `notes` is told of files that are of no use.
+    `token_prices` are the user's own.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is given by name needs no order
         self,
         delivery: Delivery,
         book: SnapshotBook,
@@ -35,7 +37,9 @@ class Intake:
         source: str | None,
         feed: str | None,
         arrives: datetime | None,
+        token_prices: OwnPrices = NO_PRICES,
     ) -> None:
+        self._token_prices = token_prices
         self._delivery = delivery
         self._book = book
         self._tally = tally
@@ -99,6 +103,8 @@ class Intake:
         for item in source.read(path):
             if isinstance(item, Row):
                 event = item.event
+                if self._token_prices and isinstance(event, CostEvent):
+                    event = repriced(event, self._token_prices)
                 count(feed, event)
                 if not isinstance(event, CostEvent):
                     yield Arrival(event.x_arrived_at or at or event.timestamp, feed, event)

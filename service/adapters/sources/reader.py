@@ -18,6 +18,7 @@ from service.adapters.sources.registry import SOURCES
 from service.adapters.sources.restatements import settle
 from service.adapters.sources.snapshots import Snapshot
 from service.adapters.sources.tally import Tally
+from service.adapters.token_prices import NO_PRICES, OwnPrices
 from service.core.events import Arrival, GpuSample, Rejected, Run
 
 Mode = Literal["replay", "live"]
@@ -40,6 +41,7 @@ class Reader(Tally):
         beside: the books of other feeds, whose bills are not counted again; None when this feed has
             other rows of accounts that another one bills too.
         hosts: what GPU samples do not say of their host.
+        token_prices: what a user pays for tokens, where that is not the list's price.
 
     Iterating raises OSError only when a bucket is away: a new reader begins again.
     Arrivals come in no particular order. In `live`, call `acknowledge` when all that was yielded is
@@ -59,6 +61,7 @@ class Reader(Tally):
         now: Callable[[], datetime] | None = None,
         beside: Sequence[SnapshotBook] | None = (),
         hosts: Hosts = NO_HOSTS,
+        token_prices: OwnPrices = NO_PRICES,
     ) -> None:
         if source is not None and source not in SOURCES:
             raise ValueError(f"no source {source!r}; there are {', '.join(SOURCES)}")
@@ -72,6 +75,7 @@ class Reader(Tally):
         self._now = now
         self._beside = beside
         self._hosts = hosts
+        self._token_prices = token_prices
         self._done: list[tuple[Path, str]] = []
 
     def __iter__(self) -> Iterator[Arrival]:
@@ -90,6 +94,7 @@ class Reader(Tally):
                 source=self._source,
                 feed=self._feed,
                 arrives=self._arrives(delivery),
+                token_prices=self._token_prices,
             )
             yield from map(self._completed, intake.read()) if self._hosts else intake.read()
             complete += intake.complete()
