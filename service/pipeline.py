@@ -625,7 +625,8 @@ class Pipeline:
             )
         parts, estimated = self._parts, self._is_estimated(stretch)
         (self._estimated.add if estimated else self._estimated.discard)(stretch.finding_id)
-        return member_of(stretch, parts.about, parts.stretches, now, estimated=estimated)
+        member = member_of(stretch, parts.about, parts.stretches, now, estimated=estimated)
+        return member._replace(groups=[*member.groups, *parts.units.of(stretch.series)])
 
     def _chart(self, incident: Incident) -> Chart | None:
         """Chart the series that drives an incident most."""

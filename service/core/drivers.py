@@ -7,6 +7,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from service.core import money
+from service.core.events import UNIT_FEED
 from service.core.findings import Finding, OddPoint, Sums, run_rate_per_day
 from service.core.state import StateError
 
@@ -102,6 +103,11 @@ class Pool:
                 self.members[name] = member._replace(finding=finding)
                 changed = True
         return changed
+
+    @property
+    def of_units(self) -> bool:
+        """Tell whether it is what units cost, of spend that others have."""
+        return any(m.finding.series.startswith(f"{UNIT_FEED}/") for m in self.members.values())
 
     def standing(self) -> list[Member]:
         """Return the findings that still say something; all of them when none does."""

@@ -350,8 +350,9 @@ class Incidents:
         )
         standing = [m for m in members if m.stands] or members
         live_pools = [p for p in pools if any(m.stands for m in p.members.values())] or pools
-        drivers = rank(pool.driver() for pool in live_pools)
-        sums = _total(pool.totals() for pool in live_pools)
+        paid, of_units = _by_unit(live_pools)
+        drivers = rank(pool.driver() for pool in paid)
+        sums = _total(pool.totals() for pool in paid)
         rates = [d.run_rate_per_day for d in drivers if d.run_rate_per_day is not None]
         run_rate = money.total(rates) if rates else None
         impacts = [d.impact for d in drivers if d.impact is not None]
@@ -359,8 +360,9 @@ class Incidents:
         ends = [m.finding.ended_at for m in standing]
         over = all(end is not None for end in ends)
         retracted = all(m.finding.status == "retracted" for m in members)
-        lead = lead_of(standing)
-        level = level_of(drivers, [lead_of(pool.standing()) for pool in live_pools])
+        leads = [lead_of(pool.standing()) for pool in paid]
+        lead = lead_of(member for pool in paid for member in pool.standing())
+        level = level_of(drivers, leads)
         feedback = self._said.pop(incident_id, None) or (known.feedback if known else [])
         goes_on = not over and not retracted and not lead.backfill
         starts_at = min(m.finding.charge_period_start for m in standing)
@@ -388,7 +390,7 @@ class Incidents:
             run_rate_per_day=money.ZERO if over or retracted else run_rate,
             billing_currency=lead.billing_currency,
             finding_ids=[m.finding.finding_id for m in members],
-            drivers=drivers[:DRIVERS_TOLD],
+            drivers=[*drivers[:1], *of_units, *drivers[1:]][:DRIVERS_TOLD],
             opened_at=known.opened_at if known else now,
             updated_at=now,
             title=_title(lead, len(drivers), level),
@@ -512,6 +514,19 @@ def _resolved_at(marks: Sequence[Marked]) -> datetime | None:
 def _total(sums: Iterable[Sums]) -> Sums:
     columns = zip(*sums, strict=True)
     return Sums(*(money.total(column) for column in columns))
+
+
+def _by_unit(pools: Sequence[Pool]) -> tuple[list[Pool], list[Driver]]:
+    """Part the series that cost money from what units of their spend cost: that is no more money.
+
+    Where nothing but a unit cost is odd, it has the money.
+    """
+    of_units = [pool for pool in pools if pool.of_units]
+    paid = [pool for pool in pools if not pool.of_units]
+    if not paid:
+        return list(pools), []
+    none = {"impact": None, "run_rate_per_day": None}
+    return paid, [msgspec.structs.replace(pool.driver(), **none) for pool in of_units]
 
 
 def _status(members: list[Member]) -> IncidentStatus:

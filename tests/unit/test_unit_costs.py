@@ -130,6 +130,30 @@ def test_a_rise_of_the_unit_cost_is_a_finding_in_money_and_more_use_is_none():
     assert any("unit cost of inference" in notice.text for notice in world.notices)
 
 
+def test_a_unit_cost_and_the_resource_that_raised_it_are_one_incident_and_one_sum_of_money():
+    world, incidents = World(), {}
+    step = world.pipeline.step
+
+    def noted(*batch):
+        outcome = step(*batch)
+        incidents.update({one.incident_id: one for one in outcome.changes.incidents})
+        return outcome
+
+    world.pipeline.step = noted
+    for day in range(46):
+        world.day(day, spend(day, (300 if day < 42 else 900) + day % 7), count(day, 1_000_000))
+    [incident] = [one for one in incidents.values() if one.status != "retracted"]
+    of_resource, of_units = incident.drivers
+    assert "/i-1/" in of_resource.series
+    assert (of_units.series, of_units.impact) == ("~unit~//inference/USD/day", None)
+    assert incident.impact == of_resource.impact
+    assert 600 * 3 < incident.impact < 600 * 5
+    assert "where $0.30 is usual" in of_units.reason
+    assert {notice.incident_id for notice in world.notices} == {incident.incident_id}
+    assert "i-1" in world.notices[-1].text
+    assert "unit cost of inference" in world.notices[-1].text
+
+
 def test_units_are_counted_nowhere_else_as_money():
     world = World()
     for day in range(3):
