@@ -72,7 +72,7 @@ class SourceSettings(_Section, frozen=True):
         Literal[
             "focus", "aws_cur", "azure", "gcp", "oci", "events", "gpu_samples",
             "nvidia_smi", "dcgm", "litellm", "openai", "anthropic", "opencost",
-            "mlflow", "wandb", "counts",
+            "mlflow", "wandb", "counts", "token_log",
         ]
         | None
     ) = None  # fmt: skip

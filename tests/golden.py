@@ -5,6 +5,7 @@
 
 import csv
 import json
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -28,9 +29,11 @@ def described(name):
     """Write every row of a source's sample: what the file says, and what it becomes."""
     path = sample_of(name)
     found = [item for item in SOURCES[name].read(path) if isinstance(item, Row)]
+    lines = [list(items) for _, items in groupby(found, key=lambda item: item.number)]
     return "\n".join(
-        f"line {item.number}\n{_listed(raw)}  =\n{_listed(_focus(item.event))}"
-        for raw, item in zip(_raw(path), found, strict=True)
+        f"line {items[0].number}\n{_listed(raw)}"
+        + "".join(f"  =\n{_listed(_focus(item.event))}" for item in items)
+        for raw, items in zip(_raw(path), lines, strict=True)
     )
 
 

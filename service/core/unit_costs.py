@@ -232,10 +232,6 @@ class UnitCosts:
         mine = [str(stretch.series)]
         return Member(finding, points, DAY, dirty, stretch.last_step, mine, is_group=True)
 
-    def of(self, series: SeriesKey) -> list[str]:
-        """Name the unit costs that a series is spend of, as groups that its findings are in."""
-        return [str(self._series(name)) for name in self._members.get(series, ())]
-
     def charted(self, chart: Chart, series: SeriesKey) -> Chart:
         """Show a unit cost where a chart shows money at the reference number of units."""
         unit = self._units[series.resource]

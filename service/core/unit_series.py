@@ -45,6 +45,10 @@ class UnitSeries(UnitCosts):
             if series.grain != UNSCORED:
                 self._observe(series, steps)
 
+    def of(self, series: SeriesKey) -> list[str]:
+        """Name the unit costs that a series is spend of, as groups that its findings are in."""
+        return [str(self._series(name)) for name in self._members.get(series, ())]
+
     def _observe(self, series: SeriesKey, changed: Mapping[int, Change]) -> None:
         about = self._ledger.about(series)
         for name, unit in self._units.items():

@@ -123,6 +123,7 @@ def _rows(number: int, raw: bytes, line: _Line) -> Iterator[Row | Flaw]:
             sku_id=f"{model} requests".replace(" ", "-"),
             pricing_quantity=Decimal(1),
             pricing_unit=REQUESTS,
+            x_event_id=f"{line.request_id}~",
         ),
     )
 

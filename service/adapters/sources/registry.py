@@ -18,6 +18,7 @@ from service.adapters.sources import (
     oci,
     openai,
     opencost,
+    token_log,
     wandb,
 )
 from service.adapters.sources.base import Source
@@ -39,4 +40,5 @@ SOURCES: Final[dict[str, Source]] = {
     "mlflow": mlflow.SOURCE,
     "wandb": wandb.SOURCE,
     "counts": counts.SOURCE,
+    "token_log": token_log.SOURCE,
 }
