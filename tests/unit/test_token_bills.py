@@ -11,6 +11,7 @@ from detectors.base import DAY, step_of
 from service.bootstrap import build_pipeline
 from service.config import Settings
 from service.core import money
+from service.core.budgets import Terms
 from service.core.estimates import Ahead
 from service.core.events import Arrival
 from service.core.ledger import Ledger
@@ -295,3 +296,25 @@ def test_a_runaway_key_is_heard_of_the_same_hour_and_the_bill_lifts_the_mark():
     assert told[spike.finding_id].impact == spike.impact
     (gap,) = pipeline.gaps()
     assert gap.estimated == gap.billed
+
+
+@pytest.mark.parametrize("metric", ["effective", "billed"])
+def test_a_budget_counts_the_bill_once_and_what_is_not_billed_yet(metric):
+    terms = Terms(amount=Decimal(1000), currency="USD")
+    settings = Settings(budgets={"all": terms})
+    pipeline = build_pipeline(settings, {"openai": metric}, tells_history=True)
+    days = {}
+    for hour in range(3 * DAY):
+        now = T0 + (hour + 1) * HOUR
+        batch = [used(hour, 2)]
+        if now.hour == 7 and hour > DAY:
+            batch.append(billed(hour // DAY - 1, 36))
+            batch.append(billed(hour // DAY - 1, 5, model="file search"))
+        arrivals = [Arrival(now, "openai", event) for event in batch]
+        for spent in pipeline.find(arrivals, now, hour + 1).spent:
+            days |= spent.days
+    for spent in pipeline.find([], now + HOUR, hour + 2).spent:
+        days |= spent.days
+    found = [days[day].get("usage", 0) for day in sorted(days)]
+    # 48 of tokens at list, of which 36 were billed: so the third day's are estimated at 36, too.
+    assert found == ([41, 41, 36] if metric == "effective" else [41, 41, 0])
