@@ -7,7 +7,8 @@ import pytest
 
 from service.adapters.token_prices import repriced
 from service.bootstrap import build_token_prices
-from service.config import ConfigError, Settings, checked
+from service.config import ConfigError, Settings
+from service.config_file import checked
 from tests.factories import make_event
 
 OWN = build_token_prices(
