@@ -119,6 +119,15 @@ def until(is_so, crew):
         time.sleep(0.2)
 
 
+def worked(crew):
+    """Return the seconds of a core that each process has had, by name."""
+    found = {}
+    for name, run in crew._running.items():
+        fields = Path(f"/proc/{run.pid}/stat").read_text().rpartition(")")[2].split()
+        found[name] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
 def percentiles(seconds):
     found = sorted(seconds)
     return [found[int(part * (len(found) - 1))] for part in (0.5, 0.95, 1)]
@@ -131,7 +140,7 @@ def find_latency(crew, slack, load, rows, asked, cluster):
     until(lambda: slack.channel("spend").messages, crew)
     ticks = [rows.make(asked.rate // TICKS) for _ in range(asked.seconds * TICKS)]
     load.asked.clear()
-    began = time.monotonic()
+    before, began = worked(crew), time.monotonic()
     for tick, messages in enumerate(ticks):
         time.sleep(max(0, began + tick / TICKS - time.monotonic()))
         rows.send(messages)
@@ -140,6 +149,8 @@ def find_latency(crew, slack, load, rows, asked, cluster):
     rows.flush()
     sent = time.monotonic() - began
     until(lambda: not told_in(posts(slack), load.asked).lost, crew)
+    after = worked(crew)
+    cores = ", ".join(f"{name} {(after[name] - before[name]) / sent:.2f}" for name in sorted(after))
     found = {}
     for record in records(cluster, FINDINGS):
         for number in map(int, NAME.findall(record.value)):
@@ -150,13 +161,14 @@ def find_latency(crew, slack, load, rows, asked, cluster):
         first.setdefault(number, float(message["ts"]))
     asked_at = load.asked
     print(f"{asked.seconds * asked.rate:,} rows and {len(asked_at)} odd ones in {sent:.0f} s")
+    print(f"of a core meanwhile: {cores}")
     for what, since, by in (
         ("row in the broker to finding in the log", asked_at, found),
         ("finding in the log to notice taken by Slack", found, first),
         ("row in the broker to notice taken by Slack", asked_at, first),
     ):
         took = percentiles([by[number] - since[number] for number in asked_at])
-        print(f"{what:44} p50 {took[0]:.2f} s, p95 {took[1]:.2f} s, at most {took[2]:.2f} s")
+        print(f"{what:42} p50 {took[0]:.2f} s, p95 {took[1]:.2f} s, at most {took[2]:.2f} s")
 
 
 def posts(slack):
