@@ -100,13 +100,20 @@ class GroupLog:
     def is_read(self, topic: str, partition: int) -> bool:
         """Tell whether all that a partition holds has been handed out."""
         place = TopicPartition(self._cluster.topic(topic), partition)
-        end = self._consumer.highwater(place) if place in self._next else None
+        end = self._end(place) if place in self._next else None
         return end is not None and self._next[place] >= end
 
     def behind(self) -> int:
         """Return how many messages wait in the partitions that are ours, as far as is known."""
-        ends = ((self._consumer.highwater(place), due) for place, due in [*self._next.items()])
+        ends = ((self._end(place), due) for place, due in [*self._next.items()])
         return sum(end - due for end, due in ends if end is not None and end > due)
+
+    def _end(self, place: TopicPartition) -> int | None:
+        """Return where a partition ends; None when that is not known, or it is being taken away."""
+        if place not in self._consumer.assignment():
+            return None
+        end: int | None = self._consumer.highwater(place)
+        return end
 
     def _is_due(self, place: TopicPartition, offset: int) -> bool:
         """Move on by one message; False for one that was fetched before the partitions changed."""
