@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 WORKERS ?= 3
 PYTEST = $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo up down test check format lint types imports unit contract integration kafka azurite bench-detection bench-routing bench-pipeline bench-latency bench-api test-faults lock clean
+.PHONY: help setup demo up down test check format lint types imports unit contract integration kafka azurite bench-detection bench-routing bench-pipeline bench-latency bench-api bench-spend test-faults lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -86,6 +86,9 @@ bench-latency: setup ## seconds from a row in the broker to its notice, and to c
 
 bench-api: setup ## p50 and p99 of each route, beside Alertmanager (REQUESTS=n; needs prometheus-alertmanager)
 	$(BIN)/python -m tests.benchmarks.api $(REQUESTS)
+
+bench-spend: setup ## how long spend over two weeks of 100,000 series takes to add up
+	$(BIN)/python -m tests.benchmarks.spend
 
 lock: ## write the lock files anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o requirements.lock

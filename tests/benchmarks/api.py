@@ -84,6 +84,7 @@ def fill(store, history):
             for number in range(at, at + 10_000) for hour in range(HOURS)
         ])  # fmt: skip
     history.flush()
+    history.compact()
 
 
 def answer(url, folder, port):
@@ -114,7 +115,7 @@ def ours(url, folder):
     command = [sys.executable, "-m", "tests.benchmarks.api", "--serve", url, str(folder), str(port)]
     with running(command, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"up\n"
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", process
 
 
 @contextmanager
@@ -126,8 +127,8 @@ def alertmanager(folder):
         f"--storage.path={folder}/am", f"--web.listen-address=127.0.0.1:{port}",
         "--cluster.listen-address=", "--log.level=error", f"--web.get-concurrency={2 * CLIENTS}",
     ]  # fmt: skip
-    with running(command):
-        yield f"http://127.0.0.1:{port}"
+    with running(command) as process:
+        yield f"http://127.0.0.1:{port}", process
 
 
 async def tell(url, theirs):
@@ -177,10 +178,21 @@ async def measure(target, number):
     return sorted(took), size, len(took) / whole
 
 
-def report(name, url, number):
+def cpu_ms(process):
+    """Return how long a process has kept a core busy, store and clients apart."""
+    spent = Path(f"/proc/{process.pid}/stat").read_text("ascii").rpartition(")")[2].split()[11:13]
+    return 1000 * sum(map(int, spent)) / os.sysconf("SC_CLK_TCK")
+
+
+def report(name, url, number, process):
+    began = cpu_ms(process)
     took, size, rate = asyncio.run(measure(url, number))
+    cpu = (cpu_ms(process) - began) / len(took)
     p50, p99 = (1000 * took[int(len(took) * share)] for share in (0.5, 0.99))
-    print(f"| {name} | {size / 1000:,.0f} | {p50:,.0f} | {p99:,.0f} | {rate:,.0f} |", flush=True)
+    print(
+        f"| {name} | {size / 1000:,.0f} | {cpu:,.1f} | {p50:,.0f} | {p99:,.0f} | {rate:,.0f} |",
+        flush=True,
+    )
 
 
 def main():
@@ -198,9 +210,11 @@ def main():
         fill(store, history)
         middle = store.incidents(IncidentFilter(order="opened", limit=INCIDENTS // 2))[-1]
         cursor = cursor_of(place_of(middle, "opened"), "opened")
-        with ours(server.url, folder / "history") as url:
+        with ours(server.url, folder / "history") as (url, our):
             print(f"{os.cpu_count()} cores, {CLIENTS} clients, {number} requests a route\n")
-            print("| route | kB | p50, ms | p99, ms | a second |\n|---|---|---|---|---|")
+            print(
+                "| route | kB | CPU, ms | p50, ms | p99, ms | a second |\n|---|---|---|---|---|---|"
+            )
             for path in (
                 "/livez", "/v1/status", "/metrics", "/v1/incidents", "/v1/incidents?sort=impact",
                 f"/v1/incidents?sort=opened&cursor={cursor}", "/v1/incidents?owner=team-7",
@@ -212,17 +226,18 @@ def main():
                 "/api/v2/silences", "/api/v2/status",
                 "/api/v2/alerts?filter=owner%3Dteam-7",
             ):  # fmt: skip
-                report(path.partition("&cursor")[0], url + path, number)
+                report(path.partition("&cursor")[0], url + path, number, our)
             slow = max(CLIENTS, number // 10)
-            report("/v1/series/...", f"{url}/v1/series/{series(77)}", slow)
-            report("/api/v2/alerts", f"{url}/api/v2/alerts", slow)
+            report("/v1/spend", f"{url}/v1/spend?by=service_name", slow, our)
+            report("/v1/series/...", f"{url}/v1/series/{series(77)}", slow, our)
+            report("/api/v2/alerts", f"{url}/api/v2/alerts", slow, our)
             if shutil.which("prometheus-alertmanager"):
-                with alertmanager(folder) as theirs:
+                with alertmanager(folder) as (theirs, their):
                     asyncio.run(tell(url, theirs))
-                    print("| **Alertmanager** | | | | |")
+                    print("| **Alertmanager** | | | | | |")
                     for path in ("alerts?filter=owner%3Dteam-7", "silences", "status"):
-                        report(f"/api/v2/{path}", f"{theirs}/api/v2/{path}", number)
-                    report("/api/v2/alerts", f"{theirs}/api/v2/alerts", slow)
+                        report(f"/api/v2/{path}", f"{theirs}/api/v2/{path}", number, their)
+                    report("/api/v2/alerts", f"{theirs}/api/v2/alerts", slow, their)
         history.close()
         store.close()
 

@@ -1,6 +1,6 @@
 """Spend by any dimension over real segments, through the API, as each who may ask."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 import httpx
@@ -285,3 +285,18 @@ async def test_what_the_pipeline_records_is_what_was_expected_and_named(tmp_path
         assert Decimal(low) <= Decimal(usual) <= Decimal(high)
         assert abs(Decimal(usual) - 264) < 30
     history.close()
+
+
+async def test_a_window_told_in_another_time_zone_is_the_same_window(ask):
+    there = DAY0.astimezone(timezone(timedelta(hours=-7)))
+    window = {"until": NOW.isoformat(), "by": "service_name"}
+    here = (await ask("/v1/spend", since=DAY0.isoformat(), **window)).json()
+    assert (await ask("/v1/spend", since=there.isoformat(), **window)).json() == here
+
+
+async def test_a_usual_window_by_day_begins_with_a_day(ask):
+    until = (NOW - 9 * HOUR).isoformat()
+    by_day = (await ask("/v1/spend", until=until)).json()
+    assert by_day["since"] == "2026-02-18T00:00:00Z"
+    by_hour = (await ask("/v1/spend", until=until, grain="hour")).json()
+    assert by_hour["since"] == "2026-02-18T15:00:00Z"

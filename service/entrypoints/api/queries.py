@@ -1,6 +1,6 @@
 """What may be asked: bounded parameters; an unknown one is an error, not ignored."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
@@ -25,7 +25,7 @@ def _in_range(at: datetime) -> datetime:
     if not EARLIEST <= at <= LATEST:
         message = "must be within 2000 to 2199"
         raise ValueError(message)
-    return at
+    return at.astimezone(UTC)
 
 
 Time = Annotated[AwareDatetime, AfterValidator(_in_range)]
