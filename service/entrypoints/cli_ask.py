@@ -183,9 +183,10 @@ def list_tokens(config: ConfigOption = None, json: JsonOption = False) -> None:
         found = tokens.read_tokens(load(config))
         if json:
             show_json(found)
-            return
-        for line in tokens.lines_of(found):
-            say(line)
+        elif found:
+            show_table(tokens.COLUMNS, map(tokens.row_of, found))
+        else:
+            say("there are none")
 
 
 @tokens_app.command("revoke", epilog="Example: spendwatch tokens revoke grafana")

@@ -1,6 +1,5 @@
 """Commands about incidents: what there is, why it was told, and what people do about it."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -91,12 +90,13 @@ def snooze(
     with one_line_errors():
         if (until is None) == (growth is None):
             raise ConfigError("a snooze needs either --for or --growth")
+        settings = load(config)
         more: dict[str, Any] = {}
         if until is not None:
-            more["until"] = words.until_of(until, datetime.now(UTC)).isoformat()
+            more["until"] = words.until_of(until, words.now_there(settings)).isoformat()
         if growth is not None:
             more["until_growth"] = growth / 100
-        say(words.act(load(config), name, "snooze", why, **more))
+        say(words.act(settings, name, "snooze", why, **more))
 
 
 @app.command(epilog="Example: spendwatch resolve 97a6298860ee --why 'node deleted'")

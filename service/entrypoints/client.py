@@ -5,6 +5,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Final
 
 from service.config import Settings
@@ -50,6 +51,10 @@ class Client:
         except OSError as error:
             reason = getattr(error, "reason", error)
             raise OSError(f"the service does not answer at {self._base}: {reason}") from None
+
+    def now(self) -> datetime:
+        """Return the service's own time, which in a demo is not this machine's."""
+        return datetime.fromisoformat(self.ask("/v1/status")["as_of"])
 
     def every(self, path: str) -> Iterator[Any]:
         """Yield all items of a list, page by page."""

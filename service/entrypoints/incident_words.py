@@ -95,6 +95,11 @@ def undo(settings: Settings, begin: str, why: str | None) -> str:
     return act(settings, begin, "undo", why)
 
 
+def now_there(settings: Settings) -> datetime:
+    """Return the service's own time; OSError when it does not answer."""
+    return Client(settings).now()
+
+
 def until_of(text: str, now: datetime) -> datetime:
     """Read an end: a duration such as 4h, or a time in RFC 3339; ConfigError for anything else."""
     try:

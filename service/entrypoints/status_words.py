@@ -2,7 +2,7 @@
 
 import getpass
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -86,7 +86,8 @@ def add_silence(
     settings: Settings, matchers: Sequence[str], until: str, comment: str, name: str | None
 ) -> str:
     """Let what passes all matchers not be told from now on; return the silence's name."""
-    now = datetime.now(UTC)
+    client = Client(settings)
+    now = client.now()
     who = getpass.getuser()
     body = {
         "matchers": list(matchers),
@@ -98,13 +99,13 @@ def add_silence(
     if not matchers:
         raise ConfigError("what is to be silent? --matcher 'owner=\"search\"', for instance")
     chosen = name or f"{who}-{content_hash({'body': body})[:8]}"
-    Client(settings).ask(_path(chosen), "PUT", body)
+    client.ask(_path(chosen), "PUT", body)
     return chosen
 
 
 def read_silences(settings: Settings) -> list[dict[str, Any]]:
     """Ask for the silences that stand; OSError when the service does not answer."""
-    return list(Client(settings).ask("/v1/silences")["items"])
+    return list(Client(settings).every("/v1/silences"))
 
 
 def silence_row(silence: Mapping[str, Any]) -> Sequence[object]:

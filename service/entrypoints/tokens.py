@@ -1,15 +1,18 @@
 """`spendwatch tokens`: keys to the API, made on this machine and known to the service by a hash."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
 from urllib.parse import quote
 
 from service.config import ConfigError, Settings
+from service.core.phrases import moment
 from service.core.tokens import EVERY_TEAM, Role
 from service.entrypoints.admin_token import new_token
 from service.entrypoints.api.access import digest
 from service.entrypoints.client import Client
+
+COLUMNS: Final = ("token", "role", "sees", "ends", "last used")
 
 
 def create_token(
@@ -21,7 +24,8 @@ def create_token(
     """
     if not teams and role != "ingest":
         raise ConfigError(f"whose spend may it see? --team TEAM, or --team '{EVERY_TEAM}' for all")
-    expires = None if days is None else datetime.now(tz=UTC) + timedelta(days=days)
+    client = Client(settings)
+    expires = None if days is None else client.now() + timedelta(days=days)
     token = new_token()
     body = {
         "sha256": digest(token),
@@ -29,7 +33,7 @@ def create_token(
         "role": role,
         "expires_at": None if expires is None else expires.isoformat(),
     }
-    Client(settings).ask(_path(name), "PUT", body)
+    client.ask(_path(name), "PUT", body)
     return token
 
 
@@ -38,13 +42,14 @@ def read_tokens(settings: Settings) -> list[dict[str, Any]]:
     return list(Client(settings).every("/v1/tokens"))
 
 
-def lines_of(tokens: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Yield a line for each token: its name, role, teams, end, and when it was used last."""
-    for token in tokens:
-        teams = ", ".join("everyone" if team == EVERY_TEAM else team for team in token["teams"])
-        ends = token["expires_at"] or "never"
-        used = token["used_at"] or "never"
-        yield f"{token['name']}  {token['role']}  {teams or '-'}  ends {ends}  last used {used}"
+def row_of(token: Mapping[str, Any]) -> Sequence[object]:
+    """Put a token into a line."""
+    teams = ", ".join("everyone" if team == EVERY_TEAM else team for team in token["teams"])
+    ends, used = (
+        "never" if at is None else moment(datetime.fromisoformat(at))
+        for at in (token["expires_at"], token["used_at"])
+    )
+    return token["name"], token["role"], teams or "-", ends, used
 
 
 def revoke_token(settings: Settings, name: str) -> None:

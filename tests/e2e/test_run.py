@@ -375,7 +375,7 @@ def test_tokens_are_made_used_and_revoked_on_this_machine(start, port, config):
     with get(port, "/v1/status", made.stdout.strip()) as answer:
         assert answer.status == 200
     listed = spendwatch("tokens", "list", *here).stdout
-    assert listed.startswith("ana  viewer  search  ends never  last used 2")
+    assert listed.splitlines()[3].split()[:4] == ["ana", "viewer", "search", "never"]
     assert made.stdout.strip() not in listed
     assert spendwatch("tokens", "revoke", "ana", *here).stdout == "ana is revoked\n"
     again = spendwatch("tokens", "revoke", "ana", *here)
