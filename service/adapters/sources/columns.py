@@ -1,8 +1,9 @@
 """Columns: for each row a number, and what the numbers stand for; each text is there once."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from itertools import repeat
+from itertools import count, repeat
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from service.adapters.sources.fields import AMOUNT, each, kind_of
 from service.adapters.sources.values import NULLS
 
 _WIDEST: Final = 2**62
+_NULL: Final = b"null"
 
 Numbers = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -46,12 +48,12 @@ class Column:
 
     @classmethod
     def of(cls, cells: Iterable[object]) -> "Column":
-        """Take a cell of each row."""
-        rows = [*cells]
-        found = dict.fromkeys(rows)
-        places = dict(zip(found, range(len(found)), strict=True))
-        numbers = np.fromiter(map(places.__getitem__, rows), np.int64, len(rows))
-        return cls(Varied(numbers, [*found]), has_nulls=None in found)
+        """Take a cell of each row; what is null in JSON is null."""
+        places: defaultdict[object, int] = defaultdict(count().__next__)
+        numbers = np.fromiter(map(places.__getitem__, cells), np.int64)
+        has_nulls = None in places or _NULL in places
+        found = [None if cell == _NULL else cell for cell in places] if has_nulls else [*places]
+        return cls(Varied(numbers, found), has_nulls=has_nulls)
 
     @classmethod
     def of_amounts(cls, amounts: Sequence[Decimal | None]) -> "Column":

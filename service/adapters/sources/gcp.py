@@ -108,7 +108,8 @@ def _row(number: int, raw: bytes) -> Row | Flaw | None:
     values: Values = {}
     try:
         cells = cells_of([KEPT.decode(raw)], _each_fine)
-        row = {name: cell for name, [cell] in zip(NAMES, cells, strict=True) if cell is not None}
+        said = {name: cell for name, [cell] in zip(NAMES, cells, strict=True)}
+        row = {name: cell for name, cell in said.items() if cell not in (None, b"null")}
         for rule in _RULES:
             values |= rule.of(cast("Texts", row), {})
     except RefusedError as error:

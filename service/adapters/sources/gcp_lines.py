@@ -4,7 +4,7 @@ What is nested stays JSON in its cell: rows share a project, a SKU or labels wit
 each of them is decoded once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from itertools import repeat
 from operator import attrgetter
@@ -129,14 +129,14 @@ _costs: Final = attrgetter("cost", "cost_at_list")
 _usage: Final = attrgetter("unit", "pricing_unit", "amount", "amount_in_pricing_units")
 
 
-def cells_of(kept: Sequence[Any], fine: Callable[[Amounts], Amounts]) -> list[Sequence[object]]:
-    """Return what lines say under each of the NAMES; what is nested is JSON, what is null None.
+def cells_of(kept: Sequence[Any], fine: Callable[[Amounts], Amounts]) -> list[Iterable[object]]:
+    """Return what lines say under each of the NAMES; what is nested is JSON.
 
     `fine` cuts amounts. RefusedError when a line has no cost, ArithmeticError when it is beyond
     what can be added exactly.
     """
     texts = zip(*map(_texts, kept), strict=True)
-    nested = (_json(column) for column in zip(*map(_nested, kept), strict=True))
+    nested = (map(bytes, column) for column in zip(*map(_nested, kept), strict=True))
     costs, listed = zip(*map(_costs, kept), strict=True)
     usage = map(_usage, (line.usage or _NO_USAGE for line in kept))
     unit, pricing_unit, *used = zip(*usage, strict=True)
@@ -144,7 +144,3 @@ def cells_of(kept: Sequence[Any], fine: Callable[[Amounts], Amounts]) -> list[Se
         raise RefusedError("cost is missing")
     exact = [*map(money.EXACT.add, repeat(money.ZERO), fine(costs))]  # type: ignore[arg-type]  # None was refused
     return [*texts, *nested, unit, pricing_unit, exact, *map(fine, (listed, *used))]
-
-
-def _json(column: Sequence[Raw]) -> list[bytes | None]:
-    return [None if text == b"null" else text for text in map(bytes, column)]
