@@ -1,4 +1,4 @@
-"""What each native row becomes in FOCUS, written for people to read.
+"""What each native row becomes in FOCUS, or as a GPU sample, written for people to read.
 
 `python -m tests.golden` writes tests/data/golden afresh; read the difference before you keep it.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from service.adapters.sources import SOURCES
-from service.adapters.sources.base import Row
+from service.adapters.sources.base import Completion
 
 DATA = Path(__file__).parent / "data"
 
@@ -28,19 +28,25 @@ def golden_of(name):
 def described(name):
     """Write every row of a source's sample: what the file says, and what it becomes."""
     path = sample_of(name)
-    found = [item for item in SOURCES[name].read(path) if isinstance(item, Row)]
+    found = [*SOURCES[name].read(path)]
     lines = [list(items) for _, items in groupby(found, key=lambda item: item.number)]
     return "\n".join(
         f"line {items[0].number}\n{_listed(raw)}"
-        + "".join(f"  =\n{_listed(_focus(item.event))}" for item in items)
+        + "".join(f"  =\n{_listed(_said(item))}" for item in items)
         for raw, items in zip(_raw(path), lines, strict=True)
     )
+
+
+def _said(item):
+    if isinstance(item, Completion):
+        return {"completes the snapshot": item.snapshot_id, "of so many rows": item.rows}
+    return _focus(item.event)
 
 
 def _raw(path):
     if path.suffix == ".csv":
         with path.open(newline="", encoding="utf-8-sig") as file:
-            yield from csv.DictReader(file)
+            yield from csv.DictReader(file, skipinitialspace=True)
     else:
         for line in path.read_text().splitlines():
             yield dict(_leaves("", json.loads(line, parse_float=str)))

@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.reading [ROWS [FILE]]
 
-Files are made from the tests' samples, a million rows each unless told otherwise; DuckDB has one thread, as reading has.
-Seconds are of the processor. The floor is what it takes to make the event objects alone, from
-columns that are there already.
+Files are made from the tests' samples, a million rows each unless told otherwise; DuckDB has one
+thread, as reading has. Seconds are of the processor. The floor is what it takes to make the event
+objects alone, from columns that are there already.
 """
 
 import subprocess

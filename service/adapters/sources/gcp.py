@@ -158,7 +158,7 @@ def _named(row: Texts, name: str) -> Named:
 def _cost(row: Texts, _: dict[str, str]) -> Values:
     given = [c.amount for c in _nested(row, "credits", _CREDITS) or () if c.amount is not None]
     cost: Any = row["cost"]
-    net = money.total([cost, *map(fine, given)]) if given else cost
+    net = money.total([cost, *(fine(c) or money.ZERO for c in given)]) if given else cost
     return {"BilledCost": net, "EffectiveCost": net}
 
 
@@ -284,13 +284,13 @@ def _moment(name: str, text: str) -> datetime:
         raise RefusedError(f"{name} {text[:40]!r} is not a time") from None
 
 
-_NAMED: Final = msgspec.json.Decoder(Named, strict=False).decode
-_CREDITS: Final = msgspec.json.Decoder(list[Credit], strict=False).decode
-_INVOICE: Final = msgspec.json.Decoder(Invoice, strict=False).decode
-_ADJUSTMENT: Final = msgspec.json.Decoder(Adjustment, strict=False).decode
-_RESOURCE: Final = msgspec.json.Decoder(Resource, strict=False).decode
-_LOCATION: Final = msgspec.json.Decoder(Location, strict=False).decode
-_LABELS: Final = msgspec.json.Decoder(list[Label], strict=False).decode
+_NAMED: Final = msgspec.json.Decoder(Named | None, strict=False).decode
+_CREDITS: Final = msgspec.json.Decoder(list[Credit] | None, strict=False).decode
+_INVOICE: Final = msgspec.json.Decoder(Invoice | None, strict=False).decode
+_ADJUSTMENT: Final = msgspec.json.Decoder(Adjustment | None, strict=False).decode
+_RESOURCE: Final = msgspec.json.Decoder(Resource | None, strict=False).decode
+_LOCATION: Final = msgspec.json.Decoder(Location | None, strict=False).decode
+_LABELS: Final = msgspec.json.Decoder(list[Label] | None, strict=False).decode
 # In this order they refuse a row.
 _RULES: Final = (
     Rule(("BilledCost", "EffectiveCost"), ("cost", "credits"), _cost, hands_on=("cost",)),

@@ -142,5 +142,7 @@ def cells_of(kept: Sequence[Any], fine: Callable[[Amounts], Amounts]) -> list[It
     unit, pricing_unit, *used = zip(*usage, strict=True)
     if any(cost is None for cost in costs):
         raise RefusedError("cost is missing")
-    exact = [*map(money.EXACT.add, repeat(money.ZERO), fine(costs))]  # type: ignore[arg-type]  # None was refused
+    # A zero has no digits, however many were written.
+    plain = [cost or money.ZERO for cost in fine(costs)]
+    exact = [*map(money.EXACT.add, repeat(money.ZERO), plain)]
     return [*texts, *nested, unit, pricing_unit, exact, *map(fine, (listed, *used))]

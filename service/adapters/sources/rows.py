@@ -58,7 +58,8 @@ def ruled(rule: Rule, row: Texts, tags: dict[str, str]) -> Values:
     try:
         return rule.of(row, tags)
     except ArithmeticError:
-        raise RefusedError(f"the amounts of {', '.join(rule.names)} are out of range") from None
+        names = " and ".join(rule.names)
+        raise RefusedError(f"what {names} follow from is not finite or out of range") from None
 
 
 def same(name: str, column: str) -> Rule:

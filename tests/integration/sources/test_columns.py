@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 
 import pytest
 from hypothesis import example, given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from service.adapters.sources import SOURCES, blocks, tables
 from service.adapters.sources.base import BrokenFileError, Flaw, Row
+from service.adapters.sources.gcp_lines import Line
 from service.adapters.sources.plan import Plan
 from tests.golden import DATA, sample_of
 from tests.reading import write_csv
@@ -99,6 +101,108 @@ def test_a_bad_row_among_many_blocks_is_refused_alone_with_its_line(tmp_path, mo
     ]
 
 
+HEADER = b"ChargePeriodStart,ChargePeriodEnd,ChargeCategory,BilledCost,ResourceId\n"
+GOOD = b"2026-03-04,2026-03-05,Usage,1,"
+ODD = {
+    "quoted": (b'%s"a, ""b"""\n' % GOOD, ['a, "b"'], []),
+    "a quote within a cell": (b'%sa"b\n' % GOOD, ['a"b'], []),
+    "a quote that is never closed": (b'%s"a\n%sb\n' % (GOOD, GOOD), [f"a\n{GOOD.decode()}b\n"], []),
+    "a cell of two lines": (b'%s"a\nb"\n%sc\n' % (GOOD, GOOD), ["a\nb", "c"], []),
+    "empty lines": (b"\n%sa\n\n\n%sb\n" % (GOOD, GOOD), ["a", "b"], []),
+    "cells that are all empty": (b"%sa\n,,,,\n%sb\n" % (GOOD, GOOD), ["a", "b"], []),
+    "a carriage return alone": (b"%sa\r%sb\n" % (GOOD, GOOD), [], [2]),
+    "lines of Windows": (b"%sa\r\n%sb\r\n" % (GOOD, GOOD), ["a", "b"], []),
+    "a NUL": (b"%sa\0\n%sb\n" % (GOOD, GOOD), ["b"], [2]),
+    "not UTF-8": (b"%s\xff\n%sb\n" % (GOOD, GOOD), ["b"], [2]),
+    "too few cells": (b"2026-03-04,2026-03-05\n%sb\n" % GOOD, ["b"], [2]),
+    "too many cells": (b"%sa,b\n%sb\n" % (GOOD, GOOD), ["b"], [2]),
+    "empty cells too many": (b"%sa,,\n%sb\n" % (GOOD, GOOD), ["a", "b"], []),
+    "no end of the last line": (b"%sa\n%sb" % (GOOD, GOOD), ["a", "b"], []),
+    "a bad amount": (b"%sa\n%sb\n" % (GOOD.replace(b",1,", b",x,"), GOOD), ["b"], [2]),
+}
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("odd", ODD)
+def test_what_readers_of_csv_disagree_on_is_read_the_same_way_in_columns(odd, mark, tmp_path):
+    body, resources, refused = ODD[odd]
+    path = tmp_path / "bill.csv"
+    path.write_bytes(mark + HEADER + body)
+    items, reason = found("focus", path)
+    assert (items, reason) == found_singly("focus", path)
+    assert reason is None
+    events = [item.event for item in items if isinstance(item, Row)]
+    assert [event.resource_id for event in events] == resources
+    assert [item.number for item in items if isinstance(item, Flaw)] == refused
+
+
+def test_a_header_that_names_a_column_twice_is_refused(tmp_path):
+    path = tmp_path / "bill.csv"
+    path.write_bytes(HEADER.replace(b"ResourceId", b"Billed_Cost") + GOOD + b"2\n")
+    items, reason = found("focus", path)
+    assert (items, reason.reason) == ([], "the header names 'billedcost' twice")
+
+
+LINES = sample_of("gcp").read_bytes().splitlines()
+JSON_PIECES = st.sampled_from([
+    b"null", b'""', b"1", b"-0.0", b"1e999", b"1E+2", b'"1.50"', b"1e-33", b"0e-40", b"NaN", b"[]",
+    b"{}", b"[{}]", b'"x"', b'"2026-03-04T10:00:00+09:00"', b'"soon"', b'"202613"', b'"202602"',
+    b'{"month":"202602"}', b'{"id":"adj"}', b'{"amount":"1"}', b'[{"amount":-1.5}]',
+    b'[{"key":"a"}]',
+    b'[{"amount":1e40}]', b'"Commitment"', b'"\xff"', b'"\\u00fc"', b"9" * 60, b"{", b"}\n{", b"\n",
+    b'{"id":1}', b'{"description":"Commitment v1"}', b'"tax"', b"\xef\xbb\xbf", b"{}{}", b"}{",
+])  # fmt: skip
+KEYS = [b'"%s":' % name.encode() for name in Line.__struct_fields__]
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_google_clouds_lines_say_in_columns_what_they_say_alone(data, tmp_path_factory):
+    rows = list(LINES)
+    for _ in range(data.draw(st.integers(0, 4))):
+        at = data.draw(st.integers(0, len(rows) - 1))
+        key, piece = data.draw(st.sampled_from(KEYS)), data.draw(JSON_PIECES)
+        begin = rows[at].find(key) + len(key)
+        end = begin + data.draw(st.sampled_from([0, *_ends(rows[at], begin)]))
+        rows[at] = rows[at][:begin] + piece + rows[at][end:]
+    path = tmp_path_factory.getbasetemp() / "bill.ndjson"
+    path.write_bytes(data.draw(st.sampled_from([b"\n", b"\r\n"])).join(rows) + b"\n")
+    assert repr(found("gcp", path)) == repr(found_singly("gcp", path))
+
+
+def _ends(line, begin):
+    """Return how long what stands at a place is, when it is JSON."""
+    try:
+        _, end = json.JSONDecoder().raw_decode(line[begin:].decode())
+    except ValueError:
+        return []
+    return [end]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"%s %s\n{\n}\n" % (LINES[0], LINES[1]),
+        b"%s%s\n%s\n" % (LINES[0], LINES[1], LINES[2]),
+        b"%s\n\n%s\n" % (LINES[0], LINES[1]),
+        b"\xef\xbb\xbf%s\n%s\n" % (LINES[0], LINES[1]),
+        b"%s\r%s\n" % (LINES[0], LINES[1]),
+        b"%s\n%s" % (LINES[0], LINES[1]),
+    ],
+)
+def test_only_a_line_that_is_one_object_is_a_row_of_google_clouds(body, tmp_path):
+    path = tmp_path / "bill.ndjson"
+    path.write_bytes(body)
+    assert repr(found("gcp", path)) == repr(found_singly("gcp", path))
+
+
+def test_of_a_key_that_a_line_has_twice_the_last_counts(tmp_path):
+    path = tmp_path / "bill.ndjson"
+    path.write_bytes(LINES[0].replace(b"{", b'{"currency":"EUR",', 1) + b"\n")
+    [row] = found("gcp", path)[0]
+    assert row.event.billing_currency == "USD"
+
+
 def test_amounts_that_cannot_be_added_exactly_are_refused(tmp_path):
     row = {
         "lineItem/LineItemType": "SavingsPlanRecurringFee",
@@ -111,7 +215,8 @@ def test_amounts_that_cannot_be_added_exactly_are_refused(tmp_path):
     [flaw], reason = found("aws_cur", write_csv(tmp_path / "bill.csv", [row]))
     assert reason is None
     assert flaw.reason == (
-        "the amounts of BilledCost, EffectiveCost, CommitmentDiscountStatus are out of range"
+        "what BilledCost and EffectiveCost and CommitmentDiscountStatus follow from"
+        " is not finite or out of range"
     )
 
 
