@@ -2,8 +2,8 @@ import threading
 
 import pytest
 
-from service.entrypoints.api.pages import kept
-from service.entrypoints.api.pages.kept import Kept
+from service.entrypoints.api import kept
+from service.entrypoints.api.kept import Kept
 
 
 class Clock:

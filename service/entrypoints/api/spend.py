@@ -1,6 +1,6 @@
 """Spend: what was spent by any dimension, and who moved it, from the ledger's history."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
@@ -24,6 +24,7 @@ from service.core.slices import (
 )
 from service.entrypoints.api import views
 from service.entrypoints.api.access import access_of
+from service.entrypoints.api.kept import Kept
 from service.entrypoints.api.problems import RETRY_LATER
 from service.entrypoints.api.queries import Name, Time
 
@@ -31,6 +32,8 @@ MOST_BY: Final = 3
 LONGEST: Final[dict[Grain, timedelta]] = {"hour": timedelta(days=31), "day": timedelta(days=400)}
 USUAL: Final = timedelta(days=14)
 WEEK: Final = timedelta(days=7)
+# How long who asks is kept waiting for what has to be added up, in seconds.
+PATIENCE: Final = 60.0
 Values = Annotated[list[Name], Field(max_length=100)]
 
 
@@ -124,31 +127,38 @@ class SpendRoutes:
         self._store = store
         self._slices = None if history is None else Slices(history, settles_after)
         self._now = now
+        self._kept: Kept[Response] = Kept()
 
     def spend(self, query: Annotated[SpendQuery, Query()], request: Request) -> Response:
         """Say what was spent, by hour or day and by up to three dimensions, in each currency.
 
         A team sees what its own resources cost. A series counts with all of the window to what its
-        newest row names.
+        newest row names. The same is not added up for each who asks: `as_of` says how old it is.
         """
-        now = self._now()
+        now = self._minute()
         try:
             since, until = query.window(now)
             cut = Cut(since, until, query.dimensions(), query.where(), access_of(request).teams)
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
-        return views.answer(self.sliced(cut, query.grain, query.limit, now))
+        return self._once(
+            (key_of(cut), query.grain, query.limit),
+            lambda: views.answer(self.sliced(cut, query.grain, query.limit, now)),
+        )
 
     def movers(self, query: Annotated[MoversQuery, Query()], request: Request) -> Response:
         """Say who moved spend between two windows, by price, by quantity, as new or as gone."""
-        now = self._now()
+        now = self._minute()
         try:
             before, since, until = query.windows(now)
             by = query.dimensions() or ("resource_id", "service_name")
             cut = Cut(before, until, by, query.where(), access_of(request).teams)
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
-        return views.answer(self.compared(cut, since, query.limit, now))
+        return self._once(
+            (key_of(cut), since, query.limit),
+            lambda: views.answer(self.compared(cut, since, query.limit, now)),
+        )
 
     def sliced(self, cut: Cut, grain: Grain, most: int, now: datetime) -> Sliced:
         """Cut spend; HTTPException when there is no history, or it cannot be read."""
@@ -184,6 +194,18 @@ class SpendRoutes:
             moves_left_out=max(0, len(moves) - most),
         )
 
+    def _once(self, question: Hashable, find: Callable[[], Response]) -> Response:
+        """Answer what many ask at once as one does; each gets a response of their own."""
+        try:
+            found = self._kept.get(question, find, PATIENCE)
+        except TimeoutError:
+            raise HTTPException(503, "It is still being added up.", RETRY_LATER) from None
+        return Response(found.body, media_type=found.media_type)
+
+    def _minute(self) -> datetime:
+        """Return the present, so that who asks within a minute asks the same."""
+        return self._now().replace(second=0, microsecond=0)
+
     def _ask(self, question: Callable[[Slices], Any]) -> Any:
         if self._slices is None:
             raise HTTPException(501, "This process keeps no history: ask the one that watches.")
@@ -196,6 +218,11 @@ class SpendRoutes:
         sources = [status.source for status in self._store.sources()]
         claims = [one for one in self._store.things("claim") if isinstance(one, Claim)]
         return Around(now, sources, claims)
+
+
+def key_of(cut: Cut) -> Hashable:
+    """Name what is asked for, and for whose eyes."""
+    return cut._replace(where=tuple(sorted(cut.where.items())))  # type: ignore[arg-type]  # hashed
 
 
 def _check(since: datetime, until: datetime, longest: timedelta) -> None:

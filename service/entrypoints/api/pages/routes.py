@@ -1,6 +1,6 @@
 """Every page, and what it is made from. A team's reader is shown what the API would answer them."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
@@ -21,10 +21,10 @@ from service.core.subscriptions import Subscription
 from service.entrypoints.api import views
 from service.entrypoints.api.access import Access
 from service.entrypoints.api.gpus import GpuQuery, GpuRoutes
-from service.entrypoints.api.pages.kept import Kept
+from service.entrypoints.api.kept import Kept
 from service.entrypoints.api.pages.known import Known
 from service.entrypoints.api.routes import Parts
-from service.entrypoints.api.spend import SpendRoutes
+from service.entrypoints.api.spend import SpendRoutes, key_of
 from service.entrypoints.api.things import Name, is_theirs
 from service.web import budgets, explore, gpus, incident, incidents, mine, overview, status
 from service.web.layout import Frame, no_store_page, render, render_part
@@ -244,7 +244,7 @@ class Pages:
         return [one for one in self._parts.store.budgets() if access.sees(one.owner)]
 
     def _sliced(self, cut: Cut, grain: Grain, most: int) -> Sliced:
-        question = _key(cut), grain, most
+        question = key_of(cut), grain, most
         return self._slices.get(
             question, lambda: self._spend.sliced(cut, grain, most, self._parts.now()), PATIENCE
         )
@@ -252,7 +252,7 @@ class Pages:
     def _compared(self, cut: Cut, since: datetime) -> Moves:
         most = explore.MOVES_ASKED
         return self._moves.get(
-            (_key(cut), since),
+            (key_of(cut), since),
             lambda: self._spend.compared(cut, since, most, self._parts.now()),
             PATIENCE,
         )
@@ -287,10 +287,6 @@ class Pages:
         ]
         step = 1 if key.grain == "hour" else 24
         return Line(name, key.billing_currency, step, points) if points else None
-
-
-def _key(cut: Cut) -> Hashable:
-    return cut._replace(where=tuple(sorted(cut.where.items())))  # type: ignore[arg-type]  # hashed
 
 
 def sign_in(request: Request) -> str:
