@@ -8,6 +8,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from service.adapters.redis_store import RedisStore
 from service.core.ports import Changes
 from service.core.tokens import Token
 from service.entrypoints.api import build_app, serve
@@ -15,6 +16,7 @@ from service.entrypoints.api.access import Local, digest
 from service.entrypoints.api.pages import live
 from service.telemetry import Metrics
 from tests.factories import NOW, make_incident
+from tests.store_server import StoreServer
 
 ADMIN, ML, WEB = "an-admin", "of-ml", "of-web"
 WITHIN = 15.0
@@ -94,6 +96,30 @@ def test_what_is_another_teams_is_not_heard_of(app, store):
         store.save(Changes(previous=1, offset=2, incidents=[make_incident(owner="ml")]))
         assert ml.heard("incidents")
         assert "data: incidents" not in web.lines
+
+
+def test_all_hear_once_that_the_store_is_lost_and_once_that_it_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "LOOKS_EVERY_SECONDS", 0.05)
+    server = StoreServer(tmp_path / "store").start()
+    store = RedisStore.connect(server.url)
+    try:
+        local = Local(None, digest(ADMIN))
+        metrics = Metrics("1")
+        app = build_app(
+            store=store, history=None, metrics=metrics, started_at=NOW, now=lambda: NOW, local=local
+        )
+        with listening(app, ADMIN) as (first,):
+            server.kill()
+            assert until(lambda: "event: lost" in first.lines)
+            late = Listener(first.url, ADMIN)
+            assert until(lambda: "event: lost" in late.lines)
+            server.start()
+            for one in (first, late):
+                assert until(lambda one=one: "event: found" in one.lines)
+                assert one.lines.count("event: lost") == one.lines.count("event: found") == 1
+    finally:
+        store.close()
+        server.kill()
 
 
 def test_a_server_that_stops_ends_its_signals_at_once(app):

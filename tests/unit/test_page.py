@@ -168,6 +168,7 @@ def test_nothing_that_came_with_a_row_becomes_markup():
             [source], {"sent": 1}, [a_delivery(notice)], [DestinationStatus(destination=word)], [],
             [], [], NOW, 1,
         )  # fmt: skip
+        set_here = [Budget(name="set-here", amount=Decimal(1), service=word, tag=f"{word}={word}")]
         return [
             rendered(
                 [found, over],
@@ -178,7 +179,7 @@ def test_nothing_that_came_with_a_row_becomes_markup():
             ),
             incidents.incidents_page(frame, rows),
             shown(found, [a_delivery(notice)], findings=[finding]),
-            budgets.budgets_page(a_frame("/budgets"), [a_budget(what=word)]),
+            budgets.budgets_page(a_frame("/budgets"), [a_budget(what=word)], set_here, [word]),
             mine.mine_page(a_frame("/mine"), stands),
             status.status_page(a_frame("/status"), facts),
         ]

@@ -93,4 +93,7 @@ document.addEventListener("htmx:responseError", (event) => {
   document.getElementById("said").textContent = `The answer was ${status}; this is what was last shown.`;
 });
 
+// On a phone the names of the pages do not fit beside each other.
+document.querySelector(".pages [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+
 if (!document.hidden) listen();
