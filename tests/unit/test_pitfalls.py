@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from service.bootstrap import build_pipeline
 from service.config import Settings
 from service.core.events import Arrival
+from service.core.ledger import Ledger
 from tests.factories import make_event
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +37,26 @@ def row(hour, cost, quantity):
         effective_cost=Decimal(str(cost)), list_cost=Decimal(4 * quantity),
         pricing_quantity=Decimal(str(quantity)), x_event_id=str(hour),
     )  # fmt: skip
+
+
+def test_pitfall_7_what_is_taken_off_moves_no_baseline_and_negative_usage_is_no_rise():
+    def hour(number):
+        yield row(number, -2 if number % 50 == 7 else 1.5, 1)  # usage that is paid back
+        yield msgspec.structs.replace(
+            row(number, -500, 1), charge_category="Credit", x_event_id=f"credit {number}"
+        )
+
+    told = found(event for number in range(20 * 24) for event in hour(number))
+    assert [finding.kind for finding in told if finding.kind in ("spike", "shift", "creep")] == []
+
+
+def test_pitfall_17_one_resource_in_two_currencies_is_two_series_that_are_never_added():
+    ledger = Ledger({})
+    for currency, cost in (("USD", 3), ("EUR", 4), ("credits", 5)):
+        event = msgspec.structs.replace(row(0, cost, 1), billing_currency=currency)
+        ledger.take("aws", event)
+    costs = {s.billing_currency: ledger.point(s, ledger.steps(s)[0]) for s in ledger.series()}
+    assert costs == {"USD": 3, "EUR": 4, "credits": 5}
 
 
 def test_pitfall_23_a_plan_that_moves_to_another_account_is_a_price_and_no_usage():
