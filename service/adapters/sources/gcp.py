@@ -44,7 +44,7 @@ from service.adapters.sources.gcp_lines import (
     Resource,
     cells_of,
 )
-from service.adapters.sources.ndjson import NOT_DECODED, blocks_of, decoded_line, without_mark
+from service.adapters.sources.ndjson import NOT_DECODED, blocks_of, decoded_line, without_bom
 from service.adapters.sources.plan import Plan, numbered
 from service.adapters.sources.rows import RefusedError, Rule, Texts, Values, row_of, same
 from service.adapters.sources.tables import Batch, parquet_objects
@@ -80,7 +80,7 @@ def read(path: Path) -> Iterator[Row | Flaw | Completion]:
             yield from numbered(first, events)
             continue
         for number, line in enumerate(lines, first):
-            found = _row(number, line if is_parquet else without_mark(number, line))
+            found = _row(number, line if is_parquet else without_bom(number, line))
             if found is not None:
                 yield found
 

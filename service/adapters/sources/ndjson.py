@@ -23,7 +23,7 @@ def decoded(path: Path, decode: Callable[[bytes], _T]) -> Iterator[tuple[int, by
     BrokenFileError where the file ends early.
     """
     for number, line in lines(path):
-        line = without_mark(number, line)  # noqa: PLW2901 - the mark is no part of the line
+        line = without_bom(number, line)  # noqa: PLW2901 - the mark is no part of the line
         found = decoded_line(number, line, decode)
         if found is not None:
             yield number, line, found
@@ -62,7 +62,7 @@ def _decoded_block(block: bytes, size: int, decode: Callable[[bytes], list[_T]])
     return found if len(found) == size else None
 
 
-def without_mark(number: int, line: bytes) -> bytes:
+def without_bom(number: int, line: bytes) -> bytes:
     """Take the byte order mark off a file's first line."""
     return line.removeprefix(_BOM) if number == 1 else line
 

@@ -5,10 +5,10 @@ A batch with one bad row is read row by row, so that it is refused for the reaso
 number, that it has there.
 
 Some columns hold an amount or a name that hardly another row has; a rule mostly hands them on as
-they are. It is run with marks in their place, once for each shape of row: what it looks at, and
-which of the others are null. A field that comes out as a mark is what that column says, and the
-texts of a column are made fields all at once. Where a rule looks at a mark after all, it is run for
-each of those rows, with what they really say.
+they are. It is run with blanks in their place, once for each shape of row: what it looks at, and
+which of the others are null. A field that comes out as a blank is what that column says, and the
+texts of a column are made fields all at once. Where a rule looks at a blank after all, it is run
+for each of those rows, with what they really say.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -93,7 +93,7 @@ class _LookedAtError(Exception):
     """A rule wants to know what it mostly hands on."""
 
 
-class _Mark:
+class _Blank:
     """Stands for a column's text; all it tells is that there is one."""
 
     __slots__ = ("at", "is_lower")
@@ -105,9 +105,9 @@ class _Mark:
     def __bool__(self) -> bool:
         return True
 
-    def lower(self) -> "_Mark":
+    def lower(self) -> "_Blank":
         """Stand for the text in lower case."""
-        return _Mark(self.at, is_lower=True)
+        return _Blank(self.at, is_lower=True)
 
     def _looked_at(self, *_: object) -> NoReturn:
         raise _LookedAtError
@@ -158,17 +158,17 @@ class _Step:
             yield name, spread(filled)
 
     def _outcome(self, shape: tuple[Any, ...]) -> tuple[object, ...] | None:
-        """Return the fields of rows of one shape, with marks; None where that is not enough."""
+        """Return the fields of rows of one shape, with blanks; None where that is not enough."""
         if not self._handed:
             return self._fields(shape)
         looked = len(shape) - len(self._handed)
-        marks = [
-            _Mark(at) if is_said else None
+        blanks = [
+            _Blank(at) if is_said else None
             for (_, at), is_said in zip(self._handed, shape[looked:], strict=True)
         ]
         try:
-            values = self._values((*shape[:looked], *marks))
-            plain = tuple(n for n in self.rule.names if not isinstance(values.get(n), _Mark))
+            values = self._values((*shape[:looked], *blanks))
+            plain = tuple(n for n in self.rule.names if not isinstance(values.get(n), _Blank))
             known = dict(zip(plain, fields(plain, values), strict=True))
         except (_LookedAtError, TypeError, RefusedError):
             # What a row really says may be another thing.
@@ -197,20 +197,22 @@ def _filled(
     asked: Numbers,
     answers: Sequence[object],
 ) -> Varied:
-    """Put what the columns say where marks are, and the answers into the rows that were asked."""
+    """Put what the columns say where blanks are, and the answers into the rows that were asked."""
     numbers, cells = found
-    places = {(cell.at, cell.is_lower) for cell in cells if isinstance(cell, _Mark)}
+    places = {(cell.at, cell.is_lower) for cell in cells if isinstance(cell, _Blank)}
     if not places and not len(asked):
         return found
-    if len(places) == 1 and all(isinstance(cell, _Mark) for cell in cells):
+    if len(places) == 1 and all(isinstance(cell, _Blank) for cell in cells):
         [(at, is_lower)] = places
         return Varied(columns[at].said.numbers, columns[at].each(name, is_lower=is_lower))
-    pool = [None if isinstance(cell, _Mark) else cell for cell in cells]
+    pool = [None if isinstance(cell, _Blank) else cell for cell in cells]
     mixed = numbers.astype(np.int64)
     for place in sorted(places):
         at, is_lower = place
-        marked = [isinstance(cell, _Mark) and (cell.at, cell.is_lower) == place for cell in cells]
-        is_here = np.array(marked)[numbers]
+        is_blank = [
+            isinstance(cell, _Blank) and (cell.at, cell.is_lower) == place for cell in cells
+        ]
+        is_here = np.array(is_blank)[numbers]
         mixed[is_here] = len(pool) + columns[at].said.numbers[is_here]
         pool += columns[at].each(name, is_lower=is_lower)
     mixed[asked] = len(pool) + np.arange(len(asked))
