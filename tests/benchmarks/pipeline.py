@@ -6,7 +6,7 @@
 Apache Kafka on this machine, one partition, each reader a process of its own that reads the same
 messages from first to last. Ours scores every row, learns it, and publishes what it finds; Bytewax
 scores by a mean and a spread of each series; the others decode JSON and forget it. With `--growth`
-ours reads as many rows again once it knows so many series.
+ours reads at least as many rows, in whole hours, once it knows so many series.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def rows(kind, number, many):
     names = SHORT if kind == "short" else [name for name in full if name not in LEFT_OUT]
     row = {name: full[name] for name in names} | {"ServiceName": "Amazon EC2"}
     first = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    first -= timedelta(hours=number // many + 1)
+    first -= timedelta(hours=number // many + 5)  # all are over, whoever reads when
     for at in range(number):
         hour, series = divmod(at, many)
         start = first + timedelta(hours=hour)
@@ -115,11 +115,12 @@ def compare(kafka, number):
 
 
 def grow(kafka, number, sizes):
-    """Print what a row costs once so many series are known."""
+    """Print what a row costs once so many series are known: whole hours, for each is learnt."""
     for size in sizes:
         cluster = Cluster(kafka.address, f"grow{size}.", {})
-        fill(cluster, "short", BATCH_ROWS, size + number, size)
-        rate = read("spendwatch", cluster, number, before=size)
+        many = -(-number // size) * size
+        fill(cluster, "short", BATCH_ROWS, size + many, size)
+        rate = read("spendwatch", cluster, many, before=size)
         print(f"{size:,} series: {1e6 / rate:,.1f} us a row, {rate:,.0f} rows a second", flush=True)
 
 
