@@ -122,6 +122,10 @@ class Partition:
         """Return the time that this partition has reached, None before the first message."""
         return self._now
 
+    def note_told(self, until: int) -> None:
+        """Note up to which offset it has been told, as `told_until`."""
+        self._end, self._forgiven = max(self._end, until), max(self._forgiven, until)
+
     def is_quiet(self, now: datetime, tick: timedelta) -> bool:
         """Tell whether time has to be let pass here by a message without rows.
 

@@ -76,6 +76,10 @@ class RollupLog:
         """Return how many partitions have never said anything: until then nothing is judged."""
         return self._partitions - len(self._passed)
 
+    def note_told(self, until: int) -> None:
+        """Note up to which offset it was told, as `told_until`."""
+        self._end = max(self._end, until)
+
     def take(self, message: Message) -> Record | None:
         """Take in the next message; ValueError for one that is no report."""
         self.next_offset = message.offset + 1

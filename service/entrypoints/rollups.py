@@ -99,12 +99,14 @@ class Rollups:
             return dict.fromkeys(ours, self._sums.next_offset)
 
     def _make_ready(self) -> None:
-        told_until = ends(self._cluster).get((ROLLUPS, 0), BEGINNING)
         partitions = self._settings.kafka.partitions
         self._shelf = Shelf(self._settings.data_dir / "rollups")
         self._sums = self._shelf.restore(
-            lambda: RollupLog(build_adder(self._settings), partitions, told_until)
+            lambda: RollupLog(build_adder(self._settings), partitions, BEGINNING)
         )
+        # After what is kept was read: who had it before us may have said and kept more since.
+        told_until = ends(self._cluster).get((ROLLUPS, 0), BEGINNING)
+        self._sums.note_told(told_until)
         self._saves_after()
         self._metrics.is_rollups.set(1)
         _log.info("owner", begins_at=self._sums.next_offset, told_until=told_until)

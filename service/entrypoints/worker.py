@@ -122,10 +122,13 @@ class Worker:
         async with self._moving:
             for at in self._partitions.keys() - set(ours):
                 await asyncio.to_thread(self._let_go, at)
-            told = await asyncio.to_thread(ends, self._cluster)
-            for at in ours:
-                if at not in self._partitions:
-                    await asyncio.to_thread(self._make_ready, at, told.get(at, BEGINNING))
+            new = [at for at in ours if at not in self._partitions]
+            for at in new:
+                await asyncio.to_thread(self._make_ready, at)
+            # After what is kept was read: who had it before us may have said and kept more since.
+            told = await asyncio.to_thread(ends, self._cluster) if new else {}
+            for at in new:
+                self._partitions[at].note_told(told.get(at, BEGINNING))
         self._metrics.partitions.set(len(ours))
         self._not_ready = None
         _log.info("assigned", partitions=len(ours))
@@ -137,12 +140,12 @@ class Worker:
             self._recorders.pop(at).close()
         self._shelves.pop(at).close()
 
-    def _make_ready(self, at: tuple[str, int], told_until: int) -> None:
+    def _make_ready(self, at: tuple[str, int]) -> None:
         """Go on from what is kept of a partition, if anything is."""
         shelf = Shelf(self._settings.data_dir / "worker" / f"{at[0]}-{at[1]}")
 
         def make() -> Partition:
-            return self._partition(*at, told_until)
+            return self._partition(*at)
 
         self._partitions[at] = shelf.restore(make)
         self._shelves[at] = shelf
@@ -167,7 +170,7 @@ class Worker:
     def _saves_after(self, at: tuple[str, int]) -> None:
         self._save_at[at] = time.monotonic() + 60 * self._settings.save_every_minutes
 
-    def _partition(self, topic: str, number: int, told_until: int) -> Partition:
+    def _partition(self, topic: str, number: int) -> Partition:
         settings = self._settings
         metrics = {name: one.metric for name, one in settings.sources.items() if one.metric}
         is_bill = topic == EVENTS
@@ -179,7 +182,7 @@ class Worker:
         most_bad = settings.kafka.bad_lines_in_a_row
         skip = self._skips.get((topic, number), BEGINNING)
         every = timedelta(seconds=settings.kafka.sums_every_seconds) if is_bill else None
-        return Partition(place, pipeline, told_until, most_bad, skip, every)
+        return Partition(place, pipeline, BEGINNING, most_bad, skip, every)
 
     async def _tick(self, log: GroupLog, publisher: Publisher) -> None:
         """Write histories; look after partitions where nothing comes: keep them, let time pass."""

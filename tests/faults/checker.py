@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from service.adapters.kafka_findings import chained, decode, encode
+from service.adapters.kafka_findings import Chains, chained, decode, encode
 from service.adapters.kafka_findings import records as said
 from service.adapters.kafka_log import Message
 from service.adapters.kafka_rollups import decode as read_report
+from service.adapters.kafka_rollups import encode as encode_report
 from service.adapters.kafka_topics import EVENTS, FINDINGS, ROLLUPS
 from service.bootstrap import build_adder, build_desk_parts, build_pipeline
 from service.core.chain import BEGINNING
@@ -78,18 +79,19 @@ def is_said_as_without_faults(settings, cluster):
             wanted.setdefault((EVENTS, number), []).extend(encode(output.record))
         reports.setdefault(number, []).extend(output.reports)
     sums = RollupLog(build_adder(settings), settings.kafka.partitions, BEGINNING)
-    come = {}
+    come, chains = {}, Chains()
     for record in records(cluster, ROLLUPS):
         at = EPOCH + timedelta(milliseconds=record.timestamp)
         if not record.headers:
             report = read_report(record.value)
-            come.setdefault(report.partition, {}).setdefault(report.offset, report)
+            come.setdefault(report.partition, []).extend(chains.take(report))
         message = Message(record.offset, at, dict(record.headers), record.value)
         found = sums.take(message)
         if found is not None:
             wanted.setdefault((ROLLUPS, 0), []).extend(encode(found))
     all_came = all(
-        [come[number][one.offset] for one in every_one] == every_one
+        come.get(number, [])
+        == [read_report(part) for one in every_one for part in encode_report(one)]
         for number, every_one in reports.items()
     )
     return all_came and there == wanted

@@ -92,3 +92,23 @@ async def test_what_waited_while_partitions_moved_is_not_taken(monkeypatch):
     monkeypatch.setattr(worker, "GroupLog", log_of(made))
     await made._work(seen)
     assert "took 0" not in seen.done
+
+
+async def test_what_was_told_is_asked_after_what_is_kept_was_read(monkeypatch):
+    """Whoever had the partition before may have said and kept more in between."""
+    seen = Seen()
+    made = worker.Worker(Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:9")))
+
+    def make_ready(at):
+        seen.done.append("read")
+        made._partitions[at] = seen
+
+    def ends(_):
+        seen.done.append("asked")
+        return {PLACE: 7}
+
+    seen.note_told = lambda until: seen.done.append(f"told until {until}")
+    monkeypatch.setattr(made, "_make_ready", make_ready)
+    monkeypatch.setattr(worker, "ends", ends)
+    await made._starts([PLACE])
+    assert seen.done == ["read", "asked", "told until 7"]
