@@ -26,8 +26,9 @@ class _Answer(Generic[_T]):
 class Kept(Generic[_T]):
     """Answers by question. Few are looked for at once, in threads that no stop waits for."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = MOST) -> None:
         self._clock = clock
+        self._most = most
         self._answers: OrderedDict[Hashable, _Answer[_T]] = OrderedDict()
         self._looking = threading.Lock()
         self._turns = threading.BoundedSemaphore(AT_ONCE)
@@ -44,7 +45,7 @@ class Kept(Generic[_T]):
                 asking = threading.Thread(target=self._find, args=(answer, find), daemon=True)
                 asking.start()
             self._answers.move_to_end(question)
-            if len(self._answers) > MOST:
+            if len(self._answers) > self._most:
                 self._answers.popitem(last=False)
         return answer.future.result(within_seconds)
 

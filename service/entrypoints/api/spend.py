@@ -33,7 +33,9 @@ LONGEST: Final[dict[Grain, timedelta]] = {"hour": timedelta(days=31), "day": tim
 USUAL: Final = timedelta(days=14)
 WEEK: Final = timedelta(days=7)
 # How long who asks is kept waiting for what has to be added up, in seconds.
-PATIENCE: Final = 60.0
+PATIENCE: Final = 30.0
+# Of some megabytes each, at worst.
+ANSWERS_KEPT: Final = 32
 Values = Annotated[list[Name], Field(max_length=100)]
 
 
@@ -127,7 +129,7 @@ class SpendRoutes:
         self._store = store
         self._slices = None if history is None else Slices(history, settles_after)
         self._now = now
-        self._kept: Kept[Response] = Kept()
+        self._kept: Kept[Response] = Kept(most=ANSWERS_KEPT)
 
     def spend(self, query: Annotated[SpendQuery, Query()], request: Request) -> Response:
         """Say what was spent, by hour or day and by up to three dimensions, in each currency.
