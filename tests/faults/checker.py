@@ -89,11 +89,11 @@ def is_said_as_without_faults(settings, cluster):
         found = sums.take(message)
         if found is not None:
             wanted.setdefault((ROLLUPS, 0), []).extend(encode(found))
-    all_came = all(
-        come.get(number, [])
-        == [read_report(part) for one in every_one for part in encode_report(one)]
-        for number, every_one in reports.items()
-    )
+    all_came = True
+    for number, every_one in reports.items():
+        parts = [read_report(part) for one in every_one for part in encode_report(one)]
+        # Time goes on meanwhile, and is said.
+        all_came &= come.get(number, [])[: len(parts)] == parts
     return all_came and there == wanted
 
 
