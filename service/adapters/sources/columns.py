@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import count, repeat
+from operator import is_
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -59,7 +60,7 @@ class Column:
     def of_amounts(cls, amounts: Sequence[Decimal | None]) -> "Column":
         """Take amounts in range, one of each row."""
         numbers = np.arange(len(amounts))
-        column = cls(Varied(numbers, amounts), has_nulls=any(a is None for a in amounts))
+        column = cls(Varied(numbers, amounts), has_nulls=any(map(is_, amounts, repeat(None))))
         column._each[AMOUNT, False] = amounts
         return column
 

@@ -35,7 +35,6 @@ from service.adapters.sources.gcp_lines import (
     LINE,
     NAMES,
     Adjustment,
-    Credit,
     Invoice,
     Label,
     Line,
@@ -49,7 +48,6 @@ from service.adapters.sources.plan import Plan, numbered
 from service.adapters.sources.rows import RefusedError, Rule, Texts, Values, row_of, same
 from service.adapters.sources.tables import Batch, parquet_objects
 from service.adapters.sources.values import LONGEST_TEXT, NO_CURRENCY, fine, moment
-from service.core import money
 from service.core.events import CostEvent
 
 _T = TypeVar("_T")
@@ -156,10 +154,7 @@ def _named(row: Texts, name: str) -> Named:
 
 
 def _cost(row: Texts, _: dict[str, str]) -> Values:
-    given = [c.amount for c in _nested(row, "credits", _CREDITS) or () if c.amount is not None]
-    cost: Any = row["cost"]
-    net = money.total([cost, *(fine(c) or money.ZERO for c in given)]) if given else cost
-    return {"BilledCost": net, "EffectiveCost": net}
+    return {"BilledCost": row["cost"], "EffectiveCost": row["cost"]}
 
 
 def _month_of(row: Texts) -> tuple[datetime, datetime] | None:
@@ -285,7 +280,6 @@ def _moment(name: str, text: str) -> datetime:
 
 
 _NAMED: Final = msgspec.json.Decoder(Named | None, strict=False).decode
-_CREDITS: Final = msgspec.json.Decoder(list[Credit] | None, strict=False).decode
 _INVOICE: Final = msgspec.json.Decoder(Invoice | None, strict=False).decode
 _ADJUSTMENT: Final = msgspec.json.Decoder(Adjustment | None, strict=False).decode
 _RESOURCE: Final = msgspec.json.Decoder(Resource | None, strict=False).decode
@@ -293,7 +287,7 @@ _LOCATION: Final = msgspec.json.Decoder(Location | None, strict=False).decode
 _LABELS: Final = msgspec.json.Decoder(list[Label] | None, strict=False).decode
 # In this order they refuse a row.
 _RULES: Final = (
-    Rule(("BilledCost", "EffectiveCost"), ("cost", "credits"), _cost, hands_on=("cost",)),
+    Rule(("BilledCost", "EffectiveCost"), ("cost",), _cost, hands_on=("cost",)),
     Rule(
         ("BillingPeriodStart", "BillingPeriodEnd", "ChargePeriodStart", "ChargePeriodEnd"),
         ("invoice", "usage_start_time", "usage_end_time"),

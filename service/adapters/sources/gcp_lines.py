@@ -6,14 +6,17 @@ each of them is decoded once.
 
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from itertools import repeat
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
+from service.adapters.sources.ndjson import NOT_DECODED
 from service.adapters.sources.rows import RefusedError
+from service.adapters.sources.values import fine
 from service.core import money
 
 Amounts = Sequence[Decimal | None]
@@ -49,7 +52,7 @@ class Location(msgspec.Struct):
     region: str | None = None
 
 
-class Usage(msgspec.Struct):
+class Usage(msgspec.Struct, gc=False):
     """How much was used."""
 
     amount: Decimal | None = None
@@ -115,7 +118,7 @@ def _kept(kind: object) -> tuple[Any, object]:
 _NULL: Final = Raw(b"null")
 _FIELDS: Final = [(field.name, *_kept(field.type)) for field in msgspec.structs.fields(Line)]
 _TEXTS: Final = tuple(name for name, kind, _ in _FIELDS if kind == str | None)
-_NESTED: Final = tuple(name for name, kind, _ in _FIELDS if kind is Raw)
+_NESTED: Final = tuple(n for n, kind, _ in _FIELDS if kind is Raw and n != "credits")
 AMOUNTS: Final = ("cost", "cost_at_list", "usage_amount", "usage_amount_in_pricing_units")
 # The cells of a row, in this order.
 NAMES: Final = (*_TEXTS, *_NESTED, "usage_unit", "usage_pricing_unit", *AMOUNTS)
@@ -126,23 +129,38 @@ _NO_USAGE: Final = Usage()
 _texts: Final = attrgetter(*_TEXTS)
 _nested: Final = attrgetter(*_NESTED)
 _costs: Final = attrgetter("cost", "cost_at_list")
+_credits: Final = attrgetter("credits")
+_CREDITS: Final = msgspec.json.Decoder(list[Credit] | None, strict=False)
 _usage: Final = attrgetter("unit", "pricing_unit", "amount", "amount_in_pricing_units")
 
 
-def cells_of(kept: Sequence[Any], fine: Callable[[Amounts], Amounts]) -> list[Iterable[object]]:
+def cells_of(kept: Sequence[Any], cut: Callable[[Amounts], Amounts]) -> list[Iterable[object]]:
     """Return what lines say under each of the NAMES; what is nested is JSON.
 
-    `fine` cuts amounts. RefusedError when a line has no cost, ArithmeticError when it is beyond
-    what can be added exactly.
+    The cost is net of credits. `cut` cuts amounts. RefusedError when a line has no cost or no
+    credits that can be read, ArithmeticError when it is beyond what can be added exactly.
     """
     texts = zip(*map(_texts, kept), strict=True)
     nested = (map(bytes, column) for column in zip(*map(_nested, kept), strict=True))
     costs, listed = zip(*map(_costs, kept), strict=True)
     usage = map(_usage, (line.usage or _NO_USAGE for line in kept))
     unit, pricing_unit, *used = zip(*usage, strict=True)
-    if any(cost is None for cost in costs):
+    if any(map(is_, costs, repeat(None))):
         raise RefusedError("cost is missing")
     # A zero has no digits, however many were written.
-    plain = [cost or money.ZERO for cost in fine(costs)]
-    exact = [*map(money.EXACT.add, repeat(money.ZERO), plain)]
-    return [*texts, *nested, unit, pricing_unit, exact, *map(fine, (listed, *used))]
+    plain = [cost or money.ZERO for cost in cut(costs)]
+    credited = map(_credited, map(bytes, map(_credits, kept)))
+    exact = [*map(money.EXACT.add, plain, credited)]
+    return [*texts, *nested, unit, pricing_unit, exact, *map(cut, (listed, *used))]
+
+
+@lru_cache(maxsize=16_384)
+def _credited(text: bytes) -> Decimal:
+    """Add up credits."""
+    try:
+        found = _CREDITS.decode(text) or ()
+    except NOT_DECODED:
+        raise RefusedError("credits are not what they should be") from None
+    return money.total(
+        fine(credit.amount) or money.ZERO for credit in found if credit.amount is not None
+    )
