@@ -279,16 +279,15 @@ class History:
     def _forget(self, rows: Iterable[LedgerRow]) -> None:
         with self._lock:
             for row in rows:
-                cells = self._waiting[row.series]
-                waiting = cells.get(row[1:4], [])
+                series, cell = row.series, row[1:4]
+                cells = self._waiting[series]
+                waiting = cells.pop(cell, [])
                 left = [one for one in waiting if one is not row]
                 self._waiting_rows -= len(waiting) - len(left)
                 if left:
-                    cells[row[1:4]] = left
-                else:
-                    cells.pop(row[1:4], None)
-                if not cells:
-                    del self._waiting[row.series]
+                    cells[cell] = left
+                elif not cells:
+                    del self._waiting[series]
 
 
 def _part(row: LedgerRow) -> tuple[str, str]:

@@ -330,8 +330,9 @@ class RedisStore:
         with self._redis.pipeline(transaction=False) as asked:
             for name in names:
                 asked.hmget(f"{PREFIX}delivery:{name.decode()}", _DELIVERY)
-            rows = (dict(zip(_DELIVERY, row, strict=True)) for row in asked.execute())
-            return [row for row in rows if row[b"conversation"] is not None]
+            rows = (zip(_DELIVERY, row, strict=True) for row in asked.execute())
+            there = [{name: said for name, said in row if said is not None} for row in rows]
+            return [row for row in there if b"conversation" in row]
 
     @_guarded
     def told(self, incident_id: str, limit: int = 1000) -> list[Delivery]:

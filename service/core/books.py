@@ -188,6 +188,13 @@ class Book:
             known = self._steps[step] = {cell.key: cell.unpacked() for cell in _CELLS(known)}
         return known.cells() if isinstance(known, Alone) else known
 
+    def rows(self, step: int) -> list[tuple[CellKey, Row]]:
+        """Return the rows that count in a step, each with the key of its cell."""
+        known = self.steps.get(step)
+        if isinstance(known, Alone):
+            return [(known.key, known.row)]
+        return [(key, row) for key, cell in self.cells(step).items() for row in cell.costs()]
+
     def drop_before(self, edge: int) -> int:
         """Let go of the steps before one; return the newest of them, -1 when there is none."""
         old = [step for step in self.steps if step < edge]

@@ -129,6 +129,9 @@ class SeriesKey(NamedTuple):
     grain: Grain
 
     def __str__(self) -> str:
+        plain = "/".join(self)
+        if plain.count("/") == len(self) - 1 and "%" not in plain:
+            return plain
         return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in self)
 
     @classmethod

@@ -237,11 +237,10 @@ class Ledger:
         """Yield what a step of a series costs now, by period, category, SKU and commitment."""
         sums: dict[tuple[datetime, datetime, str, str, str], tuple[Decimal, Decimal]] = {}
         book = self._books.get(series)
-        for (start, end, sku, category), cell in (book.cells(step) if book else NO_CELLS).items():
-            for row in cell.costs():
-                kind = (start, end, category, sku, row.commitment)
-                cost, quantity = sums.get(kind, (money.ZERO, money.ZERO))
-                sums[kind] = money.add(cost, row.cost), money.add(quantity, row.quantity)
+        for (start, end, sku, category), row in book.rows(step) if book else ():
+            kind = (start, end, category, sku, row.commitment)
+            cost, quantity = sums.get(kind, _NOTHING)
+            sums[kind] = money.add(cost, row.cost), money.add(quantity, row.quantity)
         name = str(series)
         for (start, end, category, sku, commitment), (cost, quantity) in sorted(sums.items()):
             yield LedgerRow(name, start, end, category, cost, version, sku, commitment, quantity)
@@ -359,6 +358,7 @@ def period_of(series: SeriesKey, step: int) -> tuple[datetime, datetime]:
     return start_of(step, hours), start_of(step + 1, hours)
 
 
+_NOTHING: Final = (money.ZERO, money.ZERO)
 _CHARGES: Final[Mapping[str, Charge]] = {
     "Usage": "fee",
     "Purchase": "fee",

@@ -37,6 +37,7 @@ class Catalogue(NamedTuple):
 
 
 NO_CATALOGUE: Final = Catalogue()
+_NOBODY: Final = Owner(UNOWNED, "no owner tag, and the sub-account has no owner")
 
 
 class Owners:
@@ -78,7 +79,7 @@ class Owners:
             is_category = key.lower().startswith(COST_CATEGORY)
             shown = " ".join((key[len(COST_CATEGORY) :] if is_category else key).split())
             (categories if is_category else own)[plain_key(key)] = shown, _text(value)
-        for what, found in (("tag", own), ("cost category", categories)):
+        for what, found in (("tag", own), ("cost category", categories)) if tags else ():
             for wanted in self._tag_keys:
                 key, name = found.get(wanted, ("", ""))
                 if name:
@@ -86,9 +87,10 @@ class Owners:
         account = self._sub_accounts.get(sub_account_id or "")
         if account:
             return Owner(account, f"owner of sub-account {sub_account_id}")
-        return self._listed(own, sub_account_id, resource_id) or Owner(
-            UNOWNED, "no owner tag, and the sub-account has no owner"
-        )
+        listed = None
+        if self._catalogue is not NO_CATALOGUE:
+            listed = self._listed(own, sub_account_id, resource_id)
+        return listed or _NOBODY
 
     def _listed(
         self,

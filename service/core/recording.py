@@ -1,7 +1,7 @@
 """Recording: what the history is told of the steps that a batch changed."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from service.core.events import SeriesKey
 from service.core.labels import labels_of
@@ -9,6 +9,8 @@ from service.core.ledger import Expected, Ledger, LedgerRow
 from service.core.owners import Owners
 
 USAGE: Final = "Usage"
+# What of a row the ledger knows, which comes first in it.
+COSTS: Final = LedgerRow._fields.index("estimated")
 
 
 def recorded(
@@ -27,9 +29,9 @@ def recorded(
         labels = labels_of(series, ledger.about(series), owners)
         estimated = is_estimated(series, step)
         due = expected.get((series, step))
+        is_expected = (series, step) in expected
         for row in ledger.rows(series, step, version):
-            scored = row.charge_category == USAGE and (series, step) in expected
-            told: dict[str, Any] = {"labels": labels, "estimated": estimated, "scored": scored}
-            if scored:
-                told["expected"], due = due, None
-            yield row._replace(**told)
+            scored = is_expected and row.charge_category == USAGE
+            told = estimated, labels, scored, due if scored else None
+            yield LedgerRow._make((*row[:COSTS], *told))
+            due = None if scored else due

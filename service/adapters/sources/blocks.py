@@ -103,7 +103,7 @@ def parsed(
 ) -> dict[int, pa.DictionaryArray] | None:
     """Return the columns at these places of a block's rows, or None: to be read line by line."""
     content = np.frombuffer(block, np.uint8)
-    if not _is_plain(block, content, ord(delimiter)):
+    if not places or not _is_plain(block, content, ord(delimiter)):
         return None
     names = [str(at) for at in range(width)]
     wanted = [str(at) for at in places]
