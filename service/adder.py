@@ -11,22 +11,23 @@ from typing import Final, NamedTuple
 import msgspec
 
 from service.core.cell_book import CellBook
-from service.core.deliveries import Chart
 from service.core.drivers import Member
 from service.core.events import UNIT_FEED, SeriesKey
 from service.core.feedback import Feedbacks
-from service.core.findings import Stretch, Stretches, is_history
+from service.core.findings import Stretch, is_history
 from service.core.group_scoring import GroupScoring
 from service.core.intents import Order
 from service.core.ledger import STEP_HOURS
 from service.core.looks import Look, Looks
 from service.core.new_spend import NewSpend
+from service.core.notices import Chart
 from service.core.overrides import Level
 from service.core.partials import CellPart, LevelPart
 from service.core.rollups import Rollups
 from service.core.scoring import Point, Scoring
 from service.core.state import VERSION, Chunk, Saved, StateError, Streams, keep_all
 from service.core.statements import member_of
+from service.core.stretches import Stretches
 from service.core.sum_about import SumAbout
 from service.core.told import Told
 from service.core.unit_costs import UnitBill

@@ -50,7 +50,6 @@ from service.core.deliveries import Deliveries
 from service.core.estimates import Ahead, Estimates
 from service.core.events import SeriesKey
 from service.core.experiments import Experiments
-from service.core.findings import Stretches
 from service.core.gpu_findings import GpuFindings
 from service.core.group_scoring import GROUP_SHARE, MEMBERS_ONLY, GroupScoring
 from service.core.groups import Groups
@@ -72,6 +71,7 @@ from service.core.routing import Router
 from service.core.scoring import Around, Scoring
 from service.core.spend import Spend
 from service.core.standing import Things
+from service.core.stretches import Stretches
 from service.core.sum_about import SumAbout
 from service.core.tag_policy import Dimensions
 from service.core.token_bills import TokenBills

@@ -16,13 +16,14 @@ from service.core.budgets import KIND as BUDGET
 from service.core.budgets import Budget
 from service.core.bundles import BUNDLES
 from service.core.claiming import claims_of, owned, owner_of
-from service.core.deliveries import Chart, Decision, Deliveries, Notice, delivery_id_of
+from service.core.deliveries import Decision, Deliveries
 from service.core.drivers import Member
 from service.core.events import SeriesKey
 from service.core.findings import OddPoint
 from service.core.incidents import Incident, Incidents
 from service.core.intents import Drop, Feedback, Intent, Mark, Order, Put, in_effect
 from service.core.marks import in_effect as done
+from service.core.notices import Chart, Notice, delivery_id_of
 from service.core.phrases import duration
 from service.core.plans import Plan
 from service.core.ports import Changes, SourceStatus

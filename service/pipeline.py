@@ -12,7 +12,6 @@ from service.core.about import About
 from service.core.allocation import Allocation
 from service.core.budgets import KIND as BUDGET
 from service.core.budgets import Budget
-from service.core.deliveries import Chart
 from service.core.drivers import Member
 from service.core.estimates import Estimates, Gap
 from service.core.events import (
@@ -25,7 +24,7 @@ from service.core.events import (
 )
 from service.core.experiments import Experiments, RunBill
 from service.core.feedback import Feedbacks
-from service.core.findings import OddPoint, Stretch, Stretches
+from service.core.findings import OddPoint, Stretch
 from service.core.gone import Gone
 from service.core.gpu_findings import GpuFindings
 from service.core.gpu_hosts import GpuHost
@@ -38,6 +37,7 @@ from service.core.intents import Drop, Feedback, Intent, Order, Put
 from service.core.ledger import STEP_HOURS, Ledger, LedgerRow
 from service.core.looks import Look
 from service.core.new_spend import NewSpend
+from service.core.notices import Chart
 from service.core.owners import Owners
 from service.core.partials import CellLevels, CellPart, LevelPart, Partials
 from service.core.ports import Changes, SourceStatus
@@ -58,6 +58,7 @@ from service.core.state import (
     keep_all,
 )
 from service.core.statements import member_of
+from service.core.stretches import Stretches
 from service.core.token_bills import ESTIMATED, TokenBills
 from service.core.told import Told
 from service.core.unit_costs import UnitBill

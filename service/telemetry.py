@@ -12,8 +12,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from service.core.books import Taken
-from service.core.deliveries import DeliveryState
 from service.core.findings import Finding
+from service.core.notices import DeliveryState
 from service.core.severity import Severity
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4

@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from detectors.base import step_of
-from service.core.deliveries import Chart, Notice, delivery_id_of
 from service.core.drivers import Driver
 from service.core.events import CostEvent
 from service.core.experiments import RunBill
 from service.core.findings import Finding
 from service.core.gpu_hosts import GpuDevice, GpuHost, HourCount, IdleGroup
 from service.core.incidents import Incident
+from service.core.notices import Chart, Notice, delivery_id_of
 from service.core.unit_costs import UnitBill, UnitDay
 from service.core.untagged import Gap as AllocationGap
 from service.core.wording import text_of

@@ -7,8 +7,8 @@ import numpy as np
 import structlog
 
 from detectors.base import F64
-from service.core.deliveries import Chart, Notice
 from service.core.holds import IDLE
+from service.core.notices import Chart, Notice
 from service.core.phrases import clean
 
 if TYPE_CHECKING:

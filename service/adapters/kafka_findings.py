@@ -14,11 +14,11 @@ import msgspec
 from service.adapters.kafka_client import MAX_MESSAGE_BYTES, Cluster, read_all
 from service.adapters.kafka_topics import FINDINGS
 from service.core.chain import BEGINNING, Link, fit
-from service.core.deliveries import Chart
 from service.core.drivers import Member
 from service.core.findings import Finding, OddPoint
 from service.core.gpu_hosts import GpuHost
 from service.core.intents import Intent
+from service.core.notices import Chart
 from service.core.ports import SourceStatus
 from service.core.spend import Spent
 

@@ -16,7 +16,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from service.adapters.signed_links import Act, Action, url_of
 from service.core.bundles import BUNDLES
-from service.core.deliveries import Notice
 from service.core.holds import IDLE
 from service.core.incidents import (
     CAUSES,
@@ -28,6 +27,7 @@ from service.core.incidents import (
     UNUSED,
     Incident,
 )
+from service.core.notices import Notice
 from service.core.phrases import clean
 from service.core.secret import Secret
 from service.core.wording import footer, plain_text, text_of, words

@@ -22,12 +22,12 @@ from service.adapters.redis_pages import Pages
 from service.core import pages
 from service.core.budget_figures import BudgetStatus
 from service.core.bundles import BUNDLES
-from service.core.deliveries import Delivery, Notice
 from service.core.findings import Finding
 from service.core.gpu_hosts import GpuHost
 from service.core.incidents import Incident
 from service.core.intents import Intent
 from service.core.missed import DIGEST
+from service.core.notices import Delivery, Notice
 from service.core.ports import (
     ANY_DELIVERY,
     ANY_INTENT,

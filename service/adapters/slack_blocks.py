@@ -25,7 +25,7 @@ from slack_sdk.models.blocks.basic_components import SlackFile
 
 from service.adapters.slack_buttons import buttons, open_button
 from service.adapters.slack_chart import chart_block
-from service.core.deliveries import Notice
+from service.core.notices import Notice
 from service.core.phrases import clean
 from service.core.wording import DriverWords, Field, Words, footer, plain_text, words
 

@@ -8,7 +8,7 @@ import math
 from datetime import datetime
 from typing import Any, Final
 
-from service.core.deliveries import Chart
+from service.core.notices import Chart
 from service.core.phrases import clean
 
 MOST_POINTS: Final = 20

@@ -5,7 +5,7 @@ from typing import Final
 
 from service.core.effects import Effects, Split, sentence_of
 from service.core.events import SeriesKey
-from service.core.findings import Stretch, Stretches
+from service.core.findings import Stretch
 from service.core.group_names import GroupName
 from service.core.groups import Groups
 from service.core.incidents import PRICE_CHANGE
@@ -18,6 +18,7 @@ from service.core.purchases import DETECTOR as PURCHASE
 from service.core.purchases import reason as purchase_reason
 from service.core.scoring import Scoring
 from service.core.state import Chunk, Saved, Streams
+from service.core.stretches import Stretches
 
 WEEK_HOURS: Final = 168
 DROP: Final = "drop"

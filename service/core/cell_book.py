@@ -11,7 +11,7 @@ from service.core import money
 from service.core.cell_sums import CellSums
 from service.core.cells import CellName
 from service.core.events import EARLIEST, SeriesKey
-from service.core.findings import Stretches, Sums
+from service.core.findings import Sums
 from service.core.group_names import check_group_by, groups_of
 from service.core.groups import Change
 from service.core.ledger import STEP_HOURS
@@ -21,6 +21,7 @@ from service.core.places import Place
 from service.core.rollups import Rollup, Rollups, few
 from service.core.starts import Spend
 from service.core.state import Chunk, Saved, Streams
+from service.core.stretches import Stretches
 from service.core.things import Thing, account_of
 from service.core.told import SeriesOf, Told
 

@@ -1,16 +1,13 @@
-"""Deliveries: one message of one incident transition to one destination, sent once."""
+"""Deliveries: what each destination is told of an incident, and when it is told no more."""
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, Literal, NamedTuple
-
-import msgspec
+from typing import Final, NamedTuple
 
 from service.core.bundles import BUNDLES, Bundle, Kind, at_risk
 from service.core.bundling import Bundling
-from service.core.events import content_hash
 from service.core.holds import Hold, Inhibitions, labels_of, planned, silenced
 from service.core.incidents import Incident
 from service.core.money import ZERO
@@ -25,60 +22,6 @@ from service.core.standing import Things
 from service.core.state import Chunk, Saved, Streams
 from service.core.subscriptions import Subscription
 from service.core.talks import ESCALATED, Action, Reason, Talk, Told, begin, follow_up, nag
-
-DeliveryState = Literal["ready", "sending", "unknown", "sent", "dead", "superseded"]
-
-
-class Chart(msgspec.Struct, kw_only=True, frozen=True):
-    """The series behind an incident's biggest driver. All lists have one length; None is a gap."""
-
-    series: str
-    currency: str
-    step_hours: int
-    starts: list[datetime]
-    actual: list[float | None]
-    expected: list[float | None]
-    low: list[float | None]
-    high: list[float | None]
-    odd: list[bool]
-
-
-class Notice(msgspec.Struct, kw_only=True, frozen=True):
-    """What one destination is to be told. `seq` counts an incident's transitions there from 0.
-
-    `action` says how: `post` begins the conversation, `edit` replaces that post with the incident's
-    present state, `thread` adds `text` beneath it. `text` is plain words, whole without the blocks.
-    `why_here` says which route chose the destination, `told_after` how long after it began that
-    first heard of it. A notice holds all that rendering needs.
-    """
-
-    delivery_id: str
-    incident_id: str
-    destination: str
-    action: Action
-    seq: int
-    at: datetime
-    reason: Reason
-    text: str
-    incident: Incident
-    chart: Chart | None
-    why_here: str
-    data_until: datetime
-    told_after: str
-
-
-class Delivery(msgspec.Struct, kw_only=True):
-    """A notice on its way: the outbox row."""
-
-    notice: Notice
-    state: DeliveryState
-    due: datetime
-    attempts: int = 0
-    claim: int = 0
-    error: str | None = None
-    ref: dict[str, str] | None = None
-    parent: dict[str, str] | None = None
-    updated_at: datetime | None = None
 
 
 class Decision(NamedTuple):
@@ -536,11 +479,6 @@ def _is_late_news(incident: Incident, talk: Talk, now: datetime) -> bool:
         and incident.moved_at == now
         and not (talk.was_held or incident.marks or incident.feedback)
     )
-
-
-def delivery_id_of(incident_id: str, destination: str, seq: int) -> str:
-    """Name a delivery: the same transition told to the same destination has one name."""
-    return content_hash({"incident": incident_id, "destination": destination, "seq": seq})
 
 
 def _about(policy: Policy, incident: Incident) -> str:

@@ -11,9 +11,10 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from service.core import money
-from service.core.findings import Stretch, Stretches
+from service.core.findings import Stretch
 from service.core.ledger import Ledger
 from service.core.state import Chunk, Saved, Streams
+from service.core.stretches import Stretches
 from service.core.token_use import TokenUse, Usage, use_of
 from service.core.token_use import sentence_of as tokens_sentence
 

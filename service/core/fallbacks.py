@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
-from service.core.deliveries import Notice, delivery_id_of
 from service.core.incidents import Incident
+from service.core.notices import Notice, delivery_id_of
 from service.core.phrases import duration
 from service.core.wording import text_of
 

@@ -10,13 +10,14 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from service.core.events import UNIT_FEED, SeriesKey
-from service.core.findings import OddPoint, Stretch, Stretches
+from service.core.findings import OddPoint, Stretch
 from service.core.group_names import GroupName
 from service.core.intents import Order
 from service.core.new_spend import DETECTOR as NEW_SPEND
 from service.core.overrides import Level
 from service.core.scoring import Scoring
 from service.core.state import Chunk, Saved, Streams
+from service.core.stretches import Stretches
 
 NO_LEVEL: Final = "nothing in this incident has a level that could be the new one"
 NO_PAST: Final = "spend on something new has no past to be taken for the new level: it is expected"

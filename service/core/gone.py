@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from service.core.about import About
 from service.core.events import SeriesKey
-from service.core.findings import Stretches
 from service.core.groups import Groups
 from service.core.ledger import Ledger
 from service.core.new_spend import NewSpend
@@ -19,6 +18,7 @@ from service.core.purchases import Purchases
 from service.core.rollups import Rollups
 from service.core.scoring import Scoring
 from service.core.spend import Spend
+from service.core.stretches import Stretches
 from service.core.told import Told
 
 

@@ -7,7 +7,6 @@ from typing import Final
 
 from detectors.base import start_of
 from service.core import money
-from service.core.deliveries import Chart
 from service.core.drivers import Member
 from service.core.events import CostEvent, GpuSample, SeriesKey
 from service.core.findings import Finding, Status, finding_id_of
@@ -16,6 +15,7 @@ from service.core.gpu_rates import HourCost
 from service.core.idle import IdleGpus
 from service.core.idle_verdicts import IdleVerdict
 from service.core.incidents import Incident
+from service.core.notices import Chart
 from service.core.owners import Owners
 from service.core.state import Chunk, Saved, Streams
 

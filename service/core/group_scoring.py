@@ -14,10 +14,11 @@ import numpy as np
 from detectors.base import F64, I64, Score
 from service.core import money
 from service.core.events import SeriesKey
-from service.core.findings import OddPoint, Stretch, Stretches
+from service.core.findings import OddPoint, Stretch
 from service.core.ports import Fleet
 from service.core.rollups import FEW, Rollups
 from service.core.scoring import Around, Point, Scoring
+from service.core.stretches import Stretches
 from service.core.told import Told
 
 # A group is as good as one series when, over the last week, the largest member of each step

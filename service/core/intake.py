@@ -15,7 +15,6 @@ from service.core.arrivals import Arrivals
 from service.core.estimates import Estimates
 from service.core.events import UNSCORED, Arrival, CostEvent, Grain, Run, SeriesKey
 from service.core.experiments import Experiments
-from service.core.findings import Stretches
 from service.core.gpu_findings import GpuFindings
 from service.core.groups import Change, Groups
 from service.core.ledger import STEP_HOURS, Ledger
@@ -24,6 +23,7 @@ from service.core.ports import SourceStatus
 from service.core.purchases import Purchases
 from service.core.spend import Spend
 from service.core.state import Chunk, Saved, Streams
+from service.core.stretches import Stretches
 from service.core.token_bills import TokenBills
 
 _Key = tuple[SeriesKey, int]

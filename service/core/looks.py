@@ -9,10 +9,10 @@ from typing import Final
 
 import msgspec
 
-from service.core.deliveries import Chart
 from service.core.drivers import Member
 from service.core.findings import Stretch
 from service.core.lapses import Lapses
+from service.core.notices import Chart
 from service.core.scoring import Scoring
 from service.core.state import Chunk, Saved, Streams, keep_all
 from service.core.tag_policy import Policy

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from service.core.bundles import BUNDLES, LISTED, at_risk, digest_of, incident_of
-from service.core.deliveries import Delivery, Notice, delivery_id_of
 from service.core.fallbacks import is_severe
 from service.core.incidents import HISTORY, TROUBLE, Incident
+from service.core.notices import Delivery, Notice, delivery_id_of
 from service.core.phrases import duration, moment
 from service.core.rates import Rates
 from service.core.wording import text_of

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from detectors.base import DAY, DAYS_PER_MONTH, Score, start_of, step_of
 from service.core import money
 from service.core.events import CostEvent, SeriesKey
-from service.core.findings import OddPoint, Stretch, Stretches, is_history
+from service.core.findings import OddPoint, Stretch, is_history
 from service.core.groups import Change
 from service.core.ledger import STEP_HOURS
 from service.core.phrases import duration
@@ -30,6 +30,7 @@ from service.core.starts import (
     Spend,
 )
 from service.core.state import Chunk, Saved, Streams
+from service.core.stretches import Stretches
 from service.core.things import DIMENSIONS, Thing, account_of, principal_of, things_of
 
 DETECTOR: Final = "new_spend"

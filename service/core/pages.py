@@ -13,11 +13,11 @@ from typing import Final
 
 import msgspec
 
-from service.core.deliveries import Delivery, Notice
 from service.core.events import content_hash
 from service.core.findings import Finding
 from service.core.incidents import Incident
 from service.core.intents import Drop, Feedback, Intent, Mark, Put
+from service.core.notices import Delivery, Notice
 from service.core.ports import Place
 from service.core.standing import key_of
 

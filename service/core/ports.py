@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from detectors.base import F64, I64, Detector, Scores
 from service.core.budget_figures import BudgetStatus
-from service.core.deliveries import Delivery, DeliveryState, Notice
 from service.core.events import CostEvent, Rejected
 from service.core.findings import Finding
 from service.core.gpu_hosts import GpuHost
 from service.core.incidents import Incident
 from service.core.intents import Intent
+from service.core.notices import Delivery, DeliveryState, Notice
 from service.core.standing import Standing
 
 

@@ -7,9 +7,10 @@ from typing import Final
 
 from service.core import money, phrases
 from service.core.events import CostEvent, SeriesKey
-from service.core.findings import OddPoint, Stretch, Stretches, is_history
+from service.core.findings import OddPoint, Stretch, is_history
 from service.core.ledger import STEP_HOURS, Ledger
 from service.core.state import Chunk, Saved, Streams
+from service.core.stretches import Stretches
 
 DETECTOR: Final = "purchase"
 

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from service.core.deliveries import Notice
+from service.core.notices import Notice
 from service.core.ports import Begun, Refused, Sent
 
 # By then a delivery has been sent, or given up.

@@ -14,15 +14,16 @@ import numpy as np
 
 from detectors.base import F64, I64, Score, Scores, as_columns, start_of, step_of
 from service.core import money
-from service.core.deliveries import Chart
 from service.core.events import SeriesKey
-from service.core.findings import QUIET_STEPS, OddPoint, Stretch, Stretches, is_history
+from service.core.findings import QUIET_STEPS, OddPoint, Stretch, is_history
 from service.core.ledger import STEP_HOURS, Expected
+from service.core.notices import Chart
 from service.core.overrides import Bar, Barred, BarredPoint, Bars, Level, Levels, Taken
 from service.core.ports import Fleet
 from service.core.presence import Presence
 from service.core.slots import Slots
 from service.core.state import Chunk, Saved, Sign, StateError, Streams
+from service.core.stretches import Stretches
 
 # A period closes one step after its end: its rows had that long to come.
 CLOSES_AFTER_STEPS: Final = 1

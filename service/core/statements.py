@@ -8,9 +8,10 @@ from service.core.drivers import Member
 from service.core.effects import Split
 from service.core.estimates import REASON
 from service.core.events import SeriesKey
-from service.core.findings import Finding, Stretch, Stretches
+from service.core.findings import Finding, Stretch
 from service.core.owners import Owner
 from service.core.places import Place
+from service.core.stretches import Stretches
 
 
 class Tells(Protocol):

@@ -8,7 +8,7 @@ from service.core import money
 from service.core.cell_book import CellBook
 from service.core.effects import Split
 from service.core.events import SeriesKey
-from service.core.findings import Stretch, Stretches
+from service.core.findings import Stretch
 from service.core.group_names import GroupName
 from service.core.new_spend import DETECTOR as NEW_SPEND
 from service.core.new_spend import NewSpend
@@ -16,6 +16,7 @@ from service.core.owners import Owners
 from service.core.places import Place, common, name_of, sum_text
 from service.core.scoring import Scoring
 from service.core.state import Chunk, Saved, Streams
+from service.core.stretches import Stretches
 
 WEEK_HOURS: Final = 168
 

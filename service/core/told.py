@@ -11,9 +11,10 @@ import msgspec
 
 from service.core import money
 from service.core.events import SeriesKey
-from service.core.findings import OddPoint, Stretch, Stretches, Sums
+from service.core.findings import OddPoint, Stretch, Sums
 from service.core.group_names import GroupName
 from service.core.state import Chunk, Saved, Streams
+from service.core.stretches import Stretches
 
 Cost = Callable[[SeriesKey, int], Decimal | None]
 SeriesOf = Callable[[SeriesKey], Collection[SeriesKey]]

@@ -12,12 +12,12 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from service.core.bundles import BUNDLES
-from service.core.deliveries import Delivery, DeliveryState
 from service.core.findings import Finding
 from service.core.holds import labels_of, planned, silenced
 from service.core.incidents import Incident
 from service.core.intents import Feedback, Mark
 from service.core.money import ZERO
+from service.core.notices import Delivery, DeliveryState
 from service.core.phrases import clean, moment
 from service.core.phrases import money as amount_of
 from service.core.plans import Plan

@@ -7,10 +7,10 @@ from typing import Final
 import msgspec
 
 from service.core import money
-from service.core.deliveries import Notice, delivery_id_of
 from service.core.events import content_hash
 from service.core.health import REJECTED_SHARE, Reason
 from service.core.incidents import TROUBLE, Incident
+from service.core.notices import Notice, delivery_id_of
 from service.core.phrases import duration
 from service.core.ports import SourceStatus
 from service.core.talks import Action

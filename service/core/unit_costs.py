@@ -15,11 +15,11 @@ import msgspec
 from detectors.base import DAY, start_of
 from service.core import money, phrases
 from service.core.budgets import day_of
-from service.core.deliveries import Chart
 from service.core.drivers import Member
 from service.core.events import DAILY, UNIT_FEED, SeriesKey
 from service.core.findings import Finding, OddPoint, Stretch, Sums, run_rate_per_day
 from service.core.forecast import EPOCH
+from service.core.notices import Chart
 from service.core.owners import UNOWNED, Owner
 from service.core.scoring import Point
 from service.core.state import Chunk, Saved, Streams

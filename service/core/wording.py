@@ -13,10 +13,10 @@ from service.core.budget_figures import Figures
 from service.core.budgets import KIND as BUDGET
 from service.core.bundles import BUNDLES, LISTED
 from service.core.cost_words import headline, lead, now_of, per_time
-from service.core.deliveries import Notice
 from service.core.drivers import Driver
 from service.core.holds import IDLE
 from service.core.incidents import FIRST, HISTORY, LAPSES, ONCE, TROUBLE, Incident
+from service.core.notices import Notice
 from service.core.phrases import clean, moment, money, signed
 from service.core.state_words import done_in_words, said_last, status
 from service.core.talks import Action, Reason

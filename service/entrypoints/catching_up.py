@@ -7,8 +7,8 @@ from typing import Final
 
 import structlog
 
-from service.core.deliveries import Delivery
 from service.core.missed import Digest, Missed, digests_of, is_missed
+from service.core.notices import Delivery
 from service.core.ports import Notifier, Outcome, Refused, Retry, Sent, Store
 from service.core.rates import Rates
 from service.core.receipts import Receipt, receipt_of

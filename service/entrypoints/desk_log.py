@@ -23,7 +23,6 @@ from service.adapters.kafka_findings import (
 from service.adapters.kafka_topics import EVENTS, FINDINGS
 from service.core.budgets import KIND as BUDGET
 from service.core.budgets import Budget
-from service.core.deliveries import Chart
 from service.core.drivers import Member
 from service.core.events import EARLIEST
 from service.core.feedback import NO_BAR, NO_LEVEL
@@ -32,6 +31,7 @@ from service.core.gpu_hosts import GpuHost, joined
 from service.core.incidents import Incident
 from service.core.intents import Drop, Feedback, Intent, Order, Put
 from service.core.money import ZERO
+from service.core.notices import Chart
 from service.core.phrases import moment
 from service.core.ports import Changes, PartitionStatus, SourceStatus
 from service.core.state import Chunk, Saved, StateError, Streams, keep_all

@@ -13,10 +13,10 @@ from typing import Final
 
 import structlog
 
-from service.core.deliveries import Delivery
 from service.core.fallbacks import WAITS, Fallbacks, is_severe, posts_instead, stand_ins
 from service.core.gates import Gate
 from service.core.missed import DIGEST
+from service.core.notices import Delivery
 from service.core.optouts import opted_out
 from service.core.ports import (
     LogUnavailableError,

@@ -26,7 +26,6 @@ from service.bootstrap import (
 )
 from service.config import ConfigError, Settings
 from service.core import money
-from service.core.deliveries import Notice
 from service.core.drivers import Driver
 from service.core.events import EARLIEST, CostEvent, Rejected
 from service.core.experiments import RunBill
@@ -34,6 +33,7 @@ from service.core.findings import Finding
 from service.core.incidents import Incident
 from service.core.intents import Intent, named
 from service.core.ledger import Metric
+from service.core.notices import Notice
 from service.pipeline import Outcome, Pipeline
 
 FINDING_FIELDS: Final = (

@@ -5,11 +5,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from service.core.deliveries import Delivery, DeliveryState
 from service.core.findings import Finding
 from service.core.incidents import Incident
 from service.core.intents import Feedback, Mark, in_effect
 from service.core.marks import in_effect as marks_in_effect
+from service.core.notices import Delivery, DeliveryState
 from service.core.owners import UNOWNED
 from service.core.phrases import clean
 from service.core.state_words import done_in_words, status

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from service.core.budget_figures import BudgetStatus
-from service.core.deliveries import Notice
 from service.core.incidents import Incident
 from service.core.money import ZERO
+from service.core.notices import Notice
 from service.core.ports import SourceStatus
 from service.core.wording import Words, words
 from service.web.budgets import Gauge, gauge

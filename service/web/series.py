@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from service.core.deliveries import Chart
+from service.core.notices import Chart
 
 SPARK_POINTS: Final = 168
 SPARK_WIDTH: Final = 160

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from service.core.deliveries import Delivery
 from service.core.estimates import Gap
 from service.core.health import SILENT_AFTER, is_stale
 from service.core.intents import Feedback, Intent, Mark, named
+from service.core.notices import Delivery
 from service.core.phrases import clean, duration
 from service.core.ports import DestinationStatus, PartitionStatus, SourceStatus
 from service.web.layout import Frame, render

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from service.core.deliveries import delivery_id_of
 from service.core.fallbacks import is_severe, posts_instead
+from service.core.notices import delivery_id_of
 from tests.factories import NOW, make_incident, make_notice
 
 

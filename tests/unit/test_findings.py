@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from detectors.base import Score, start_of, step_of
 from service.core.events import SeriesKey
-from service.core.findings import OddPoint, Stretch, Stretches, run_rate_per_day
+from service.core.findings import OddPoint, Stretch, run_rate_per_day
+from service.core.stretches import Stretches
 
 SERIES = SeriesKey("focus", "000123", "i-1", "USD", "hour")
 T0 = datetime(2026, 6, 1, tzinfo=UTC)

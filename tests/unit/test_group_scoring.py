@@ -11,7 +11,8 @@ from detectors.base import Score
 from service.bootstrap import build_pipeline
 from service.config import Settings
 from service.core.events import Arrival, SeriesKey
-from service.core.findings import OddPoint, Stretch, Stretches
+from service.core.findings import OddPoint, Stretch
+from service.core.stretches import Stretches
 from service.core.told import Told
 from tests.arriving import told_of
 from tests.factories import make_event

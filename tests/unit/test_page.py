@@ -6,10 +6,10 @@ import pytest
 
 from service.core.budget_figures import BudgetStatus, Figures
 from service.core.budgets import Budget
-from service.core.deliveries import Delivery
 from service.core.health import Health
 from service.core.intents import Feedback, Mark
 from service.core.marks import Marked
+from service.core.notices import Delivery
 from service.core.plans import Plan
 from service.core.ports import DestinationStatus, PartitionStatus, SourceStatus
 from service.core.silences import Silence

@@ -8,8 +8,8 @@ from typing import get_args
 import pytest
 import structlog
 
-from service.core.deliveries import DeliveryState
 from service.core.findings import Finding
+from service.core.notices import DeliveryState
 from service.core.ports import Changes, SourceStatus
 from service.core.secret import Secret
 from service.entrypoints.counting import Counting

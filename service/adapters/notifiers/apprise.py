@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 import msgspec
 
-from service.core.deliveries import Notice
+from service.core.notices import Notice
 from service.core.phrases import TARGET, clean
 from service.core.ports import Outcome, Refused, Retry, Sent, Unknown
 from service.core.secret import Secret

@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from service.core.deliveries import Chart, Notice
+from service.core.notices import Chart, Notice
 from service.core.phrases import clean
 from service.core.ports import Outcome, Refused, Retry, Sent
 from service.core.wording import Words, footer, plain_text, words

@@ -19,7 +19,7 @@ import msgspec
 
 from service.adapters.charts import picture_of
 from service.adapters.mail_message import message_of
-from service.core.deliveries import Notice
+from service.core.notices import Notice
 from service.core.phrases import is_host, is_web_address
 from service.core.ports import Outcome, Refused, Retry, Sent, Unknown
 from service.core.secret import Secret

@@ -14,8 +14,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 
 from service.adapters.http_post import Answer, Request, judge, post
-from service.core.deliveries import Notice
 from service.core.incidents import Incident
+from service.core.notices import Notice
 from service.core.phrases import TARGET, clean, is_web_address
 from service.core.ports import Outcome, Refused, Retry, Sent, Unknown
 from service.core.secret import Secret

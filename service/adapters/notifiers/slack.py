@@ -33,7 +33,7 @@ from service.adapters.slack_blocks import (
     mentioned,
 )
 from service.adapters.slack_limits import flaws
-from service.core.deliveries import Notice
+from service.core.notices import Notice
 from service.core.phrases import clean, is_web_address
 from service.core.ports import Outcome, Refused, Retry, Sent, Unknown
 from service.core.secret import Secret

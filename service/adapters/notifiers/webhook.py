@@ -24,7 +24,7 @@ import msgspec
 from service.adapters.addresses import may_reach, networks
 from service.adapters.http_post import Answer, Request, judge, post
 from service.core import money
-from service.core.deliveries import Notice
+from service.core.notices import Notice
 from service.core.phrases import TARGET, clean, is_web_address
 from service.core.ports import Outcome, Refused, Retry, Sent
 from service.core.secret import Secret

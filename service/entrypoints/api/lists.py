@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from fastapi import HTTPException, Query, Request, Response
 
-from service.core.deliveries import Delivery
 from service.core.findings import Finding
 from service.core.incidents import Incident
 from service.core.intents import Intent
+from service.core.notices import Delivery
 from service.core.pages import about_of, cursor_of, place_of, what_of
 from service.core.ports import (
     DeliveryFilter,

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from service.core.budget_figures import State as BudgetState
-from service.core.deliveries import DeliveryState
 from service.core.events import EARLIEST, LATEST
 from service.core.findings import Status
 from service.core.incidents import State
+from service.core.notices import DeliveryState
 from service.core.pages import LONGEST_CURSOR, place_in
 from service.core.ports import Place
 from service.core.severity import Severity

@@ -10,12 +10,12 @@ import msgspec
 from fastapi import Path, Response
 
 from service.core import money
-from service.core.deliveries import Delivery, DeliveryState
 from service.core.estimates import Gap
 from service.core.experiments import RunBill, by_experiment
 from service.core.findings import Finding
 from service.core.health import SILENT_AFTER, State, is_stale
 from service.core.ledger import LedgerRow
+from service.core.notices import Delivery, DeliveryState
 from service.core.ports import DestinationStatus, PartitionStatus, SourceStatus
 from service.core.talks import Action, Reason
 from service.core.tokens import Role
