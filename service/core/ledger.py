@@ -177,8 +177,8 @@ class Ledger:
     def kept(self, series: SeriesKey, step: int) -> Decimal:
         """Return what of a step's plain usage is priced by the month: stopping does not save it."""
         book = self._books[series]
-        cells = [cell for key, cell in book.cells(step).items() if key[2] in book.kept]
-        return money.total(row.cost for cell in cells for row in cell.rows.values() if row.scored)
+        rows = (row for key, row in book.rows(step) if key[2] in book.kept)
+        return money.total(row.cost for row in rows if row.scored)
 
     def offset(self, series: SeriesKey, step: int) -> timedelta:
         """Return how long after a step begins its charge periods do: a local day is not UTC's."""
@@ -192,14 +192,10 @@ class Ledger:
         """Return the cost and the quantity of plain usage in one step, by SKU."""
         found: dict[str, tuple[Decimal, Decimal]] = {}
         book = self._books.get(series)
-        for key, cell in (book.cells(step) if book else NO_CELLS).items():
-            for row in cell.rows.values():
-                if row.scored:
-                    cost, quantity = found.get(key[2], (money.ZERO, money.ZERO))
-                    found[key[2]] = (
-                        money.add(cost, row.cost),
-                        money.add(quantity, row.quantity),
-                    )
+        for key, row in book.rows(step) if book else ():
+            if row.scored:
+                cost, quantity = found.get(key[2], _NOTHING)
+                found[key[2]] = money.add(cost, row.cost), money.add(quantity, row.quantity)
         return found
 
     def of_resource(self, resource: str) -> list[SeriesKey]:

@@ -16,7 +16,7 @@ import msgspec
 from service.adapters.sources.base import Completion, Flaw, Head, Row, Source, first_bytes, plain
 from service.adapters.sources.documents import records, row
 from service.adapters.sources.files import look
-from service.adapters.sources.tables import read_table, texts_of
+from service.adapters.sources.tables import named_rows
 from service.adapters.sources.token_rows import REQUESTS, SERVICE_CATEGORY, TOKENS
 from service.adapters.sources.values import LONGEST_TEXT, fine, moment
 from service.core.events import CostEvent, TagValue, Text, content_hash
@@ -65,16 +65,13 @@ def read(path: Path) -> Iterator[Row | Flaw | Completion]:
 
 
 def _table(path: Path, head: Head) -> Iterator[Row | Flaw]:
-    table = read_table(path, head, _COLUMNS.keys())
-    places = [(at, _COLUMNS[name]) for at, name in enumerate(table.columns) if name in _COLUMNS]
-    for item in table.rows:
+    for item in named_rows(path, head, _COLUMNS):
         if isinstance(item, Flaw):
             yield item
             continue
-        number, cells = item
-        raw = ",".join(cell or "" for cell in cells).encode()
+        number, raw, texts = item
         try:
-            line = msgspec.convert(texts_of(places, cells), _Line, strict=False)
+            line = msgspec.convert(texts, _Line, strict=False)
         except msgspec.ValidationError as error:
             yield Flaw(number, "type", str(error), first_bytes(raw))
         else:

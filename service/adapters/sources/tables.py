@@ -79,6 +79,23 @@ def texts_of(places: Iterable[tuple[int, str]], cells: Sequence[str | None]) -> 
     return {name: cell for index, name in places if (cell := cells[index]) not in NULLS}  # type: ignore[misc]  # None is among the nulls
 
 
+def named_rows(
+    path: Path, head: Head, names: Mapping[str, str]
+) -> Iterator[tuple[int, bytes, dict[str, str]] | Flaw]:
+    """Yield each row's number, its beginning as text, and what is not null of it by new names.
+
+    `names` has the columns that are wanted, by their plain names.
+    """
+    table = read_table(path, head, names)
+    places = [(at, names[name]) for at, name in enumerate(table.columns) if name in names]
+    for item in table.rows:
+        if isinstance(item, Flaw):
+            yield item
+        else:
+            number, cells = item
+            yield number, ",".join(cell or "" for cell in cells).encode(), texts_of(places, cells)
+
+
 def _refuse_doubles(columns: list[str]) -> None:
     for name, times in Counter(columns).items():
         if times > 1:

@@ -16,7 +16,7 @@ import msgspec
 from service.adapters.sources.base import Completion, Flaw, Head, Row, Source, first_bytes, label
 from service.adapters.sources.files import look
 from service.adapters.sources.rows import RefusedError, decimal
-from service.adapters.sources.tables import read_table, texts_of
+from service.adapters.sources.tables import named_rows
 from service.adapters.sources.token_rows import REQUESTS, Usage, rows_of
 from service.adapters.sources.values import moment
 from service.adapters.token_prices import STANDARD
@@ -47,17 +47,14 @@ def read(path: Path) -> Iterator[Row | Flaw | Completion]:
 
     A row is known by the file's name and its place: a log that grows may be read again.
     """
-    table = read_table(path, look(path), _COLUMNS)
-    places = [(at, _COLUMNS[name]) for at, name in enumerate(table.columns) if name in _COLUMNS]
     log = label(Path(path.name.removesuffix(".gz").partition(".")[0]))
-    for item in table.rows:
+    for item in named_rows(path, look(path), _COLUMNS):
         if isinstance(item, Flaw):
             yield item
             continue
-        number, cells = item
-        raw = ",".join(cell or "" for cell in cells).encode()
+        number, raw, texts = item
         try:
-            usage = _usage(texts_of(places, cells), log)
+            usage = _usage(texts, log)
         except RefusedError as error:
             yield Flaw(number, "type", str(error), first_bytes(raw))
             continue
