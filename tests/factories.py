@@ -204,6 +204,16 @@ def make_event(**overrides) -> CostEvent:
     return CostEvent(**(values | overrides))
 
 
+def make_day(first, day, resource, cost, revision=0, **more):
+    """Make a row of a whole day, so many days after the first."""
+    start = first + timedelta(days=day)
+    return make_event(
+        charge_period_start=start, charge_period_end=start + timedelta(days=1),
+        resource_id=resource, effective_cost=Decimal(str(cost)),
+        x_event_id=f"{resource}-{day}-{revision}", x_revision=revision, **more,
+    )  # fmt: skip
+
+
 def make_gap(owner, cost):
     return AllocationGap(
         missing="no team", policy="tags", owner=owner, sub_account_id="", service_name=None,

@@ -11,7 +11,7 @@ from service.config_file import checked
 from service.core.events import Arrival
 from service.core.state import Saved, Streams
 from service.core.tag_policy import Dimensions, Policy
-from tests.factories import make_event
+from tests.factories import make_day, make_event
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -19,12 +19,7 @@ POLICY = Policy(required=["team", "environment"], allowed={"environment": ["prod
 
 
 def row(day, resource="i-0a1b", cost=10, revision=0, **more):
-    start = T0 + day * DAY
-    return make_event(
-        charge_period_start=start, charge_period_end=start + DAY, resource_id=resource,
-        effective_cost=Decimal(cost), x_event_id=f"{resource}-{day}-{revision}",
-        x_revision=revision, **more,
-    )  # fmt: skip
+    return make_day(T0, day, resource, cost, revision, **more)
 
 
 class World:

@@ -16,7 +16,7 @@ from service.core.state import Streams
 from service.core.tag_policy import Policy
 from service.core.unit_costs import UnitCost, UnitPart
 from tests.arriving import Disk
-from tests.factories import make_event
+from tests.factories import make_day
 
 T0 = datetime(2026, 1, 5, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -39,12 +39,7 @@ SETTINGS = Settings(
 
 
 def row(day, resource, cost, revision=0, **more):
-    start = T0 + day * DAY
-    return make_event(
-        charge_period_start=start, charge_period_end=start + DAY, resource_id=resource,
-        effective_cost=Decimal(str(cost)), x_event_id=f"{resource}-{day}-{revision}",
-        x_revision=revision, **more,
-    )  # fmt: skip
+    return make_day(T0, day, resource, cost, revision, **more)
 
 
 def rows(day):

@@ -11,7 +11,7 @@ from service.config_file import checked
 from service.core.events import Arrival
 from service.core.state import Saved, Streams
 from service.core.unit_costs import UnitCost
-from tests.factories import make_event
+from tests.factories import make_day
 
 T0 = datetime(2026, 1, 5, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -26,12 +26,7 @@ SETTINGS = Settings(
 
 
 def row(day, resource, cost, revision=0, **more):
-    start = T0 + day * DAY
-    return make_event(
-        charge_period_start=start, charge_period_end=start + DAY, resource_id=resource,
-        effective_cost=Decimal(str(cost)), x_event_id=f"{resource}-{day}-{revision}",
-        x_revision=revision, **more,
-    )  # fmt: skip
+    return make_day(T0, day, resource, cost, revision, **more)
 
 
 def spend(day, cost, resource="i-1", **more):
