@@ -33,11 +33,11 @@ def glance(client: Any, prefix: str, partitions: str, owners: frozenset[str] | N
         severities[severity] += count
     return Glance(
         offset=int(offset or 0),
-        rebuilding=_maybe_time(until),
+        rebuilding=maybe_time(until),
         sources=_by_name(sources, SourceStatus),
         partitions=_by_name(known, PartitionStatus),
         deliveries=dict(zip(STATES, counts, strict=False)),
-        next_due=_time(first[0][1]) if first else None,
+        next_due=time_of(first[0][1]) if first else None,
         firing=severities,
     )
 
@@ -75,8 +75,8 @@ def destinations(client: Any, script: Any, prefix: str) -> list[DestinationStatu
             dead=int(known["dead"].get(name, 0)),
             pending=counts["ready"].get(name, 0) + counts["sending"].get(name, 0),
             unknown=counts["unknown"].get(name, 0),
-            last_sent_at=_maybe_time(known["sent_at"].get(name)),
-            failing_since=_maybe_time(known["failing"].get(name)),
+            last_sent_at=maybe_time(known["sent_at"].get(name)),
+            failing_since=maybe_time(known["failing"].get(name)),
             last_error=known["error"].get(name, b"").decode() or None,
         )
         for name in sorted(names)
@@ -87,9 +87,11 @@ def _by_name(rows: dict[bytes, bytes], kind: type[Any]) -> list[Any]:
     return [msgspec.json.decode(rows[name], type=kind) for name in sorted(rows)]
 
 
-def _maybe_time(score: bytes | None) -> datetime | None:
-    return None if score is None else _time(float(score))
-
-
-def _time(score: float) -> datetime:
+def time_of(score: float) -> datetime:
+    """Read a time as the store holds it, in seconds."""
     return datetime.fromtimestamp(score, tz=UTC)
+
+
+def maybe_time(score: bytes | None) -> datetime | None:
+    """Read a time that may not be there."""
+    return None if score is None else time_of(float(score))

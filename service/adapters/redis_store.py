@@ -7,7 +7,7 @@ function of content.
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry as RedisRetry
 
 from service.adapters import redis_glance
-from service.adapters.redis_glance import STATES
+from service.adapters.redis_glance import STATES, maybe_time, time_of
 from service.adapters.redis_pages import Pages
 from service.core import pages
 from service.core.budget_figures import BudgetStatus
@@ -199,8 +199,7 @@ class RedisStore:
     @_guarded
     def rebuilding(self) -> datetime | None:
         """Return up to when the store is filled again, None when it is whole."""
-        until = self._redis.get(PREFIX + "rebuilding")
-        return None if until is None else _time(float(until))
+        return maybe_time(self._redis.get(PREFIX + "rebuilding"))
 
     @_guarded
     def mark_rebuilding(self, until: datetime | None) -> None:
@@ -307,7 +306,7 @@ class RedisStore:
     def tokens_used(self) -> dict[str, datetime]:
         """Return when each token was used last."""
         rows = self._redis.hgetall(PREFIX + "tokens:used")
-        return {name.decode(): _time(float(at)) for name, at in rows.items()}
+        return {name.decode(): time_of(float(at)) for name, at in rows.items()}
 
     @_guarded
     def deliveries(self, where: DeliveryFilter = ANY_DELIVERY) -> list[Delivery]:
@@ -360,7 +359,7 @@ class RedisStore:
     def next_due(self) -> datetime | None:
         """Return when the next delivery is due, or None when nothing waits."""
         first = self._redis.zrange(PREFIX + "outbox", 0, 0, withscores=True)
-        return _time(first[0][1]) if first else None
+        return time_of(first[0][1]) if first else None
 
     @_guarded
     def claim(self, now: datetime, lease: timedelta) -> Delivery | None:
@@ -507,13 +506,13 @@ def _delivery_in(row: Mapping[bytes, bytes], parent: dict[str, str] | None) -> D
     return Delivery(
         notice=msgspec.json.decode(row[b"notice"], type=Notice),
         state=row[b"state"].decode(),  # type: ignore[arg-type]  # as our scripts write it
-        due=_time(float(row[b"due"])),
+        due=time_of(float(row[b"due"])),
         attempts=int(row[b"attempts"]),
         claim=int(row[b"claim"]),
         error=(row.get(b"error") or b"").decode() or None,
         ref=_ref(row.get(b"ref")),
         parent=parent,
-        updated_at=_time(float(row[b"updated"])),
+        updated_at=time_of(float(row[b"updated"])),
     )
 
 
@@ -559,7 +558,3 @@ def _ref(data: bytes | None) -> dict[str, str] | None:
 
 def _score(at: datetime | None) -> float:
     return 0.0 if at is None else at.timestamp()
-
-
-def _time(score: float) -> datetime:
-    return datetime.fromtimestamp(score, tz=UTC)
