@@ -2,19 +2,30 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
+from service.adapters.kafka_batches import batch_of
 from service.adapters.kafka_client import Cluster
 from service.core.ports import LogUnavailableError
 
 SESSION_SECONDS: Final = 10
 MAY_TAKE_SECONDS: Final = 600  # to make partitions ready, and to take in what was fetched
-AT_ONCE: Final = 100
 POLL_SECONDS: Final = 0.5
 COMMITS_EVERY_SECONDS: Final = 5.0
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,19 +76,40 @@ class GroupLog:
 
         LogUnavailableError when messages are missing: they were removed while they were due.
         """
+        async with aclosing(self.batches(stop)) as batches:
+            async for topic, partition, batch in batches:
+                turn = self._turn
+                place = TopicPartition(self._cluster.topic(topic), partition)
+                for message in batch:
+                    if self._turn != turn:
+                        break
+                    self._next[place] = message.offset + 1
+                    yield topic, partition, message
+
+    async def batches(
+        self, stop: asyncio.Event
+    ) -> AsyncGenerator[tuple[str, int, Sequence[Message]], None]:
+        """Yield (topic, partition, messages), those together that the broker took in as one.
+
+        What of a batch is not due is left out. Otherwise as `messages`.
+        """
         self._consumer.subscribe(list(self._names), listener=_Listener(self))
         try:
             await self._consumer.start()
             while not stop.is_set():
-                fetched = await self._consumer.getmany(
-                    timeout_ms=int(POLL_SECONDS * 1000), max_records=AT_ONCE
-                )
+                fetched = await self._consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000))
                 turn = self._turn
-                for place, record in _each(fetched):
-                    if self._turn != turn:
+                for place, records in _each(fetched):
+                    if self._turn != turn or stop.is_set():
                         break  # it is fetched again from where each partition begins now
-                    if self._is_due(place, record.offset):
-                        yield self._names[place.topic], place.partition, _message(record)
+                    due = [
+                        _message(one) for one in records if await self._is_due(place, one.offset)
+                    ]
+                    if due and self._turn == turn:
+                        yield self._names[place.topic], place.partition, due
+                    await self._commit()
+                else:
+                    await self._pass_marks()
                 await self._commit()
         except KafkaError as error:
             raise LogUnavailableError(f"Kafka does not answer: {error!r}") from error
@@ -115,16 +147,34 @@ class GroupLog:
         end: int | None = self._consumer.highwater(place)
         return end
 
-    def _is_due(self, place: TopicPartition, offset: int) -> bool:
+    async def _is_due(self, place: TopicPartition, offset: int) -> bool:
         """Move on by one message; False for one that was fetched before the partitions changed."""
         due = self._next.get(place)
         if due is None or offset < due:
             return False
+        return await self._move(place, due, offset, offset + 1)
+
+    async def _pass_marks(self) -> None:
+        """Move on past what follows the last message and is none."""
+        for place, due in [*self._next.items()]:
+            if place in self._consumer.assignment():
+                position = await self._consumer.position(place)
+                await self._move(place, due, position, position)
+
+    async def _move(self, place: TopicPartition, due: int, offset: int, then: int) -> bool:
+        """Say what is due next; False when that was said anew meanwhile.
+
+        Marks of transactions take offsets too. Of a log that still has what was due, it was one.
+        """
         if offset > due:
-            raise LogUnavailableError(
-                f"{place.topic}/{place.partition}: {offset} came where {due} was due"
-            )
-        self._next[place] = offset + 1
+            first = (await self._consumer.beginning_offsets([place]))[place]
+            if self._next.get(place) != due:
+                return False
+            if first > due:
+                raise LogUnavailableError(
+                    f"{place.topic}/{place.partition}: {due} was due, and the log begins at {first}"
+                )
+        self._next[place] = then
         return True
 
     async def assign(self, assigned: Collection[TopicPartition]) -> None:
@@ -162,8 +212,13 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         await self._log.assign(assigned)
 
 
-def _each(fetched: Mapping[TopicPartition, Collection[Any]]) -> Iterator[tuple[Any, Any]]:
-    return ((place, record) for place, records in fetched.items() for record in records)
+def _each(
+    fetched: Mapping[TopicPartition, Collection[Any]],
+) -> Iterator[tuple[TopicPartition, Iterator[Any]]]:
+    """Yield batches; an answer of the broker ends with the end of one."""
+    for place, records in fetched.items():
+        for _, batch in groupby(records, batch_of):
+            yield place, batch
 
 
 def _message(record: Any) -> Message:

@@ -4,9 +4,10 @@ What comes out depends on the messages alone, so that whoever owns the partition
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Final, NamedTuple
 
 import msgspec
@@ -34,6 +35,7 @@ from service.core.state import Chunk, Saved, StateError, Streams
 from service.entrypoints.charted import Charted
 from service.pipeline import Found, Pipeline
 
+_NO_ROWS: Final = frozenset({ORDER_HEADER, BUDGET_HEADER, TICK_HEADER})
 UNNAMED: Final = {False: "events", True: "gpu_samples"}
 # How old may be what is known of a source in which nothing is odd.
 SAYS_EVERY: Final = timedelta(minutes=5)
@@ -52,9 +54,9 @@ class Stray(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What one message changed; a record when there is anything to say.
+    """What one step changed; a record when there is anything to say.
 
-    `rows` are for the history: the same message has the same, told before or not.
+    `rows` are for the history: the same step has the same, told before or not.
     """
 
     record: Record | None
@@ -81,9 +83,19 @@ class Place(NamedTuple):
     partitions: int
 
 
+def steps(batch: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """Yield what `Partition.take` takes at a time: rows together, whatever is none alone."""
+    for is_rows, some in groupby(batch, lambda message: _NO_ROWS.isdisjoint(message.headers)):
+        if is_rows:
+            yield list(some)
+        else:
+            yield from ([one] for one in some)
+
+
 class Partition:
     """Runs the messages of one partition through a pipeline of its own.
 
+    What was taken in as one step must be one again, or less is found of what came between.
     `told_until` is the offset up to which it has been told: up to there nothing comes out again,
     but for reports, which may. Of a pipeline that is part of several, what it adds to sums is
     reported `sums_every` so long, at moments that all partitions share.
@@ -135,25 +147,26 @@ class Partition:
             return self._now is not None and self._now < now - tick
         return self._now is None or self._now < _floor(now, self._every)
 
-    def take(self, message: Message) -> Output:
-        """Take in the next message; TooManyBadError when it is bad after many that were."""
-        self.next_offset = message.offset + 1
+    def take(self, *step: Message) -> Output:
+        """Take in what comes next; TooManyBadError when it is bad after many that were."""
+        last = step[-1].offset
+        self.next_offset = last + 1
         # A broker's clock may step back; time in a partition does not.
-        before, self._now = self._now, max(message.at, self._now or message.at)
-        now = self._now
+        before, came = self._now, max(message.at for message in step)
+        self._now = now = came if before is None else max(came, before)
         letters: list[Letter] = []
         strays: list[Stray] = []
-        reports = self._pass(before, now, message.offset)
-        found = self._find(message, now, letters, strays)
+        reports = self._pass(before, now, last)
+        found = self._find(step, now, letters, strays)
         members, spent, rows = found.members, found.spent, found.ledger_rows
         gpus = {host: as_news(one) for host, one in found.gpus.items()}
-        reports = reports or self._overflow(now, message.offset)
+        reports = reports or self._overflow(now, last)
         is_due = bool(self._pipeline.statuses) and now - self._said_at >= SAYS_EVERY
         if not (members or spent or gpus or letters or strays or is_due):
             return Output(None, [], [], reports, rows)
         self._said_at = now
         due = self._charted.due([member.finding.finding_id for member in members], now)
-        if message.offset <= self._end:
+        if last <= self._end:
             return Output(None, [], [], reports, rows)
         self._pipeline.describe(now)
         charts = {finding_id: self._pipeline.chart(finding_id) for finding_id in due}
@@ -161,14 +174,14 @@ class Partition:
             topic=self.topic,
             partition=self.number,
             previous=self._end,
-            offset=message.offset,
+            offset=last,
             now=now,
             told=told(members, {name: chart for name, chart in charts.items() if chart}),
             sources=[copy(status) for status in self._pipeline.statuses.values()],
             spent=spent,
             gpus=gpus,
         )
-        self._end = message.offset
+        self._end = last
         return Output(record, letters, strays, reports, rows)
 
     def save(self, streams: Streams) -> Iterator[Chunk]:
@@ -206,16 +219,20 @@ class Partition:
         return flaws
 
     def _find(
-        self, message: Message, now: datetime, letters: list[Letter], strays: list[Stray]
+        self, step: Sequence[Message], now: datetime, letters: list[Letter], strays: list[Stray]
     ) -> Found:
-        """Do what a message asks."""
-        if ORDER_HEADER in message.headers:
-            return NOTHING._replace(members=self._pipeline.obey(_ORDER(message.value), now))
-        if BUDGET_HEADER in message.headers:
-            return NOTHING._replace(spent=self._pipeline.follow_budget(_BUDGET(message.value), now))
-        batch = [] if TICK_HEADER in message.headers else self._read(message, letters, strays)
-        found = self._pipeline.find(batch, now, message.offset + 1)
-        letters += [self._too_late(message, arrival) for arrival in found.too_late]
+        """Do what a step asks."""
+        first = step[0]
+        if ORDER_HEADER in first.headers:
+            return NOTHING._replace(members=self._pipeline.obey(_ORDER(first.value), now))
+        if BUDGET_HEADER in first.headers:
+            return NOTHING._replace(spent=self._pipeline.follow_budget(_BUDGET(first.value), now))
+        read = [(message, self._read(message, letters, strays)) for message in step]
+        batch = [arrival for _, some in read for arrival in some]
+        found = self._pipeline.find(batch, now, self.next_offset)
+        if found.too_late:
+            came_in = {id(arrival): message for message, some in read for arrival in some}
+            letters += [self._too_late(came_in[id(one)], one) for one in found.too_late]
         return found
 
     def _pass(self, before: datetime | None, now: datetime, offset: int) -> list[Report]:
@@ -251,11 +268,13 @@ class Partition:
         )
 
     def _read(self, message: Message, letters: list[Letter], strays: list[Stray]) -> list[Arrival]:
+        if TICK_HEADER in message.headers:
+            return []
         seen: Counter[str] = Counter()
         is_gpu = self.topic == SAMPLES
         source = message.headers.get(SOURCE_HEADER, b"").decode("utf-8", "replace")
         source = source or UNNAMED[is_gpu]
-        batch = []
+        batch, good = [], len(letters)
         for number, line in enumerate(message.value.splitlines(), 1):
             row = gpu_samples.parse(number, line) if is_gpu else events.parse(number, line, seen)
             if isinstance(row, Flaw):
@@ -266,8 +285,7 @@ class Partition:
                 arrival = self._arrival(message, source, line, row, strays)
                 if arrival is not None:
                     batch.append(arrival)
-        rejected = len(letters)
-        if rejected:
+        if rejected := len(letters) - good:
             self._pipeline.note_rejected(source, rejected, letters[-1].reason)
         return batch
 

@@ -28,7 +28,7 @@ class Recorder:
         self.fault: str | None = None
 
     def take(self, rows: Sequence[LedgerRow]) -> None:
-        """Take in what one message changed; OSError when too much waits for a full disk."""
+        """Take in what one step changed; OSError when too much waits for a full disk."""
         if rows and rows[0].version > self._history.reaches:
             self._history.append(rows)
 

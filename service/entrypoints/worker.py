@@ -26,7 +26,7 @@ from service.config import ConfigError, Settings
 from service.core.chain import BEGINNING
 from service.entrypoints.health import healthy
 from service.entrypoints.machine import utc_now
-from service.entrypoints.partition import Output, Partition, Place, TooManyBadError
+from service.entrypoints.partition import Output, Partition, Place, TooManyBadError, steps
 from service.entrypoints.recorder import FLUSHES_EVERY_SECONDS, Recorder
 from service.entrypoints.shelf import Shelf
 from service.telemetry import Metrics, configure_logging
@@ -89,12 +89,13 @@ class Worker:
         ticking = asyncio.create_task(self._tick(log, publisher))
         ticking.add_done_callback(lambda _: stop.set())
         try:
-            async for topic, number, message in log.messages(stop):
+            async for topic, number, batch in log.batches(stop):
                 turn = log.turn
-                async with self._moving:
-                    if log.turn == turn:  # else it is handed out again, to whoever has it now
-                        await self._take(topic, number, message, publisher)
-                await self._keep(topic, number)
+                for step in steps(batch):
+                    async with self._moving:
+                        if log.turn == turn:  # else it is handed out again, to whoever has it now
+                            await self._take(topic, number, step, publisher)
+                    await self._keep(topic, number)
             async with self._moving:
                 for place in self._partitions:
                     await asyncio.to_thread(self._save, place)
@@ -107,10 +108,12 @@ class Worker:
         if ticking.done() and not ticking.cancelled():
             ticking.result()
 
-    async def _take(self, topic: str, number: int, message: Message, publisher: Publisher) -> None:
-        """Take in a message and say what it changed, before its partition is kept."""
+    async def _take(
+        self, topic: str, number: int, step: Sequence[Message], publisher: Publisher
+    ) -> None:
+        """Take in a step and say what it changed, before its partition is kept."""
         with self._metrics.batch_seconds.time():
-            output = self._partitions[topic, number].take(message)
+            output = self._partitions[topic, number].take(*step)
         if output.rows:
             self._recorders[topic, number].take(output.rows)
         if output.is_any:
@@ -214,7 +217,7 @@ def _place_of(name: str) -> tuple[tuple[str, int], int]:
 
 
 def _say(publisher: Publisher, output: Output) -> None:
-    """Publish what one message changed, its record last: it says that the rest is there."""
+    """Publish what one step changed, its record last: it says that the rest is there."""
     for letter in output.letters:
         kafka_letters.send(publisher, letter)
     for stray in output.strays:

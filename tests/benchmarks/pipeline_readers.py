@@ -23,7 +23,7 @@ from service.adapters.kafka_topics import EVENTS
 from service.bootstrap import build_pipeline
 from service.config import Settings
 from service.core.chain import BEGINNING
-from service.entrypoints.partition import Partition, Place
+from service.entrypoints.partition import Partition, Place, steps
 from service.entrypoints.recorder import FLUSHES_EVERY_SECONDS, Recorder
 from service.entrypoints.worker import _say
 
@@ -161,15 +161,16 @@ def read_by_spendwatch(cluster, meter):
         stop = asyncio.Event()
         log = GroupLog(cluster, "bench", (EVENTS,), starts)
         flush_at = time.monotonic() + FLUSHES_EVERY_SECONDS
-        async for _, _, message in log.messages(stop):
-            output = partition.take(message)
-            recorder.take(output.rows)
-            if output.is_any:
-                _say(publisher, output)
+        async for _, _, batch in log.batches(stop):
+            for step in steps(batch):
+                output = partition.take(*step)
+                recorder.take(output.rows)
+                if output.is_any:
+                    _say(publisher, output)
             if time.monotonic() >= flush_at:
                 recorder.flush()
                 flush_at = time.monotonic() + FLUSHES_EVERY_SECONDS
-            if meter.count(message.value.count(b"\n")):
+            if meter.count(sum(message.value.count(b"\n") for message in batch)):
                 stop.set()
                 break
 

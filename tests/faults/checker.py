@@ -7,7 +7,7 @@ log in this process, where nothing fails.
 import json
 import re
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -15,7 +15,6 @@ import msgspec
 
 from service.adapters.kafka_findings import Chains, chained, decode, encode
 from service.adapters.kafka_findings import records as said
-from service.adapters.kafka_log import Message
 from service.adapters.kafka_rollups import decode as read_report
 from service.adapters.kafka_rollups import encode as encode_report
 from service.adapters.kafka_topics import EVENTS, FINDINGS, ROLLUPS
@@ -23,13 +22,12 @@ from service.bootstrap import build_adder, build_desk_parts, build_pipeline
 from service.core.chain import BEGINNING
 from service.core.ports import FindingFilter, IncidentFilter
 from service.entrypoints.desk_log import DeskLog
-from service.entrypoints.partition import Partition, Place
+from service.entrypoints.partition import Partition, Place, steps
 from service.entrypoints.rollup_log import RollupLog
-from tests.integration.kafka.reading import records
+from tests.integration.kafka.reading import batches, message_of, records
 
 ALL = 1_000_000
 SERVICE = re.compile(r"Service (\d+)\b")
-EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class Told(NamedTuple):
@@ -57,36 +55,35 @@ def told_in(messages, asked):
     )
 
 
-def is_said_as_without_faults(settings, cluster):
-    """Tell whether of each partition, and of sums, is said what undisturbed readers would say."""
+def is_said_as_without_faults(settings, cluster, broker):
+    """Tell whether of each partition, and of sums, is said what undisturbed readers would say.
+
+    `broker` is the folder of the broker's files.
+    """
     there = {}
     for record in chained(said(cluster)):
         there.setdefault((record.topic, record.partition), []).extend(encode(record))
     partitions, wanted, reports = {}, {}, {}
     every = timedelta(seconds=settings.kafka.sums_every_seconds)
-    for record in records(cluster, EVENTS):
-        number = record.partition
+    for number, batch in batches(broker, cluster.topic(EVENTS)):
         if number not in partitions:
             pipeline = build_pipeline(
                 settings, {}, tells_history=False, keeps_history=False, is_part=True
             )
             place = Place(EVENTS, number, settings.kafka.partitions)
             partitions[number] = Partition(place, pipeline, BEGINNING, 100, sums_every=every)
-        at = EPOCH + timedelta(milliseconds=record.timestamp)
-        message = Message(record.offset, at, dict(record.headers), record.value or b"")
-        output = partitions[number].take(message)
-        if output.record is not None:
-            wanted.setdefault((EVENTS, number), []).extend(encode(output.record))
-        reports.setdefault(number, []).extend(output.reports)
+        for step in steps(batch):
+            output = partitions[number].take(*step)
+            if output.record is not None:
+                wanted.setdefault((EVENTS, number), []).extend(encode(output.record))
+            reports.setdefault(number, []).extend(output.reports)
     sums = RollupLog(build_adder(settings), settings.kafka.partitions, BEGINNING)
     come, chains = {}, Chains()
     for record in records(cluster, ROLLUPS):
-        at = EPOCH + timedelta(milliseconds=record.timestamp)
         if not record.headers:
             report = read_report(record.value)
             come.setdefault(report.partition, []).extend(chains.take(report))
-        message = Message(record.offset, at, dict(record.headers), record.value)
-        found = sums.take(message)
+        found = sums.take(message_of(record))
         if found is not None:
             wanted.setdefault((ROLLUPS, 0), []).extend(encode(found))
     all_came = True
@@ -109,8 +106,8 @@ class Expected:
         incidents, findings = {}, {}
         self.actions = Counter()
         for record in records(cluster, FINDINGS):
-            at = EPOCH + timedelta(milliseconds=record.timestamp)
-            changes = desk.take(record.offset, at, decode(record.value))
+            message = message_of(record)
+            changes = desk.take(message.offset, message.at, decode(message.value))
             if changes is not None:
                 incidents |= {one.incident_id: one for one in changes.incidents}
                 findings |= {one.finding_id: one for one in changes.findings}

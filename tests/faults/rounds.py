@@ -139,7 +139,8 @@ def run_round(spec, seed, kafka, store_server, folder, *, waits):
         return Outcome(
             spec, seed, crew.kills, crew.exits, told_in(messages, load.asked), len(messages),
             expected.actions["post"] + expected.actions["thread"],
-            is_said_as_without_faults(settings, cluster), state_of(store) == expected.state,
+            is_said_as_without_faults(settings, cluster, kafka.folder),
+            state_of(store) == expected.state,
             time.monotonic() - began,
         )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """One partition's messages in, what they change out: without a broker."""
 
+import random
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
@@ -18,7 +19,7 @@ from service.core.findings import OddPoint
 from service.core.intents import Feedback, Order
 from service.core.money import ZERO
 from service.core.state import Saved, StateError, Streams
-from service.entrypoints.partition import Partition, Place, TooManyBadError
+from service.entrypoints.partition import Partition, Place, TooManyBadError, steps
 from tests.factories import make_event, make_finding
 
 pytestmark = pytest.mark.slow  # weeks through the whole pipeline
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.slow  # weeks through the whole pipeline
 START = datetime(2026, 6, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SOURCE = {"source": b"aws"}
+ORDERED = {"order": b"1"}
 
 
 def partition(
@@ -63,6 +65,15 @@ def records(part, messages):
     return [out.record for out in map(part.take, messages) if out.record is not None]
 
 
+def in_batches(messages, most=30):
+    """Cut messages as a broker may have taken them in."""
+    rand, messages = random.Random(4), list(messages)  # noqa: S311 - chance that comes again
+    while messages:
+        many = rand.randint(1, most)
+        yield messages[:many]
+        messages = messages[many:]
+
+
 def test_an_odd_hour_is_said_in_links_that_follow_one_another():
     said = records(partition(), month_with_a_spike())
     assert said
@@ -91,6 +102,47 @@ def test_where_it_was_cut_and_restored_it_says_the_same(cut):
     assert back.restore(Saved(chunks, chunks.__getitem__)) == []
     assert back.next_offset == cut
     assert before + records(back, messages[cut:]) == said
+
+
+def test_messages_that_were_taken_in_together_are_one_step_wherever_it_was_cut():
+    taken = list(in_batches(month_with_a_spike()))
+    part = partition()
+    said = [out.record for batch in taken if (out := part.take(*batch)).record is not None]
+    assert {row.finding.kind for record in said for row in record.told} >= {"spike"}
+    ends = {batch[-1].offset for batch in taken}
+    assert ends >= {record.offset for record in said}
+    first, streams, chunks = partition(), Streams(), {}
+    half = len(taken) // 2
+    for batch in taken[:half]:
+        first.take(*batch)
+    for chunk in first.save(streams):
+        chunks[chunk.stream] = [memoryview(bytes(chunk.data))]
+    back = partition(told_until=max(r.offset for r in said if r.offset < first.next_offset))
+    assert back.restore(Saved(chunks, chunks.__getitem__)) == []
+    rest = [out.record for batch in taken[half:] if (out := back.take(*batch)).record is not None]
+    assert rest == [record for record in said if record.offset >= first.next_offset]
+
+
+def test_what_is_no_row_is_a_step_of_its_own():
+    rows, tick, order = message(0), message(1, headers={"tick": b"1"}), message(2, headers=ORDERED)
+    batch = [rows, rows, tick, order, order, rows]
+    assert [*steps(batch)] == [[rows, rows], [tick], [order], [order], [rows]]
+
+
+def test_what_is_wrong_with_a_row_is_told_of_its_own_message():
+    part, later = partition(), START + timedelta(days=101)
+    part.take(message(0, hour(0), at=later - timedelta(days=1)))
+    out = part.take(
+        message(1, b"bad\n", at=later),
+        message(2, hour(0), b"bad\n", at=later, headers={"source": b"other"}),
+        message(3, hour(0), at=later),
+    )
+    assert [(x.name, x.source) for x in out.letters] == [
+        ("billing.events/0/1/1", "aws"),
+        ("billing.events/0/2/2", "other"),
+        ("billing.events/0/3/0", "aws"),  # too late for a source that had such hours
+    ]
+    assert [(s.source, s.rejected) for s in out.record.sources] == [("aws", 1), ("other", 1)]
 
 
 def test_what_was_saved_of_a_topic_of_other_partitions_is_refused():

@@ -52,12 +52,12 @@ def log_of(moves):
         def behind(self):
             return 0
 
-        async def messages(self, stop):
+        async def batches(self, stop):
             lock = moves and moves._moving
             if lock:
                 await lock.acquire()
                 asyncio.get_running_loop().call_later(0.05, self._move, lock)
-            yield (*PLACE, Message(0, AT, {}, b""))
+            yield (*PLACE, [Message(0, AT, {}, b"")])
 
         def _move(self, lock):
             self.turn += 1

@@ -9,7 +9,6 @@ import pytest
 
 from service.adapters.kafka_findings import chained
 from service.adapters.kafka_findings import records as findings
-from service.adapters.kafka_log import Message as Seen
 from service.adapters.kafka_messages import Packer, line_of
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import EVENTS, ROLLUPS, ensure
@@ -21,7 +20,7 @@ from service.core.partitions import partition_key
 from service.entrypoints.rollup_log import RollupLog
 from tests.crossing import ENDS, HOUR, rows, sums
 from tests.integration.kafka.processes import Processes
-from tests.integration.kafka.reading import records
+from tests.integration.kafka.reading import message_of, records
 
 EVERY = timedelta(seconds=1)
 PARTITIONS = 4
@@ -53,7 +52,7 @@ def publish(settings, cluster):
 
 
 def at_of(record):
-    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=record.timestamp)
+    return message_of(record).at
 
 
 def one_alone(settings, cluster):
@@ -80,10 +79,7 @@ def one_alone(settings, cluster):
 def one_reader(settings, cluster):
     """Return what one undisturbed reader of the reports says."""
     log = RollupLog(build_adder(settings), PARTITIONS, BEGINNING)
-    said = []
-    for record in records(cluster, ROLLUPS):
-        seen = Seen(record.offset, at_of(record), dict(record.headers), record.value)
-        said.append(log.take(seen))
+    said = (log.take(message_of(record)) for record in records(cluster, ROLLUPS))
     return [one for one in said if one is not None]
 
 

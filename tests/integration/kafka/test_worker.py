@@ -24,11 +24,11 @@ from service.bootstrap import build_pipeline, build_topics
 from service.config import ConfigError, Settings
 from service.core.chain import BEGINNING
 from service.core.partitions import partition_key, partition_of
-from service.entrypoints.partition import Partition, Place
+from service.entrypoints.partition import Partition, Place, steps
 from service.entrypoints.shelf import Shelf
 from service.entrypoints.worker import Worker
 from tests.factories import make_event
-from tests.integration.kafka.reading import records
+from tests.integration.kafka.reading import batches, records
 
 SPENDWATCH = Path(sys.executable).with_name("spendwatch")
 EVENTS = "billing.events"
@@ -61,25 +61,23 @@ def publish(settings, cluster, resources=8, hours=24 * 38):
         publisher.flush()
 
 
-def expected(settings, cluster, history=None):
+def expected(settings, cluster, broker, history=None):
     """Run every message through partitions in this process, and what was spent into a history."""
     every = timedelta(seconds=settings.kafka.sums_every_seconds)
     partitions, found = {}, {}
-    for record in records(cluster, EVENTS):
-        number = record.partition
+    for number, batch in batches(broker.folder, cluster.topic(EVENTS)):
         if number not in partitions:
             pipeline = build_pipeline(
                 settings, {}, tells_history=False, keeps_history=history is not None, is_part=True
             )
             place = Place(EVENTS, number, 4)
             partitions[number] = Partition(place, pipeline, BEGINNING, 100, sums_every=every)
-        at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=record.timestamp)
-        headers = dict(record.headers)
-        out = partitions[number].take(Seen(record.offset, at, headers, record.value))
-        if history is not None:
-            history.append(out.rows)
-        if out.record is not None:
-            found.setdefault(number, []).append(out.record)
+        for step in steps(batch):
+            out = partitions[number].take(*step)
+            if history is not None:
+                history.append(out.rows)
+            if out.record is not None:
+                found.setdefault(number, []).append(out.record)
     return found
 
 
@@ -143,11 +141,11 @@ def wait_until(condition, workers, seconds=120):
 
 @pytest.mark.timeout(300)
 def test_killed_again_and_again_workers_say_all_of_it_and_nothing_twice(
-    settings, cluster, workers, tmp_path
+    settings, cluster, kafka_server, workers, tmp_path
 ):
     publish(settings, cluster)
     whole, written = History(tmp_path / "whole"), Histories(settings.history / EVENTS)
-    wanted = expected(settings, cluster, whole)
+    wanted = expected(settings, cluster, kafka_server, whole)
     assert sum(map(len, wanted.values())) >= 8
     assert len(spent(whole)) == 8 * 38 * 24
     workers.start()
@@ -164,11 +162,11 @@ def test_killed_again_and_again_workers_say_all_of_it_and_nothing_twice(
 
 @pytest.mark.timeout(300)
 def test_a_worker_that_was_paused_past_its_session_does_no_harm(
-    settings, cluster, workers, tmp_path
+    settings, cluster, kafka_server, workers, tmp_path
 ):
     publish(settings, cluster)
     whole, written = History(tmp_path / "whole"), Histories(settings.history / EVENTS)
-    wanted = expected(settings, cluster, whole)
+    wanted = expected(settings, cluster, kafka_server, whole)
     first = workers.start()
     wait_until(lambda: "assigned" in workers.log, workers)
     first.send_signal(signal.SIGSTOP)
@@ -229,7 +227,7 @@ def test_a_worker_listens_nowhere_and_ends_when_told_to(settings, cluster, worke
     assert run.wait(timeout=60) == 0
 
 
-def test_a_worker_goes_on_from_the_state_that_it_kept(settings, cluster, workers):
+def test_a_worker_goes_on_from_the_state_that_it_kept(settings, cluster, kafka_server, workers):
     publish(settings, cluster, resources=3, hours=24 * 34)
     first = workers.start()
     wait_until(lambda: said(cluster), workers)
@@ -237,7 +235,7 @@ def test_a_worker_goes_on_from_the_state_that_it_kept(settings, cluster, workers
     assert first.wait(60) == 0
     workers.running.remove(first)
     publish(settings, cluster, resources=3, hours=24 * 36)
-    wanted = expected(settings, cluster)
+    wanted = expected(settings, cluster, kafka_server)
     workers.start()
     wait_until(lambda: said(cluster) == wanted, workers)
     begun = [json.loads(line) for line in workers.log.splitlines() if '"restored"' in line]
