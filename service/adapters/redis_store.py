@@ -98,6 +98,7 @@ class RedisStore:
         self._pages = Pages(page, PREFIX)
         destinations = (_LUA / "destinations.lua").read_text("utf-8")
         self._waiting_at = client.register_script(destinations)
+        self._renew = client.register_script((_LUA / "renew.lua").read_text("utf-8"))
         self._release = client.register_script((_LUA / "release.lua").read_text("utf-8"))
         self._trouble = client.register_script(_with_notes("trouble.lua"))
         self._catch_up = client.register_script(_with_notes("catch_up.lua"))
@@ -396,6 +397,12 @@ class RedisStore:
         keys = _keys("outbox", "deliveries:", "delivery:", "messages", "destinations:")
         args: list[Any] = [delivery_id, claim, state, _score(now), _score(due), error, ref]
         return bool(self._conclude(keys=keys, args=args))
+
+    @_guarded
+    def renew(self, delivery_id: str, claim: int, until: datetime) -> bool:
+        """Hold on to a claimed delivery until then; False when the claim is no longer held."""
+        keys = _keys("outbox", "delivery:")
+        return bool(self._renew(keys=keys, args=[delivery_id, claim, _score(until)]))
 
     @_guarded
     def release(self, now: datetime, due: datetime) -> int:

@@ -490,6 +490,10 @@ class Store(Protocol):
         """
         ...
 
+    def renew(self, delivery_id: str, claim: int, until: datetime) -> bool:
+        """Hold on to a claimed delivery until then; False when the claim is no longer held."""
+        ...
+
     def release(self, now: datetime, due: datetime) -> int:
         """Take back every claim, since whoever held one is dead; return how many there were.
 

@@ -7,7 +7,7 @@ ambiguous send is looked for before it is repeated.
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -35,7 +35,9 @@ from service.core.receipts import Receipt, receipt_of
 from service.entrypoints.catching_up import CatchingUp
 from service.telemetry import Metrics
 
-LEASE: Final = timedelta(seconds=90)
+# Short, for what a process had claimed waits so long when that is killed; whoever lives renews it.
+LEASE: Final = timedelta(seconds=30)
+RENEWS_EVERY_SECONDS: Final = 10.0
 LONGEST_WAIT: Final = timedelta(minutes=5)
 MOST_ATTEMPTS: Final = 300
 TRIES_FOR: Final = timedelta(days=1)
@@ -141,6 +143,12 @@ class Sender:
             return True
         if delivery is None:
             return False
+        async with self._held_on_to(delivery):
+            await self._send(delivery)
+        return True
+
+    async def _send(self, delivery: Delivery) -> None:
+        """See a claimed delivery to its destination, if that takes any, and conclude it."""
         notice, now = delivery.notice, self._clock()
         gate = self._gates[notice.destination]
         passes_at = gate.passes_at(now, jumps=notice.action == "post")
@@ -165,7 +173,6 @@ class Sender:
         )
         if self._missed is not None:
             await self._missed.note(notice.destination, outcome)
-        return True
 
     async def _serve(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -179,6 +186,26 @@ class Sender:
                 pause = STORE_PAUSE_SECONDS
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
+
+    @contextlib.asynccontextmanager
+    async def _held_on_to(self, delivery: Delivery) -> AsyncIterator[None]:
+        """Keep a claim while it is seen to: a destination may take longer than a lease lasts."""
+        renewing = asyncio.create_task(self._renew(delivery))
+        try:
+            yield
+        finally:
+            renewing.cancel()
+
+    async def _renew(self, delivery: Delivery) -> None:
+        name, is_held = delivery.notice.delivery_id, True
+        while is_held:
+            await asyncio.sleep(RENEWS_EVERY_SECONDS)
+            try:
+                is_held = await asyncio.to_thread(
+                    self._store.renew, name, delivery.claim, self._clock() + LEASE
+                )
+            except StoreUnavailableError as error:
+                _log.warning("claim not renewed", delivery_id=name, error=str(error))
 
     async def _try(self, delivery: Delivery) -> Outcome:
         try:

@@ -18,6 +18,7 @@ from service.core.ports import (
 )
 from service.core.rates import Rates
 from service.core.secret import Secret
+from service.entrypoints import notifier
 from service.entrypoints.local_slack import build_app, serve
 from service.entrypoints.local_slack_workspace import Fault
 from service.entrypoints.notifier import (
@@ -367,6 +368,38 @@ def save_incident(store, incident, *notices):
 def make_sender(store, clock, slack, mail, fallbacks=FALLBACKS):
     notifiers = {"slack": slack, "email": mail}
     return Sender(store, notifiers, Metrics("test"), clock, fallbacks)
+
+
+class Slow(Recorder):
+    """A destination that takes as long as it is let."""
+
+    def __init__(self):
+        super().__init__()
+        self.began, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    async def send(self, notice, ref):
+        self.began.set()
+        await self.goes_on.wait()
+        return await super().send(notice, ref)
+
+
+async def test_what_takes_longer_than_a_lease_is_not_sent_by_another_too(store, clock, monkeypatch):
+    save(store, notice(0))
+    slow, other = Slow(), Recorder()
+    monkeypatch.setattr(notifier, "RENEWS_EVERY_SECONDS", 0.02)
+    sending = make_sender(store, clock, slow, slow)
+    task = asyncio.create_task(sending.send_next())
+    await slow.began.wait()
+    for _ in range(3):
+        until = store.next_due()
+        clock.now += LEASE - timedelta(seconds=1)
+        while store.next_due() == until:  # noqa: ASYNC110 - the store tells when it is asked
+            await asyncio.sleep(0.01)
+    assert not await make_sender(store, clock, other, other).send_next()
+    slow.goes_on.set()
+    assert await task
+    assert store.delivery_counts()["sent"] == 1
+    assert other.sent == []
 
 
 async def test_a_severe_incident_that_slack_does_not_take_is_mailed_within_15_minutes_once(

@@ -134,6 +134,19 @@ def test_a_claim_that_ran_out_comes_back_as_unknown_and_the_late_verdict_is_refu
     assert store.conclude("d0", again.claim, Sent({}), NOW, NOW)
 
 
+def test_a_claim_that_is_renewed_is_nobody_elses(store):
+    store.save(changes(0, 1, notices=[notice(0)]))
+    first = store.claim(NOW, LEASE)
+    assert store.renew("d0", first.claim, NOW + 2 * LEASE)
+    assert store.claim(NOW + LEASE, LEASE) is None
+    again = store.claim(NOW + 2 * LEASE, LEASE)
+    assert again.state == "unknown"
+    assert not store.renew("d0", first.claim, NOW + 9 * LEASE)
+    assert store.conclude("d0", again.claim, Unknown("timed out"), NOW, NOW)
+    assert not store.renew("d0", again.claim, NOW + 9 * LEASE)
+    assert store.next_due() == NOW
+
+
 @pytest.mark.parametrize(
     ("outcome", "state", "again"),
     [
