@@ -16,6 +16,6 @@ done
 # says of an ACL user, to its own keys.
 cat >"$folder/users.acl" <<END
 user default on nopass resetkeys resetchannels -@all +ping
-user spendwatch on #$(printf %s "$(<"$folder/store-password")" | sha256sum | cut -d' ' -f1) ~spendwatch:* resetchannels -@all +@read +@write +@scripting +@connection -@dangerous
+user spendwatch on #$(printf %s "$(<"$folder/store-password")" | sha256sum | cut -d' ' -f1) ~spendwatch:* resetchannels -@all +@read +@write +@scripting +@connection +time -@dangerous
 END
 chmod 644 "$folder"/*

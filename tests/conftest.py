@@ -13,7 +13,7 @@ from tests.needs import need
 
 USER = (
     "spendwatch", "on", ">s3cret", "~spendwatch:*", "resetchannels",
-    "-@all", "+@read", "+@write", "+@scripting", "+@connection", "-@dangerous",
+    "-@all", "+@read", "+@write", "+@scripting", "+@connection", "+time", "-@dangerous",
 )  # fmt: skip
 # How long an example takes is the machine's affair: no test may fail by the clock.
 settings.register_profile("untimed", settings.default, deadline=None)

@@ -124,6 +124,12 @@ class RedisStore:
         return cls(client)
 
     @_guarded
+    def time(self) -> datetime:
+        """Return the server's time."""
+        seconds, microseconds = self._redis.time()
+        return time_of(seconds + microseconds / 1e6)
+
+    @_guarded
     def ping(self) -> None:
         """Return when the server answers."""
         self._redis.ping()

@@ -350,6 +350,10 @@ ANY_INTENT: Final = IntentFilter()
 class Store(Protocol):
     """Current state, shared by all parts. Every method may raise StoreUnavailableError."""
 
+    def time(self) -> datetime:
+        """Return the store's own time."""
+        ...
+
     def ping(self) -> None:
         """Return when the store answers."""
         ...

@@ -102,6 +102,7 @@ class Sender:
         self._clock = clock
         self._fallbacks = fallbacks or {}
         self._keep = keep
+        self._claims: dict[str, int] = {}  # of what is under way, by delivery
         self._gates: dict[str, Gate] = defaultdict(Gate)
         self._missed = (
             None if rates is None else CatchingUp(store, notifiers, metrics, clock, keep, rates)
@@ -143,13 +144,18 @@ class Sender:
             return True
         if delivery is None:
             return False
-        async with self._held_on_to(delivery):
-            await self._send(delivery)
+        name = delivery.notice.delivery_id
+        is_ours = name in self._claims
+        self._claims[name] = delivery.claim
+        if not is_ours:  # else its lease ran out while we stood still, and it is claimed anew
+            async with self._held_on_to(name):
+                await self._send(delivery)
         return True
 
     async def _send(self, delivery: Delivery) -> None:
         """See a claimed delivery to its destination, if that takes any, and conclude it."""
         notice, now = delivery.notice, self._clock()
+        name = notice.delivery_id
         gate = self._gates[notice.destination]
         passes_at = gate.passes_at(now, jumps=notice.action == "post")
         if passes_at <= now:
@@ -168,9 +174,7 @@ class Sender:
             due = await self._fall_back(delivery, outcome, now, due)
         if self._keep is not None and isinstance(outcome, Sent | Refused):
             await asyncio.to_thread(self._keep, receipt_of(notice, outcome, now))
-        await asyncio.to_thread(
-            self._store.conclude, notice.delivery_id, delivery.claim, outcome, now, due
-        )
+        await asyncio.to_thread(self._store.conclude, name, self._claims[name], outcome, now, due)
         if self._missed is not None:
             await self._missed.note(notice.destination, outcome)
 
@@ -188,21 +192,22 @@ class Sender:
                 await asyncio.wait_for(stop.wait(), pause)
 
     @contextlib.asynccontextmanager
-    async def _held_on_to(self, delivery: Delivery) -> AsyncIterator[None]:
+    async def _held_on_to(self, name: str) -> AsyncIterator[None]:
         """Keep a claim while it is seen to: a destination may take longer than a lease lasts."""
-        renewing = asyncio.create_task(self._renew(delivery))
+        renewing = asyncio.create_task(self._renew(name))
         try:
             yield
         finally:
             renewing.cancel()
+            del self._claims[name]
 
-    async def _renew(self, delivery: Delivery) -> None:
-        name, is_held = delivery.notice.delivery_id, True
+    async def _renew(self, name: str) -> None:
+        is_held = True
         while is_held:
             await asyncio.sleep(RENEWS_EVERY_SECONDS)
             try:
                 is_held = await asyncio.to_thread(
-                    self._store.renew, name, delivery.claim, self._clock() + LEASE
+                    self._store.renew, name, self._claims[name], self._clock() + LEASE
                 )
             except StoreUnavailableError as error:
                 _log.warning("claim not renewed", delivery_id=name, error=str(error))

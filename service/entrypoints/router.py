@@ -49,8 +49,8 @@ from service.entrypoints.counting import Counting, tell_log
 from service.entrypoints.desk_log import DeskLog
 from service.entrypoints.health import healthy
 from service.entrypoints.insisting import insist
-from service.entrypoints.machine import utc_now
 from service.entrypoints.shelf import Shelf
+from service.entrypoints.store_clock import StoreClock
 from service.telemetry import Metrics, configure_logging
 
 GROUP: Final = "spendwatch-router"
@@ -135,6 +135,7 @@ class Owner:
         self._one_at_a_time = asyncio.Lock()
         self._shelf: Shelf | None = None
         self._save_at = 0.0
+        self._clock = StoreClock(store)
         self._beat_at = 0.0
         self._standing: str | None = "not in the group yet"
         self._desk: DeskLog | None = None
@@ -183,7 +184,8 @@ class Owner:
     def _beat(self, desk: DeskLog) -> None:
         """Say, for those who look, that the router works, and who does not."""
         self._beat_at = time.monotonic() + TICK_SECONDS / 2
-        self._insist_on(lambda: self._store.beat("router", desk.silent(), utc_now() + BEATS_FOR))
+        until = self._clock() + BEATS_FOR
+        self._insist_on(lambda: self._store.beat("router", desk.silent(), until))
 
     def why_not_ready(self) -> str | None:
         """Say what is wrong, if anything is; to stand by is right."""
@@ -293,7 +295,7 @@ class Owner:
             return as_new
         if self._receipts is None:
             wait = LOOKS_AFTER_LOSS if self._is_rebuilding else timedelta()
-            self._receipts = Receipts(receipts(self._cluster), utc_now() + wait)
+            self._receipts = Receipts(receipts(self._cluster), self._clock() + wait)
         return self._receipts.begin
 
     def _save(self, changes: Changes, begin: Begin) -> Saved:

@@ -16,9 +16,9 @@ from service.bootstrap import build_cluster, build_notifiers, build_rates, build
 from service.config import ConfigError, Settings
 from service.core.ports import Store, StoreUnavailableError
 from service.entrypoints.health import healthy
-from service.entrypoints.machine import utc_now
 from service.entrypoints.notifier import Sender
 from service.entrypoints.ops import build_ops
+from service.entrypoints.store_clock import StoreClock
 from service.telemetry import Metrics, configure_logging
 
 
@@ -35,15 +35,15 @@ def send(settings: Settings, health: str | None = None) -> None:
         book = ReceiptBook(stack.enter_context(Publisher(cluster)))
         metrics = Metrics(version("spendwatch"))
         rates = build_rates(settings)
-        fallbacks = settings.fallbacks
-        sender = Sender(store, notifiers, metrics, utc_now, fallbacks, book.keep, rates=rates)
+        fallbacks, clock = settings.fallbacks, StoreClock(store)
+        sender = Sender(store, notifiers, metrics, clock, fallbacks, book.keep, rates=rates)
         stack.enter_context(healthy(health, metrics, lambda: _why_not_ready(store)))
 
         async def work() -> None:
             stop = asyncio.Event()
             for name in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(name, stop.set)
-            ops = build_ops(settings, store, utc_now, sender.faults, ("router",))
+            ops = build_ops(settings, store, clock, sender.faults, ("router",))
             looking = asyncio.create_task(ops.run(stop)) if ops is not None else None
             try:
                 await sender.run(stop)

@@ -9,7 +9,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Final
 
@@ -57,6 +57,7 @@ class Worker:
         self._shelves: dict[tuple[str, int], Shelf] = {}
         self._recorders: dict[tuple[str, int], Recorder] = {}
         self._save_at: dict[tuple[str, int], float] = {}
+        self._taken_at: dict[tuple[str, int], float] = {}
         self._moving = asyncio.Lock()  # what is done with a partition, one at a time
         self._publishing = asyncio.Lock()  # a publisher serves one thread at a time
         self._metrics = Metrics(version("spendwatch"))
@@ -114,6 +115,7 @@ class Worker:
         """Take in a step and say what it changed, before its partition is kept."""
         with self._metrics.batch_seconds.time():
             output = self._partitions[topic, number].take(*step)
+        self._taken_at[topic, number] = time.monotonic()
         if output.rows:
             self._recorders[topic, number].take(output.rows)
         if output.is_any:
@@ -151,6 +153,7 @@ class Worker:
             return self._partition(*at)
 
         self._partitions[at] = shelf.restore(make)
+        self._taken_at[at] = time.monotonic()
         self._shelves[at] = shelf
         topic, number = at
         if topic == EVENTS:
@@ -196,15 +199,21 @@ class Worker:
                 await asyncio.to_thread(recorder.flush)
             for at in list(self._partitions):
                 await self._keep(*at)
-            now = utc_now()
             quiet = [
                 one
-                for one in self._partitions.values()
-                if one.is_quiet(now, TICK) and log.is_read(one.topic, one.number)
+                for at, one in self._partitions.items()
+                if one.is_quiet(self._now_in(at), TICK) and log.is_read(*at)
             ]
             if quiet:
                 async with self._publishing:
                     await asyncio.to_thread(_publish_ticks, publisher, quiet)
+
+    def _now_in(self, at: tuple[str, int]) -> datetime:
+        """Return what the broker's time may be: this machine's clock may be behind it."""
+        now, reached = utc_now(), self._partitions[at].now
+        if reached is None:
+            return now
+        return max(now, reached + timedelta(seconds=time.monotonic() - self._taken_at[at]))
 
 
 def _place_of(name: str) -> tuple[tuple[str, int], int]:

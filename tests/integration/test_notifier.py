@@ -402,6 +402,23 @@ async def test_what_takes_longer_than_a_lease_is_not_sent_by_another_too(store, 
     assert other.sent == []
 
 
+async def test_what_a_sender_is_at_is_not_sent_by_itself_too_when_a_clock_is_put_forward(
+    store, clock
+):
+    save(store, notice(0))
+    slow = Slow()
+    sending = make_sender(store, clock, slow, slow)
+    task = asyncio.create_task(sending.send_next())
+    await slow.began.wait()
+    clock.now += timedelta(hours=1)
+    assert await sending.send_next()  # claimed anew, and known to be under way
+    assert not await sending.send_next()
+    slow.goes_on.set()
+    assert await task
+    assert len(slow.sent) == 1
+    assert store.delivery_counts()["sent"] == 1
+
+
 async def test_a_severe_incident_that_slack_does_not_take_is_mailed_within_15_minutes_once(
     store, clock
 ):

@@ -184,7 +184,7 @@ def redis(files, tmp_path_factory):
     users.write_text(
         "user default off\n"
         f"user worker on >{PASSWORD} ~spendwatch:* resetchannels"
-        " -@all +@read +@write +@scripting +@connection -@dangerous\n"
+        " -@all +@read +@write +@scripting +@connection +time -@dangerous\n"
     )
     port = free_port()
     command = [
