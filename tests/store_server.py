@@ -1,6 +1,8 @@
 """A real Valkey for tests on a port of its own: killed, emptied, full, started again."""
 
+import resource
 import shutil
+import signal
 import subprocess
 import time
 
@@ -28,13 +30,17 @@ class StoreServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         options = {
             "--port": str(self.port), "--bind": "127.0.0.1", "--dir": str(self.folder),
-            "--appendonly": "yes", "--appendfsync": "everysec", "--save": "",
+            "--appendonly": "yes", "--appendfsync": "always", "--save": "",
             "--maxmemory-policy": "noeviction",
         }  # fmt: skip
+        # What it cannot write is an error to it, as on a full disk, and not its end.
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         self._process = subprocess.Popen(
             [find_program(), *(word for option in options.items() for word in option)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            restore_signals=False,
         )  # fmt: skip
+        signal.signal(signal.SIGXFSZ, before)
         deadline = time.monotonic() + STARTS_WITHIN_SECONDS
         while True:
             try:
@@ -53,6 +59,21 @@ class StoreServer:
     def restart(self):
         self.kill()
         self.start()
+
+    def tear(self):
+        """End as by a power cut: what was being written is there in part."""
+        self.kill()
+        files = self.folder.glob("appendonlydir/*.incr.aof")
+        last = max(files, key=lambda path: path.stat().st_mtime)
+        with last.open("ab") as file:
+            file.write(b"*3\r\n$3\r\nSET\r\n$1\r\nx")
+        self.start()
+
+    def fill_disk(self, *, full):
+        """Let the disk be full, or have room again."""
+        size = max(path.stat().st_size for path in self.folder.glob("appendonlydir/*"))
+        limit = size if full else resource.RLIM_INFINITY
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
     def wipe(self):
         """Lose the disk, too."""

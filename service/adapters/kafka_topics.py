@@ -31,7 +31,8 @@ DAY_MS: Final = 86_400_000
 class Topic(NamedTuple):
     """One topic. `kept` is None for a compacted one, which keeps the newest of each key for ever.
 
-    A topic of the broker's time stamps each message when it arrives: that is when an event arrived.
+    All are created to be stamped by the broker; with `broker_time` they must be: that is when an
+    event arrived.
     """
 
     partitions: int
@@ -100,7 +101,8 @@ def _create(admin: Any, missing: Mapping[str, Any]) -> None:
 
 
 def _config(topic: Topic) -> dict[str, str]:
-    stamp = {"message.timestamp.type": "LogAppendTime"} if topic.broker_time else {}
+    # A broker refuses what is stamped ahead of its time, and lets go of things by their stamps.
+    stamp = {"message.timestamp.type": "LogAppendTime"}
     if topic.kept is None:
         return {"cleanup.policy": "compact", **stamp}
     return {

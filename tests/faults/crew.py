@@ -1,8 +1,10 @@
 """The distributed service's processes, any of which may be killed, paused or join at any time."""
 
+import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 SPENDWATCH = Path(sys.executable).with_name("spendwatch")
@@ -12,15 +14,17 @@ USUAL = ("worker-1", "worker-2", "rollups-1", "router-1", "notifier-1", "api-1")
 class Crew:
     """Keeps the named processes up, as a supervisor does: what ends is started again.
 
-    A name is a command and a number. `exits` counts what ended by itself.
+    A name is a command and a number. `ended` are last words of what ended by itself. With
+    `has_clocks` every process has a clock of its own, which can be put forward and back.
     """
 
-    def __init__(self, config, folder):
+    def __init__(self, config, folder, *, has_clocks=False):
         self._config, self._folder = config, folder
+        self._has_clocks = has_clocks
         self._running = {}
         self._paused = set()
         self.kills = 0
-        self.exits = 0
+        self.ended = []
 
     @property
     def names(self):
@@ -34,7 +38,7 @@ class Crew:
         stands = subprocess.DEVNULL if limit else (self._folder / f"{name}.log").open("ab")
         self._running[name] = subprocess.Popen(
             [*limit, SPENDWATCH, command, "--config", self._config],
-            stdin=subprocess.DEVNULL, stdout=stands, stderr=stands,
+            stdin=subprocess.DEVNULL, stdout=stands, stderr=stands, env=self._env(name),
         )  # fmt: skip
         if not limit:
             stands.close()
@@ -63,8 +67,28 @@ class Crew:
         """Start again what ended by itself."""
         for name, run in list(self._running.items()):
             if run.poll() is not None:
-                self.exits += 1
+                log = self._folder / f"{name}.log"
+                self.ended.append(f"{name}: {log.read_text()[-300:] if log.exists() else '?'}")
                 self.start(name)
+
+    def put_clock(self, name, seconds):
+        """Put a process's clock so many seconds ahead, for whenever it is started again, too."""
+        new = self._folder / f"{name}.clock.new"
+        new.write_text(f"{seconds:+d}")
+        new.rename(self._folder / f"{name}.clock")
+
+    def _env(self, name):
+        if not self._has_clocks:
+            return None
+        (library,) = find_spec("libfaketime").submodule_search_locations
+        if not (self._folder / f"{name}.clock").exists():
+            self.put_clock(name, 0)
+        return os.environ | {
+            "LD_PRELOAD": f"{library}/vendor/libfaketime/src/libfaketime.so.1",
+            "FAKETIME_TIMESTAMP_FILE": str(self._folder / f"{name}.clock"),
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_CACHE_DURATION": "1",
+        }
 
     def stop(self, command):
         """End all that run a command, in peace."""

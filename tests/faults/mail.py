@@ -1,4 +1,4 @@
-"""A mail server that now and then takes a mail and breaks the line before it says so."""
+"""A mail server that is busy at times, and at times breaks the line once it has a mail."""
 
 import time
 from email import message_from_bytes
@@ -10,12 +10,15 @@ from tests.kafka_server import free_port
 
 
 class MailServer:
-    """Serves within a `with` block; `drops` is the share of mails after which the line breaks."""
+    """Serves within a `with` block.
+
+    `drops` is the share of mails after which the line breaks, `busy` of those it does not take.
+    """
 
     def __init__(self, chance):
         self._chance = chance
         self._taken = []
-        self.drops = 0.3
+        self.drops, self.busy = 0.3, 0.2
         self.port = free_port()
         self._server = Controller(self, hostname="127.0.0.1", port=self.port)
 
@@ -27,6 +30,8 @@ class MailServer:
         self._server.stop()
 
     async def handle_DATA(self, server, session, envelope):  # noqa: N802 - aiosmtpd's name
+        if self._chance.random() < self.busy:
+            return "451 4.3.2 come back later"
         mail = message_from_bytes(envelope.content, policy=default)
         self._taken.append((time.time(), mail))
         if self._chance.random() < self.drops:

@@ -72,7 +72,7 @@ class Outcome(NamedTuple):
     spec: Spec
     seed: int
     kills: int
-    exits: int
+    ended: list
     told: object
     messages: int
     messages_due: int
@@ -92,7 +92,7 @@ class Outcome(NamedTuple):
             "lines lost or doubled": self.messages != self.messages_due,
             "findings not those of a run without faults": not self.as_found,
             "store not that of a run without faults": not self.as_kept,
-            "ended by itself": self.exits and not self.spec.may_exit,
+            "ended by itself": self.ended if not self.spec.may_exit else [],
         }
         return {name: what for name, what in found.items() if what}
 
@@ -111,7 +111,7 @@ def run_round(spec, seed, kafka, store_server, folder, *, waits):
         prefix = settings.kafka.topic_prefix
         cluster = Cluster(kafka.address, prefix, {})
         ensure(cluster, build_topics(settings), -1)
-        crew = Crew(config, folder)
+        crew = Crew(config, folder, has_clocks="clock" in spec.faults)
         stack.callback(crew.end)
         publisher = stack.enter_context(Publisher(cluster))
         for name in spec.processes:
@@ -132,12 +132,12 @@ def run_round(spec, seed, kafka, store_server, folder, *, waits):
         stack.callback(store.close)
         slack.faults.clear()
         if mail:
-            mail.drops = 0
+            mail.drops = mail.busy = 0
         _settle(crew, store, load, settings, cluster, waits=waits)
         expected = Expected(settings, cluster)
         messages = told()
         return Outcome(
-            spec, seed, crew.kills, crew.exits, told_in(messages, load.asked), len(messages),
+            spec, seed, crew.kills, crew.ended, told_in(messages, load.asked), len(messages),
             expected.actions["post"] + expected.actions["thread"],
             is_said_as_without_faults(settings, cluster, kafka.folder),
             state_of(store) == expected.state,
@@ -235,6 +235,13 @@ class Faults:
                 self.crew.pause(name)
         self._after(PAUSE_SECONDS, self.crew.resume)
 
+    def clock(self):
+        """Put somebody's clock forward or back, a little or a lot, for a while or for good."""
+        name = self.chance.choice(self.crew.names)
+        self.crew.put_clock(name, self.chance.choice((-3600, -40, 40, 3600, 86_400)))
+        if self.chance.random() < 0.7:
+            self._after(self.chance.uniform(2, 15), lambda: self.crew.put_clock(name, 0))
+
     def joined(self):
         """Let one more worker and router come and go: everybody's partitions move twice."""
         for name in ("worker-9", "router-9"):
@@ -266,6 +273,14 @@ class Faults:
         while self._store.offset() == before and time.monotonic() < deadline:
             time.sleep(0.002)
         self._store.empty()
+
+    def torn(self):
+        """Cut the power of the store while it writes."""
+        self._store.tear()
+
+    def store_disk(self):
+        self._store.fill_disk(full=True)
+        self._after(FULL_SECONDS, lambda: self._store.fill_disk(full=False))
 
     def full(self):
         self._store.limit(1)

@@ -20,7 +20,7 @@ def test_a_round_with_any_of_it_has_a_flaw():
     for change in (
         {"told": Told([1], [], [], [])}, {"told": Told([], [1], [], [])}, {"told": late},
         {"told": Told([], [], [1], [])}, {"messages": 6}, {"messages": 4}, {"as_found": False},
-        {"as_kept": False}, {"exits": 1},
+        {"as_kept": False}, {"ended": ["worker-1: x"]},
     ):  # fmt: skip
         assert len(whole._replace(**change).flaws) == 1
-    assert whole._replace(exits=1, spec=Spec("x", {}, may_exit=True)).flaws == {}
+    assert whole._replace(ended=["x"], spec=Spec("x", {}, may_exit=True)).flaws == {}

@@ -17,12 +17,12 @@ def store_of_its_own(tmp_path):
 
 
 @pytest.mark.timeout(600)
-def test_twelve_kills_a_lost_store_and_a_slack_that_fails_lose_nothing_and_double_nothing(
+def test_twelve_kills_a_lost_store_wrong_clocks_and_a_slack_that_fails_lose_and_double_nothing(
     kafka_server, store_of_its_own, tmp_path
 ):
     faults = {
         "worker": 3, "rollups": 2, "router": 2, "sending": 4, "api": 1, "wiped": 1, "emptied": 3,
-        "slack": 6,
+        "slack": 6, "torn": 1, "store_disk": 1, "clock": 3,
     }  # fmt: skip
     spec = Spec("short", faults, incidents=40, seconds=15, may_exit=True)
     outcome = run_round(spec, 1, kafka_server, store_of_its_own, tmp_path / "round", waits=False)
