@@ -19,6 +19,7 @@ from service.core.group_scoring import GroupScoring
 from service.core.intents import Order
 from service.core.ledger import STEP_HOURS
 from service.core.looks import Look, Looks
+from service.core.machines import Word
 from service.core.new_spend import NewSpend
 from service.core.notices import Chart
 from service.core.overrides import Level
@@ -166,6 +167,10 @@ class Adder:
         """Return what of spend could not be allocated, and what units cost, when all looked."""
         return self._parts.looks.unallocated(), self._parts.looks.bills()
 
+    def words(self) -> list[tuple[str, Word]]:
+        """Return what parts are to be told of machines since this was asked."""
+        return self._parts.looks.words()
+
     def chart(self, finding_id: str) -> Chart | None:
         """Chart the group of a finding; None for what has none."""
         parts = self._parts
@@ -266,7 +271,7 @@ class Adder:
         parts.new_spend.forget(edge, today)
         parts.told.forget()
         parts.about.forget(parts.stretches)
-        parts.looks.forget(today)
+        parts.looks.forget(edge, today)
         self._feedback.forget()
 
     def _is_held(self, group: SeriesKey) -> bool:

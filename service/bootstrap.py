@@ -387,9 +387,9 @@ def _cells(settings: Settings, owners: Owners, ledger: Ledger, rollups: Rollups)
 
 def _rules(known: AllocationSettings, *, is_part: bool) -> Rules:
     dimensions = Dimensions(known.dimensions)
-    # A volume and the machine that it was of are in parts of their own.
-    orphans = known.orphaned_storage and not is_part
-    return Rules(known.policies, dimensions, orphans, known.unused_commitments, is_part)
+    return Rules(
+        known.policies, dimensions, known.orphaned_storage, known.unused_commitments, is_part
+    )
 
 
 def _ahead(settings: Settings) -> dict[str, Ahead]:

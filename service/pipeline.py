@@ -36,6 +36,7 @@ from service.core.intake import Intake, Takers
 from service.core.intents import Drop, Feedback, Intent, Order, Put
 from service.core.ledger import STEP_HOURS, Ledger, LedgerRow
 from service.core.looks import Look
+from service.core.machines import Word
 from service.core.new_spend import NewSpend
 from service.core.notices import Chart
 from service.core.owners import Owners
@@ -321,6 +322,11 @@ class Pipeline:
         seen, self._look = self._look, None
         return seen
 
+    def hear(self, word: Word, now: datetime) -> list[Member]:
+        """Take in what this part of all series is told of machines; return what changed."""
+        self._lapsed += self._parts.allocation.hear(word)
+        return self._members(now)
+
     def asked_levels(self) -> list[LevelPart]:
         """Return what feedback asks of the levels of groups that are judged elsewhere."""
         return [] if self._parts.partials is None else self._parts.partials.levels()
@@ -491,22 +497,24 @@ class Pipeline:
     def _look_over(self, now: datetime, *, is_due: bool) -> None:
         """Look once an hour, before a batch so that its cut does not show, at what no row says."""
         mark = now.replace(minute=0, second=0, microsecond=0)
-        if self._looked_at is None or mark > self._looked_at:
+        is_hour = self._looked_at is None or mark > self._looked_at
+        if is_hour:
             parts, self._looked_at = self._parts, mark
             self._lapsed += parts.allocation.judge(mark)
             if parts.partials is None:
                 parts.unit_scoring.judge(parts.units.advance(mark), mark)
                 parts.unit_scoring.close(mark)
         if is_due and self._parts.partials is not None:
-            self._see()
+            self._see(mark if is_hour else None)
 
-    def _see(self) -> None:
+    def _see(self, hour: datetime | None) -> None:
         """Look at what others judge of allocation; what is as it was is not told again."""
         parts, at = self._parts, self._reported_at
         assert at is not None  # noqa: S101 - it was due
         tags, dearest = parts.allocation.tagged(at)
         seen = digest(ENCODE((tags, dearest)))
-        look = Look(at=at, units=parts.units.drain())
+        machines, asks = ([], []) if hour is None else parts.allocation.news(hour)
+        look = Look(at=at, units=parts.units.drain(), machines=machines, asks=asks)
         if seen != self._seen:
             self._seen, look = seen, msgspec.structs.replace(look, tags=tags, dearest=dearest)
         self._look = look.after(self._look)
@@ -561,7 +569,7 @@ class Pipeline:
         self._parts.experiments.forget(edge)
         self._parts.estimates.forget(today)
         self._parts.token_bills.forget(edge, today)
-        self._parts.allocation.forget()
+        self._parts.allocation.forget(edge, today)
         self._parts.units.forget(today)
         self._parts.spend.forget(today)
         self._feedback.forget()

@@ -25,6 +25,8 @@ TICK_HEADER: Final = "tick"
 ORDER_HEADER: Final = "order"
 # Nor does one with this header: it says that a budget stands, or stands no more.
 BUDGET_HEADER: Final = "budget"
+# Nor this: it tells a partition of machines that its storage may be of.
+MACHINES_HEADER: Final = "machines"
 
 
 class Message(NamedTuple):

@@ -17,6 +17,7 @@ from service.core.events import SeriesKey
 from service.core.groups import Change
 from service.core.lapses import Lapse, Lapses
 from service.core.ledger import STEP_HOURS, Ledger
+from service.core.machines import Apart, Ask, Sight, Word
 from service.core.movers import SeriesDays
 from service.core.orphans import Orphans
 from service.core.owners import Owners
@@ -39,7 +40,8 @@ WINDOW_DAYS: Final = 30
 class Rules(NamedTuple):
     """What is looked for: the policies by name, the dimensions, and what nobody uses.
 
-    A part of all series leaves it to others to judge what their tags lack together.
+    A part of all series leaves it to others to judge what their tags lack together, and to say
+    which machines run.
     """
 
     policies: Mapping[str, Policy]
@@ -61,6 +63,8 @@ class Allocation:
         self._said: dict[SeriesKey, object] = {}
         self._lapses = Lapses()
         self._orphans = Orphans(ledger, owners)
+        self._apart = Apart()
+        self._outlived = Lapses()  # of a part: storage, as of what it was told of machines
         self._commitments = Commitments(ledger, owners)
 
     def observe(self, changes: Mapping[tuple[SeriesKey, int], Change], now: datetime) -> None:
@@ -91,13 +95,30 @@ class Allocation:
     def judge(self, now: datetime) -> list[Member]:
         """Return what lapses are new, changed or mended."""
         found: list[Lapse] = []
+        mended: list[Member] = []
+        if self._rules.orphans:
+            self._orphans.look()
+        elif self._rules.is_part:
+            mended = self._outlived.judge([], now)
         if not self._rules.is_part:
             found += untagged(*self.tagged(now), self._rules.policies, now)
-        if self._rules.orphans:
-            found += self._orphans.lapses(now)
+            found += self._orphans.lapses(now, self._orphans.known())
         if self._rules.commitments:
             found += self._commitments.lapses(now)
-        return self._lapses.judge(found, now)
+        return [*mended, *self._lapses.judge(found, now)]
+
+    def news(self, now: datetime) -> tuple[list[Sight], list[Ask]]:
+        """Return what is new of machines of a part, and of names that its storage asks for."""
+        if not self._rules.orphans:
+            return [], []
+        return self._apart.news(self._orphans.hours(), self._orphans.wanted(), now)
+
+    def hear(self, word: Word) -> list[Member]:
+        """Take in what a part is told of machines; return the storage that is orphaned, or not."""
+        if not self._apart.hear(word) or not self._rules.orphans:
+            return []
+        found = self._orphans.lapses(word.at, self._apart.known)
+        return self._outlived.judge(found, word.at)
 
     def unallocated(self, now: datetime) -> Unallocated:
         """Say what cannot be allocated now."""
@@ -127,15 +148,15 @@ class Allocation:
         sums = self._days.sums(_window(now)).items()
         return [TagSum(self._codes.key(number), *of_code) for number, of_code in sums]
 
-    def forget(self) -> None:
-        """Let go of series that the ledger has let go of."""
+    def forget(self, before: datetime, today: datetime) -> None:
+        """Let go of series that the ledger has let go of, as of periods before a time."""
         for series in [one for one in self._days if one not in self._ledger]:
             self._days.drop(series)
             self._said.pop(series, None)
         used = {self._days.code(series) for series in self._days}
         for code in [one for one in self._codes if self._codes[one] not in used]:
             self._codes.free(code)
-        self._orphans.forget()
+        self._orphans.forget(before, today)
         self._commitments.forget()
 
     def save(self, streams: Streams, name: str, sign: Sign) -> Iterator[Chunk]:
@@ -143,6 +164,10 @@ class Allocation:
         yield from self._codes.save(streams, f"{name}/codes")
         yield from self._days.save(streams, f"{name}/days", sign)
         yield from self._lapses.save(streams, f"{name}/lapses")
+        yield from self._orphans.save(streams, f"{name}/machines")
+        if self._rules.is_part:
+            yield from self._outlived.save(streams, f"{name}/outlived")
+            yield from self._apart.save(streams, f"{name}/apart")
 
     def restore(self, saved: Saved, name: str, sign: Sign) -> None:
         """Take over what was saved; the ledger knows its series already.
@@ -155,8 +180,10 @@ class Allocation:
         for series in self._days:
             if series in self._ledger:
                 self._days.set_code(series, self._codes.give(self._code(series)))
+        self._outlived.restore(saved, f"{name}/outlived")
+        self._apart.restore(saved, f"{name}/apart")
         if self._rules.orphans:
-            self._orphans.read()
+            self._orphans.restore(saved, f"{name}/machines")
         if self._rules.commitments:
             self._commitments.read()
 

@@ -221,6 +221,16 @@ class Ledger:
         book = self._books.get(series)
         return [] if book is None else sorted(book.steps)
 
+    def newest(self, series: SeriesKey) -> int | None:
+        """Return the newest step with plain usage; None when no step has any."""
+        book = self._books.get(series)
+        if book is None or not book.steps:
+            return None
+        last = max(book.steps)
+        if book.cost(last) is not None:
+            return last
+        return max((step for step in [*book.steps] if book.cost(step) is not None), default=None)
+
     def about(self, series: SeriesKey) -> CostEvent:
         """Return the newest row of a series: its names, owner tags and place."""
         about = self._books[series].about

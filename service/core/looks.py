@@ -1,6 +1,7 @@
 """Looks: what parts of all series see of allocation, judged each hour once all have looked.
 
-Sums add up over parts: what lacks tags, and what units cost and were counted.
+Sums add up over parts: what lacks tags, and what units cost and were counted. Of machines each part
+is told what all know, as it may have the storage.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ import msgspec
 from service.core.drivers import Member
 from service.core.findings import Stretch
 from service.core.lapses import Lapses
+from service.core.machines import Ask, Register, Sight, Word
 from service.core.notices import Chart
 from service.core.scoring import Scoring
 from service.core.state import Chunk, Saved, Streams, keep_all
@@ -23,7 +25,9 @@ PIECE: Final = 500
 
 
 class Look(msgspec.Struct, kw_only=True, frozen=True):
-    """What a part saw at a moment, in place of what it saw before; of units, what changed since.
+    """What a part saw at a moment, in place of what it saw before.
+
+    Of units, of machines and of names of machines that storage asks for, what changed since.
 
     Without `tags` they are as they were. Of one moment there may be several, which are pieces of
     one.
@@ -33,10 +37,13 @@ class Look(msgspec.Struct, kw_only=True, frozen=True):
     tags: list[TagSum] | None = None
     dearest: list[Dearest] = []
     units: list[UnitPart] = []
+    machines: list[Sight] = []
+    asks: list[Ask] = []
 
     def pieces(self) -> Iterator["Look"]:
         """Yield it in pieces that fit into messages."""
-        most = max(len(self.tags or ()), len(self.dearest), len(self.units))
+        every = self.tags or (), self.dearest, self.units, self.machines, self.asks
+        most = max(map(len, every))
         for first in range(0, max(most, 1), PIECE):
             some = slice(first, first + PIECE)
             yield Look(
@@ -44,6 +51,8 @@ class Look(msgspec.Struct, kw_only=True, frozen=True):
                 tags=None if self.tags is None else self.tags[some],
                 dearest=self.dearest[some],
                 units=self.units[some],
+                machines=self.machines[some],
+                asks=self.asks[some],
             )
 
     def after(self, before: "Look | None") -> "Look":
@@ -51,9 +60,16 @@ class Look(msgspec.Struct, kw_only=True, frozen=True):
         if before is None:
             return self
         units = {(one.name, one.day): one for one in (*before.units, *self.units)}
+        machines = {one.key: one for one in (*before.machines, *self.machines)}
+        asks = {one.key: one for one in (*before.asks, *self.asks)}
         tagged = before if self.tags is None else self
         return Look(
-            at=self.at, tags=tagged.tags, dearest=tagged.dearest, units=list(units.values())
+            at=self.at,
+            tags=tagged.tags,
+            dearest=tagged.dearest,
+            units=list(units.values()),
+            machines=list(machines.values()),
+            asks=list(asks.values()),
         )
 
 
@@ -72,6 +88,8 @@ class Looks:
         self._units = units
         self._scoring = scoring
         self._lapses = Lapses()
+        self._register = Register()
+        self._words: list[tuple[str, Word]] = []
         self._seen: dict[str, Look] = {}
         self._judged_at: datetime | None = None
 
@@ -85,6 +103,7 @@ class Looks:
     def put(self, part: str, look: Look) -> None:
         """Take in what a part saw, or one piece of it."""
         self._units.put(part, look.units)
+        self._register.put(part, look.machines, look.asks)
         known = self._seen.get(part)
         before = known is not None and (known.at == look.at or look.tags is None)
         old = known if known is not None and before else Look(at=look.at)
@@ -99,10 +118,16 @@ class Looks:
         if self._judged_at is not None and at <= self._judged_at:
             return []
         self._judged_at = at
+        self._words += self._register.words(at)
         self._scoring.judge(self._units.advance(at), at)
         self._scoring.close(at)
         dearest = [one for _, look in sorted(self._seen.items()) for one in look.dearest]
         return self._lapses.judge(untagged(self._sums(), dearest, self._policies, at), at)
+
+    def words(self) -> list[tuple[str, Word]]:
+        """Return what parts are to be told of machines since this was asked."""
+        words, self._words = self._words, []
+        return words
 
     def unallocated(self) -> Unallocated:
         """Say what could not be allocated when all looked last."""
@@ -123,9 +148,10 @@ class Looks:
     def _sums(self) -> list[TagSum]:
         return [one for _, look in sorted(self._seen.items()) for one in look.tags or ()]
 
-    def forget(self, today: datetime) -> None:
-        """Let go of days that are too old to be shown."""
+    def forget(self, before: datetime, today: datetime) -> None:
+        """Let go of days that are too old to be shown, and of machines gone before a time."""
         self._units.forget(today)
+        self._register.forget(before)
 
     def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
         """Yield what changed since the last save."""
@@ -134,6 +160,7 @@ class Looks:
         yield from streams.values(f"{name}/judged", judged)
         yield from self._lapses.save(streams, f"{name}/lapses")
         yield from self._units.save(streams, f"{name}/units")
+        yield from self._register.save(streams, f"{name}/register")
         yield from self._scoring.save(streams, f"{name}/steps")
 
     def restore(self, saved: Saved, name: str) -> set[str]:
@@ -142,4 +169,5 @@ class Looks:
         self._judged_at = saved.values(f"{name}/judged", datetime).get("")
         self._lapses.restore(saved, f"{name}/lapses")
         self._units.restore(saved, f"{name}/units")
+        self._register.restore(saved, f"{name}/register")
         return set(self._scoring.restore(saved, f"{name}/steps", keep_all))

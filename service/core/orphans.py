@@ -7,9 +7,9 @@ nobody knows.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from detectors.base import start_of, step_of
 from service.core import money
@@ -17,18 +17,21 @@ from service.core.events import UNSCORED, CostEvent, SeriesKey
 from service.core.incidents import ORPHANED
 from service.core.lapses import Lapse
 from service.core.ledger import STEP_HOURS, Ledger
+from service.core.machines import GONE_AFTER, NOBODY, RUNS, key_of
 from service.core.owners import Owners, plain_key
 from service.core.phrases import clean, date
 from service.core.phrases import money as amount
+from service.core.state import Chunk, Saved, Streams
 
-# The last billed hour of a machine is so long ago, and its storage was billed since.
-GONE_AFTER: Final = timedelta(days=7)
+# Storage was billed so lately.
 STILL_BILLED: Final = timedelta(days=4)
 DAYS_IN_MONTH: Final = 30
+_A_DAY: Final = timedelta(days=1)
 _TAGS: Final = frozenset({"instance", "instance_id", "instance-id", "instanceid", "vm", "machine"})
+_IDS: Final = r"(?:^|[/.:])(?:vol|snap)-[0-9a-f]|/disks/|/snapshots/|ocid1\.(?:boot)?volume"
+_STORAGE_ID: Final = re.compile(_IDS, re.IGNORECASE)
 _STORAGE: Final = re.compile(
-    r"(?:^|[/.:])(?:vol|snap)-[0-9a-f]|/disks/|/snapshots/|ocid1\.(?:boot)?volume|\bvolume\b|\bdisk\b"
-    r"|\bsnapshots?\b|persistent disk|boot volume|block volume",
+    rf"{_IDS}|\bvolume\b|\bdisk\b|\bsnapshots?\b|persistent disk|boot volume|block volume",
     re.IGNORECASE,
 )
 _MACHINE: Final = re.compile(
@@ -42,58 +45,139 @@ _NAMED_AFTER: Final = re.compile(
 
 
 class Orphans:
-    """Knows machines and storage by their names, from the rows that the ledger was given."""
+    """Knows machines and storage by their names, from the rows that the ledger was given.
+
+    What it knows at an hour is a function of the ledger, and of machines that were forgotten there
+    but whose storage was not.
+    """
 
     def __init__(self, ledger: Ledger, owners: Owners) -> None:
         self._ledger = ledger
         self._owners = owners
-        self._machines: dict[tuple[str, str], int] = {}
-        self._stores: dict[SeriesKey, tuple[str, ...]] = {}
+        self._touched: dict[SeriesKey, int] = {}  # the newest billed hour since the last look
+        self._shown: dict[SeriesKey, int] = {}  # what a series said when it was sorted in
+        self._machines: dict[SeriesKey, _Machine] = {}
+        self._past: dict[SeriesKey, _Machine] = {}
+        self._stores: dict[SeriesKey, dict[int, str]] = {}
 
     def observe(self, series: SeriesKey, step: int) -> None:
         """Take note of a step of a series that costs something."""
         if series.grain == UNSCORED:
             return
-        about = self._ledger.about(series)
-        what = _what(about)
-        if what == "storage":
-            self._stores[series] = _machines_of(about)
-        elif what == "machine":
-            hour = (step + 1) * STEP_HOURS[series.grain]
-            for name in _names_of(about):
-                key = series.sub_account_id, name
-                self._machines[key] = max(self._machines.get(key, 0), hour)
+        hour = (step + 1) * STEP_HOURS[series.grain]
+        if hour > self._touched.get(series, 0):
+            self._touched[series] = hour
 
-    def read(self) -> None:
-        """Take note of all that the ledger knows."""
+    def look(self) -> None:
+        """Sort in what was observed since the last look."""
+        touched, self._touched = self._touched, {}
+        for series, hour in touched.items():
+            if series not in self._ledger:
+                continue
+            about = self._ledger.about(series)
+            shown = hash(
+                (about.resource_id, about.resource_type, about.resource_name, _tags(about))
+            )
+            if self._shown.get(series) != shown:
+                self._shown[series] = shown
+                self._sort_in(series, about)
+            known = self._machines.get(series)
+            if known is not None and known.hour < hour:
+                self._machines[series] = known._replace(hour=hour)
+
+    def wanted(self) -> set[int]:
+        """Return what stands for the names that machines of the storage at hand may have."""
+        return {key for names in self._stores.values() for key in names}
+
+    def hours(self) -> dict[int, int]:
+        """Return up to which hours machines were billed, by what stands for their names."""
+        found: dict[int, int] = {}
+        for machine in (*self._past.values(), *self._machines.values()):
+            for key in machine.keys:
+                if machine.hour > found.get(key, NOBODY):
+                    found[key] = machine.hour
+        return found
+
+    def known(self) -> dict[int, int]:
+        """Return it of wanted names alone, NOBODY where no machine bears one."""
+        found = dict.fromkeys(self.wanted(), NOBODY)
+        for machine in (*self._past.values(), *self._machines.values()):
+            for key in machine.keys:
+                if machine.hour > found.get(key, RUNS):
+                    found[key] = machine.hour
+        return found
+
+    def forget(self, before: datetime, today: datetime) -> None:
+        """Let go of storage that is gone, and of machines that were gone before a time.
+
+        A machine is kept while its storage is there, or it has not been gone for long.
+        """
+        self.look()
+        newest, edge = self._ledger.newest, step_of(before, 1)
+        old = {one: known for one, known in self._machines.items() if known.hour <= edge}
+        for series in (*old, *[one for one in self._stores if newest(one) is None]):
+            self._machines.pop(series, None)
+            self._stores.pop(series, None)
+            del self._shown[series]
+        self._shown = {one: said for one, said in self._shown.items() if one in self._ledger}
+        wanted, lately = self.wanted(), step_of(today - GONE_AFTER - _A_DAY, 1)
+        self._past = {
+            one: known
+            for one, known in (self._past | old).items()
+            if known.hour > lately or not wanted.isdisjoint(known.keys)
+        }
+
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what the ledger does not know any more."""
+        yield from streams.values(name, ((str(one), known) for one, known in self._past.items()))
+
+    def restore(self, saved: Saved, name: str) -> None:
+        """Take over what was saved, and take note of all that the ledger knows."""
+        past = saved.values(name, _Machine)
+        self._past = {SeriesKey.parse(series): known for series, known in past.items()}
         for series in self._ledger.series():
-            steps = self._ledger.steps(series)
-            if steps:
-                self.observe(series, steps[-1])
+            newest = self._ledger.newest(series)
+            if newest is not None:
+                self.observe(series, newest)
+        self.look()
 
-    def forget(self) -> None:
-        """Let go of storage that is gone."""
-        self._stores = {one: names for one, names in self._stores.items() if one in self._ledger}
+    def lapses(self, now: datetime, known: Mapping[int, int]) -> Iterator[Lapse]:
+        """Yield the storage that outlived its machine, in a fixed order.
 
-    def lapses(self, now: datetime) -> Iterator[Lapse]:
-        """Yield the storage that outlived its machine, in a fixed order."""
+        `known` says up to which hours machines were billed, of all that a name may mean. Storage of
+        which it lacks a name is left alone.
+        """
         edge = step_of(now - GONE_AFTER, 1)
         recent = step_of(now - STILL_BILLED, 1)
-        for series, names in sorted(self._stores.items()):
-            known = [
-                (self._machines[series.sub_account_id, name], name)
-                for name in names
-                if (series.sub_account_id, name) in self._machines
-            ]
-            last, name = max(known, default=(edge, ""))
-            if last >= edge:
+        outlived = []
+        for series, names in self._stores.items():
+            if not known.keys() >= names.keys():
                 continue
+            last, name = max((known[key], name) for key, name in names.items())
+            if NOBODY < last < edge:
+                outlived.append((series, last, name))
+        for series, last, name in sorted(outlived):
             hours = STEP_HOURS[series.grain]
             steps = [step for step in self._ledger.steps(series) if step * hours >= last]
             if steps and (steps[-1] + 1) * hours > recent:
                 lapse = self._lapse(series, name, last, steps)
                 if lapse is not None:
                     yield lapse
+
+    def _sort_in(self, series: SeriesKey, about: CostEvent) -> None:
+        self._machines.pop(series, None)
+        self._past.pop(series, None)
+        self._stores.pop(series, None)
+        what, account = _what(about), series.sub_account_id
+        if what == "storage":
+            names = {key_of(account, name): name for name in _machines_of(about)}
+            if names:
+                self._stores[series] = names
+        elif what == "machine":
+            newest = self._ledger.newest(series)
+            hour = 0 if newest is None else (newest + 1) * STEP_HOURS[series.grain]
+            keys = tuple(key_of(account, name) for name in sorted(_names_of(about)))
+            self._machines[series] = _Machine(keys, hour)
 
     def _lapse(self, series: SeriesKey, machine: str, last: int, steps: list[int]) -> Lapse | None:
         ledger, hours = self._ledger, STEP_HOURS[series.grain]
@@ -125,6 +209,15 @@ class Orphans:
         )
 
 
+class _Machine(NamedTuple):
+    keys: tuple[int, ...]
+    hour: int
+
+
+def _tags(about: CostEvent) -> frozenset[tuple[str, object]]:
+    return frozenset((about.tags or {}).items())
+
+
 def _what(about: CostEvent) -> str:
     """Say whether a row is of storage, of a machine, or of neither: by its id, else its type."""
     for text in (about.resource_id or "", about.resource_type or ""):
@@ -146,4 +239,5 @@ def _machines_of(about: CostEvent) -> tuple[str, ...]:
     tagged = (value for key, value in (about.tags or {}).items() if plain_key(key) in _TAGS)
     own = _names_of(about)
     shortened = {_NAMED_AFTER.sub("", name) for name in own} - own
-    return tuple(sorted({str(one).lower() for one in tagged} | shortened | own))
+    named = {name for name in shortened | own if not _STORAGE_ID.search(name)}
+    return tuple(sorted({str(one).lower() for one in tagged} | named))

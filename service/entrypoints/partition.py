@@ -17,6 +17,7 @@ from service.adapters.kafka_letters import Letter
 from service.adapters.kafka_log import Message
 from service.adapters.kafka_messages import (
     BUDGET_HEADER,
+    MACHINES_HEADER,
     ORDER_HEADER,
     SOURCE_HEADER,
     TICK_HEADER,
@@ -30,12 +31,13 @@ from service.core.events import EARLIEST, Arrival, CostEvent
 from service.core.gpu_hosts import as_news
 from service.core.intents import Drop, Order, Put
 from service.core.ledger import LedgerRow
+from service.core.machines import Word
 from service.core.partitions import partition_key, partition_of
 from service.core.state import Chunk, Saved, StateError, Streams
 from service.entrypoints.charted import Charted
 from service.pipeline import Found, Pipeline
 
-_NO_ROWS: Final = frozenset({ORDER_HEADER, BUDGET_HEADER, TICK_HEADER})
+_NO_ROWS: Final = frozenset({ORDER_HEADER, BUDGET_HEADER, MACHINES_HEADER, TICK_HEADER})
 UNNAMED: Final = {False: "events", True: "gpu_samples"}
 # How old may be what is known of a source in which nothing is odd.
 SAYS_EVERY: Final = timedelta(minutes=5)
@@ -227,6 +229,8 @@ class Partition:
             return NOTHING._replace(members=self._pipeline.obey(_ORDER(first.value), now))
         if BUDGET_HEADER in first.headers:
             return NOTHING._replace(spent=self._pipeline.follow_budget(_BUDGET(first.value), now))
+        if MACHINES_HEADER in first.headers:
+            return NOTHING._replace(members=self._pipeline.hear(_WORD(first.value), now))
         read = [(message, self._read(message, letters, strays)) for message in step]
         batch = [arrival for _, some in read for arrival in some]
         found = self._pipeline.find(batch, now, self.next_offset)
@@ -346,4 +350,5 @@ def _floor(at: datetime, every: timedelta) -> datetime:
 
 
 _ORDER: Final = msgspec.json.Decoder(Order).decode
+_WORD: Final = msgspec.json.Decoder(Word).decode
 _BUDGET: Final[Callable[[bytes], Put | Drop]] = msgspec.json.Decoder(Put | Drop).decode

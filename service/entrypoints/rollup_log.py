@@ -19,6 +19,7 @@ from service.adder import Adder
 from service.core.drivers import Member
 from service.core.intents import Order
 from service.core.looks import Look
+from service.core.machines import Word
 from service.core.partials import CellPart, LevelPart
 from service.core.state import Chunk, Saved, StateError, Streams
 from service.core.unit_costs import UnitBill
@@ -38,7 +39,8 @@ class _Waiting(msgspec.Struct, array_like=True):
 class RollupLog:
     """Runs the reports of the partitions of one topic through an adder.
 
-    `told_until` is the offset of the log up to which it was told.
+    `told_until` is the offset of the log up to which it was told. After each message `words` are
+    what partitions are to be told of machines, before what was found is.
     """
 
     def __init__(self, adder: Adder, partitions: int, told_until: int) -> None:
@@ -50,6 +52,7 @@ class RollupLog:
         self._waiting: dict[datetime, _Waiting] = {}
         self._now: datetime | None = None
         self._charted = Charted()
+        self.words: list[tuple[int, Word]] = []
         self.next_offset = 0
 
     @property
@@ -88,13 +91,16 @@ class RollupLog:
             members = [] if self._now is None else self._adder.obey(order, self._now)
         else:
             members = self._take(decode(message.value))
+        words = self._adder.words()
+        is_told = message.offset <= self._end
+        self.words = [] if is_told else [(int(part), word) for part, word in words]
         if self._now is None:
             return None
         over = self._adder.end_of_past(self._now)
         if not members and over is None:
             return None
         due = self._charted.due([m.finding.finding_id for m in members], self._now)
-        if message.offset <= self._end:
+        if is_told:
             return None
         charts = {finding_id: self._adder.chart(finding_id) for finding_id in due}
         previous, self._end = self._end, message.offset

@@ -13,15 +13,18 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Final
 
+import msgspec
 import structlog
 
 from service.adapters.kafka_findings import Record, encode, ends
 from service.adapters.kafka_log import GroupLog, Message
+from service.adapters.kafka_messages import MACHINES_HEADER
 from service.adapters.kafka_publisher import Publisher
-from service.adapters.kafka_topics import FINDINGS, ROLLUPS, ensure
+from service.adapters.kafka_topics import EVENTS, FINDINGS, ROLLUPS, ensure
 from service.bootstrap import build_adder, build_cluster, build_topics
 from service.config import Settings
 from service.core.chain import BEGINNING
+from service.core.machines import Word
 from service.entrypoints.allocated_file import write_allocated
 from service.entrypoints.api.allocation import Allocated
 from service.entrypoints.health import healthy
@@ -126,8 +129,7 @@ class Rollups:
             raise OSError(f"{ROLLUPS}: message {message.offset}: {error}") from None
         if sums.now is not None:
             self._metrics.judged_until.set(sums.now.timestamp())
-        if record is not None:
-            _say(publisher, record)
+        _say(publisher, sums.words, record)
         if sums.looked_at != self._shown:
             self._show(sums)
         if time.monotonic() >= self._save_at:
@@ -159,7 +161,14 @@ class Rollups:
         self._save_at = time.monotonic() + 60 * self._settings.save_every_minutes
 
 
-def _say(publisher: Publisher, record: Record) -> None:
-    for value in encode(record):
-        publisher.send(FINDINGS, value, partition=0)
-    publisher.flush()
+def _say(publisher: Publisher, words: Collection[tuple[int, Word]], record: Record | None) -> None:
+    """Publish what one report changed, the record last: it says that the rest is there."""
+    for partition, word in words:
+        value, headers = msgspec.json.encode(word), {MACHINES_HEADER: "1"}
+        publisher.send(EVENTS, value, partition=partition, headers=headers)
+    if words:
+        publisher.flush()
+    if record is not None:
+        for value in encode(record):
+            publisher.send(FINDINGS, value, partition=0)
+        publisher.flush()

@@ -11,6 +11,7 @@ from service.config import AllocationSettings, KafkaSettings, Settings, SourceSe
 from service.core.events import Arrival
 from service.core.intents import Feedback, Order
 from service.core.looks import PIECE, Look
+from service.core.machines import Word
 from service.core.partitions import partition_key, partition_of
 from service.core.state import Streams
 from service.core.tag_policy import Policy
@@ -50,6 +51,7 @@ def rows(day):
         if number % 3 == 0 or day > 50:
             tags["env"] = "prod" if number else "prd"
         yield "aws", row(day, f"i-{number}", price * (20 + number), tags=tags)
+    yield from machines_and_storage(day)
     if day == 20:
         yield "aws", row(3, "i-2", 999, revision=1, tags={})
     unused = {"commitment_discount_status": "Unused", "commitment_discount_id": "ri-9"}
@@ -61,12 +63,41 @@ def rows(day):
         yield "usage", row(day, f"u-{number}", 0, **more)
 
 
+def is_on(number, day):
+    """Tell whether one of several machines runs on a day; some come back."""
+    return day < 4 + 3 * number or (number % 3 == 0 and 20 + number < day < 32)
+
+
+def machines_and_storage(day):
+    """Yield machines that are gone at some time, and what is, or may be, their storage."""
+    for number in range(8):
+        machine = {"resource_name": f"web{number}", "sub_account_id": f"a{number % 2}"}
+        if is_on(number, day):
+            yield "aws", row(day, f"i-0abc{number}", 90, **machine)
+        tags = {"team": "ml", "Instance-ID": f"i-0abc{number}"}
+        if not (number == 1 and 20 < day < 28) and (number != 2 or day < 30):
+            account = machine["sub_account_id"]
+            yield "aws", row(day, f"vol-0d{number}", 3 + number, tags=tags, sub_account_id=account)
+            yield "aws", row(day, f"/x/disks/web{number}-data-disk", 2, sub_account_id=account)
+    # Two machines have one name, of which one runs.
+    yield "aws", row(day, "i-0eeee", 9, resource_name="twin")
+    if day < 6:
+        yield "aws", row(day, "i-0ffff", 9, resource_name="twin")
+    yield "aws", row(day, "vol-0e", 3, tags={"vm": "twin"})
+    # One is named anew while it runs; of a third nobody ever heard.
+    yield "aws", row(day, "i-0dddd", 9, resource_name="old" if day < 8 else "new")
+    yield "aws", row(day, "vol-0f", 3, tags={"vm": "old"})
+    yield "aws", row(day, "vol-0a", 3, tags={"vm": "never"})
+
+
 def batches():
-    """The bill of a day comes at noon of the next, and an hour later nothing."""
+    """The bill of a day comes half an hour after noon of the next; whole hours bring nothing."""
     for day in range(DAYS):
-        now = T0 + (day + 1.5) * DAY
+        noon = T0 + (day + 1.5) * DAY
+        now = noon + timedelta(minutes=30)
+        yield noon, []
         yield now, [Arrival(now, feed, event) for feed, event in rows(day)]
-        yield now + timedelta(hours=1), []
+        yield noon + timedelta(hours=1), []
 
 
 def order(found):
@@ -108,6 +139,10 @@ def apart(restarts):
                 said = msgspec.json.decode(msgspec.json.encode(piece), type=Look)
                 looks.append((str(number), said))
         members += adder.find(cells, now, reversed(looks))
+        for number, word in adder.words():
+            said = msgspec.json.decode(msgspec.json.encode(word), type=Word)
+            members += parts[int(number)].hear(said, now)
+            assert parts[int(number)].hear(said, now) == []
         if now == T0 + 50.5 * DAY:
             members += adder.obey(order(found), now)
         found |= {member.finding.finding_id: member for member in members}
@@ -136,7 +171,7 @@ def wanted():
 
 @pytest.fixture(scope="module")
 def got():
-    return apart(restarts=(5, 60, 95))
+    return apart(restarts=(5, 60, 95, 130))
 
 
 def test_missing_tags_unused_commitments_and_unit_costs_are_found_as_by_one(wanted, got):
@@ -149,6 +184,17 @@ def test_missing_tags_unused_commitments_and_unit_costs_are_found_as_by_one(want
     assert any(finding.ending == "mended" for finding in one.values())
     assert {finding.owner for finding in one.values()} == {"ml", "web", "unowned"}
     assert allocated(got[0]) == one
+
+
+def test_storage_without_its_machine_is_found_as_by_one(wanted, got):
+    one = orphaned(wanted[0])
+    assert len(one) == 20
+    assert sum(found.ending == "mended" for found in one.values()) == 6
+    assert orphaned(got[0]) == one
+
+
+def orphaned(found):
+    return {n: m.finding for n, m in found.items() if m.finding.kind == "orphaned_storage"}
 
 
 def test_what_cannot_be_allocated_and_what_units_cost_is_shown_as_by_one(wanted, got):
