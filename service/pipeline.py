@@ -512,11 +512,13 @@ class Pipeline:
         parts, at = self._parts, self._reported_at
         assert at is not None  # noqa: S101 - it was due
         tags, dearest = parts.allocation.tagged(at)
-        seen = digest(ENCODE((tags, dearest)))
+        lapses = parts.allocation.standing()
+        seen = digest(ENCODE((tags, dearest, lapses)))
         machines, asks = ([], []) if hour is None else parts.allocation.news(hour)
         look = Look(at=at, units=parts.units.drain(), machines=machines, asks=asks)
         if seen != self._seen:
-            self._seen, look = seen, msgspec.structs.replace(look, tags=tags, dearest=dearest)
+            self._seen = seen
+            look = msgspec.structs.replace(look, tags=tags, dearest=dearest, lapses=lapses)
         self._look = look.after(self._look)
 
     def _score_groups(self, now: datetime) -> None:

@@ -120,6 +120,10 @@ class Allocation:
         found = self._orphans.lapses(word.at, self._apart.known)
         return self._outlived.judge(found, word.at)
 
+    def standing(self) -> list[Lapse]:
+        """Return what a part tells itself and stands now."""
+        return [*self._lapses.standing(), *self._outlived.standing()]
+
     def unallocated(self, now: datetime) -> Unallocated:
         """Say what cannot be allocated now."""
         return Unallocated(gaps_of(self._sums(now)), self._lapses.standing())

@@ -12,7 +12,7 @@ import msgspec
 
 from service.core.drivers import Member
 from service.core.findings import Stretch
-from service.core.lapses import Lapses
+from service.core.lapses import Lapse, Lapses
 from service.core.machines import Ask, Register, Sight, Word
 from service.core.notices import Chart
 from service.core.scoring import Scoring
@@ -39,10 +39,11 @@ class Look(msgspec.Struct, kw_only=True, frozen=True):
     units: list[UnitPart] = []
     machines: list[Sight] = []
     asks: list[Ask] = []
+    lapses: list[Lapse] = []
 
     def pieces(self) -> Iterator["Look"]:
         """Yield it in pieces that fit into messages."""
-        every = self.tags or (), self.dearest, self.units, self.machines, self.asks
+        every = self.tags or (), self.dearest, self.units, self.machines, self.asks, self.lapses
         most = max(map(len, every))
         for first in range(0, max(most, 1), PIECE):
             some = slice(first, first + PIECE)
@@ -53,6 +54,7 @@ class Look(msgspec.Struct, kw_only=True, frozen=True):
                 units=self.units[some],
                 machines=self.machines[some],
                 asks=self.asks[some],
+                lapses=self.lapses[some],
             )
 
     def after(self, before: "Look | None") -> "Look":
@@ -70,6 +72,7 @@ class Look(msgspec.Struct, kw_only=True, frozen=True):
             units=list(units.values()),
             machines=list(machines.values()),
             asks=list(asks.values()),
+            lapses=tagged.lapses,
         )
 
 
@@ -108,7 +111,12 @@ class Looks:
         before = known is not None and (known.at == look.at or look.tags is None)
         old = known if known is not None and before else Look(at=look.at)
         tags = [*(old.tags or ()), *(look.tags or ())]
-        self._seen[part] = Look(at=look.at, tags=tags, dearest=[*old.dearest, *look.dearest])
+        self._seen[part] = Look(
+            at=look.at,
+            tags=tags,
+            dearest=[*old.dearest, *look.dearest],
+            lapses=[*old.lapses, *look.lapses],
+        )
 
     def judge(self) -> list[Member]:
         """Return what lapses are new, changed or mended, if all have looked; judge unit costs."""
@@ -131,7 +139,9 @@ class Looks:
 
     def unallocated(self) -> Unallocated:
         """Say what could not be allocated when all looked last."""
-        return Unallocated(gaps_of(self._sums()), self._lapses.standing())
+        lapses = [lapse for look in self._seen.values() for lapse in look.lapses]
+        standing = sorted([*self._lapses.standing(), *lapses], key=lambda one: str(one.series))
+        return Unallocated(gaps_of(self._sums()), standing)
 
     def bills(self) -> list[UnitBill]:
         """Return what units cost by day, until all looked last."""

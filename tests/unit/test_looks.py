@@ -55,8 +55,8 @@ def rows(day):
     if day == 20:
         yield "aws", row(3, "i-2", 999, revision=1, tags={})
     unused = {"commitment_discount_status": "Unused", "commitment_discount_id": "ri-9"}
-    if 10 < day < 30:
-        yield "aws", row(day, "ri-9", 48, tags={"team": "web", "env": "prod"}, **unused)
+    for name in ("ri-9", "ri-8") if 10 < day < 30 else ("ri-8",):
+        yield "aws", row(day, name, 48, tags={"team": "web", "env": "prod"}, **unused)
     for number in range(4):
         units = Decimal(1000 + day % 7)
         more = {"sku_id": f"u-{number}", "consumed_quantity": units, "pricing_quantity": units}
@@ -98,6 +98,7 @@ def batches():
         yield noon, []
         yield now, [Arrival(now, feed, event) for feed, event in rows(day)]
         yield noon + timedelta(hours=1), []
+    yield noon + timedelta(hours=1, minutes=5), []
 
 
 def order(found):
@@ -199,6 +200,8 @@ def orphaned(found):
 
 def test_what_cannot_be_allocated_and_what_units_cost_is_shown_as_by_one(wanted, got):
     assert len(wanted[1].gaps) > 4
+    kinds = {lapse.kind for lapse in wanted[1].lapses}
+    assert kinds == {"tag_policy", "orphaned_storage", "unused_commitment"}
     assert got[1] == wanted[1]
     assert [len(bill.days) for bill in wanted[2]] == [34, 34]
     assert got[2] == wanted[2]
