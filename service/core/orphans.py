@@ -9,6 +9,7 @@ nobody knows.
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from detectors.base import start_of, step_of
@@ -220,12 +221,20 @@ def _tags(about: CostEvent) -> frozenset[tuple[str, object]]:
 
 def _what(about: CostEvent) -> str:
     """Say whether a row is of storage, of a machine, or of neither: by its id, else its type."""
-    for text in (about.resource_id or "", about.resource_type or ""):
-        if _STORAGE.search(text):
-            return "storage"
-        if _MACHINE.search(text):
-            return "machine"
+    return _kind(about.resource_id or "") or _kind_of_type(about.resource_type or "")
+
+
+def _kind(text: str) -> str:
+    lower = text.lower()
+    # What has none of these words need not be searched, which takes many times as long.
+    if ("vol" in lower or "snap" in lower or "disk" in lower) and _STORAGE.search(text):
+        return "storage"
+    if ("i-" in lower or "instance" in lower or "virtual" in lower) and _MACHINE.search(text):
+        return "machine"
     return ""
+
+
+_kind_of_type: Final = lru_cache(maxsize=1024)(_kind)  # few, of many rows
 
 
 def _names_of(about: CostEvent) -> set[str]:
