@@ -9,7 +9,7 @@ import pytest
 from service.adapters.kafka_findings import chained
 from service.adapters.kafka_log import Message
 from service.adapters.kafka_messages import MACHINES_HEADER, TICK_HEADER, line_of
-from service.adapters.kafka_rollups import encode
+from service.adapters.kafka_rollups import decode, encode
 from service.adapters.kafka_topics import EVENTS
 from service.bootstrap import build_adder, build_pipeline
 from service.config import KafkaSettings, Settings
@@ -138,6 +138,9 @@ class Crew:
                 new.note_told(max((r.offset for r in self.of(new.number)), default=BEGINNING))
         self.sums, self.partitions = fresh.sums, fresh.partitions
 
+    def looks(self):
+        return [look for some in self.reports for _, one in some for look in decode(one).looks]
+
     def of(self, number):
         return [record for record in self.records if record.partition == number]
 
@@ -171,6 +174,7 @@ def test_partitions_that_are_restored_say_the_same(crew):
     again = Crew().run(restarts=(9, 41, 62, 80, 101))
     assert again.records == crew.records
     assert again.words == crew.words
+    assert again.looks() == crew.looks()
 
 
 def test_what_a_partition_says_of_storage_is_a_function_of_its_log(crew):
@@ -201,6 +205,25 @@ def test_what_was_told_before_is_not_told_again(crew):
     for offset, (_, written) in enumerate(in_order):
         log.take(Message(offset, T0, {}, written))
         assert log.words == []
+
+
+def test_of_storage_with_a_name_that_was_not_answered_nothing_is_said():
+    part = build_pipeline(SETTINGS, {}, tells_history=True, is_part=True)
+    now = T0 + 3 * DAY
+    volume = make_day(T0, 2, "vol-0abc", 2, tags={"vm": "i-0abc"}, resource_name="web")
+    for at, batch in ((now, [Arrival(now, "aws", volume)]), (now + HOUR, [])):
+        part.find(batch, at, 1)
+    names = [key_of(volume.sub_account_id, name) for name in ("i-0abc", "web")]
+    assert part.look().asks == sorted(Ask(key, asks=True) for key in names)
+    gone = Sight(names[0], hours(now - 10 * DAY))
+
+    def heard(*sights):
+        found = part.hear(Word(at=now + HOUR, machines=list(sights)), now + HOUR)
+        return [member.finding.ending for member in found]
+
+    assert heard(gone) == []
+    assert heard(gone, Sight(names[1], NOBODY)) == [""]
+    assert heard(Sight(names[1], RUNS)) == ["mended"]
 
 
 def hours(at):
