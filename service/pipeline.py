@@ -34,7 +34,7 @@ from service.core.holds import IDLE
 from service.core.incidents import Incident
 from service.core.intake import Intake, Takers
 from service.core.intents import Drop, Feedback, Intent, Order, Put
-from service.core.ledger import STEP_HOURS, Ledger, LedgerRow
+from service.core.ledger import STEP_HOURS, Expected, Ledger, LedgerRow
 from service.core.looks import Look
 from service.core.machines import Word
 from service.core.new_spend import NewSpend
@@ -43,7 +43,7 @@ from service.core.owners import Owners
 from service.core.partials import CellLevels, CellPart, LevelPart, Partials
 from service.core.ports import Changes, SourceStatus
 from service.core.purchases import Purchases
-from service.core.recording import recorded
+from service.core.recording import Recording
 from service.core.rollups import Rollups
 from service.core.scoring import Point, Scoring, is_closed
 from service.core.spend import Spend, Spent
@@ -140,7 +140,9 @@ class Pipeline:
         *,
         keeps_history: bool = True,
     ) -> None:
-        self._keeps_history = keeps_history
+        self._recording: Recording | None = None
+        if keeps_history:
+            self._recording = Recording(parts.ledger, parts.owners, self._covers)
         for scoring in parts.scorings.values():
             scoring.notes_expected = keeps_history
         self._parts = parts
@@ -250,12 +252,12 @@ class Pipeline:
         self._look_at(changes)
         parts.purchases.judge()
         parts.spend.apply(now)
-        expected = {
-            key: one for grain in parts.scorings.values() for key, one in grain.expected().items()
-        }
-        kept = charged if self._keeps_history else ()
-        around = parts.ledger, parts.owners, self._covers
-        rows = list(recorded(kept, around, expected, offset))
+        rows: list[LedgerRow] = []
+        if self._recording is not None:
+            expected: dict[tuple[SeriesKey, int], Expected] = {}
+            for scoring in parts.scorings.values():
+                expected |= scoring.expected()
+            rows = self._recording.rows(charged, expected, offset)
         members = self._members(now)
         return Found(
             members, rows, too_late, spent, parts.gpus.hosts(now, parts.owners) if is_due else {}

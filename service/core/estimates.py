@@ -129,7 +129,7 @@ class Estimates:
 
     def covers(self, series: SeriesKey, step: int) -> bool:
         """Tell whether what a series costs in an hour is an estimate."""
-        host = self._hosts.get(series.resource)
+        host = self._hosts.get(series.resource) if self._hosts else None
         hour = None if host is None else host.hours.get(step)
         return hour is not None and hour.told > 0 and hour.series == series
 

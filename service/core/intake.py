@@ -4,7 +4,7 @@ What is asked of every row is asked here, once; what it leads to is for others, 
 series that changed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from itertools import chain, groupby
@@ -49,7 +49,7 @@ class Intaken(NamedTuple):
     """What a batch changed: the steps whose plain usage did, all steps, and what came too late."""
 
     changes: dict[_Key, Change]
-    charged: set[_Key]
+    charged: Collection[_Key]
     too_late: list[Arrival]
 
 
@@ -79,12 +79,12 @@ class Intake:
         self._arrivals = Arrivals()
         self._before: dict[_Key, Decimal | None] = {}
         self._arrived: dict[_Key, datetime] = {}
-        self._charged: set[_Key] = set()
+        self._charged: dict[_Key, None] = {}  # in order
         self._too_late: list[Arrival] = []
 
     def take(self, batch: Sequence[Arrival], now: datetime) -> Intaken:
         """Take in a batch, in whatever order its rows are."""
-        self._before, self._arrived, self._charged, self._too_late = {}, {}, set(), []
+        self._before, self._arrived, self._charged, self._too_late = {}, {}, {}, []
         if self._contacts is not None:
             for source in dict.fromkeys(arrival.source for arrival in batch):
                 self._contacts.setdefault(source, now)
@@ -176,7 +176,7 @@ class Intake:
         if taken != "new":
             return
         key = series, step
-        self._charged.add(key)
+        self._charged[key] = None
         if scored:
             known = self._arrived.get(key)
             if known is None and self._before[key] is None and series.grain != UNSCORED:
@@ -216,7 +216,7 @@ class Intake:
             if change.taken == "new":
                 key = series, step = change.series, change.step
                 self._note_place(*key, event)
-                self._charged.add(key)
+                self._charged[key] = None
                 if self._before[key] is None and bills is not None and bills.knows(series):
                     self._arrivals.note_series(source, STEP_HOURS[series.grain], step, 1)
                 self._arrived[key] = max(at, self._arrived.get(key, at))

@@ -9,6 +9,18 @@ from service.core.ledger import Labels
 from service.core.owners import Owners, plain_key
 
 LONGEST: Final = 256
+# All of a row that its series' labels are made of, beside the series itself.
+NAMED_BY: Final = (
+    "billing_account_id",
+    "sub_account_name",
+    "service_category",
+    "service_name",
+    "region_id",
+    "resource_id",
+    "resource_name",
+    "resource_type",
+    "tags",
+)
 
 
 def labels_of(series: SeriesKey, about: CostEvent, owners: Owners) -> Labels:

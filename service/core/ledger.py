@@ -42,6 +42,9 @@ STEP_HOURS: Final[Mapping[Grain, int]] = {"hour": 1, "day": 24, "other": 24}
 # Plain usage; what comes beside it, such as a month's fee or a purchase; and what FOCUS names so.
 Charge = Literal["usage", "fee", "adjustment", "tax", "credit"]
 
+# A charge's period, start and end, category, SKU and commitment.
+Kind = tuple[datetime, datetime, str, str, str]
+
 
 class Labels(NamedTuple):
     """Names of one series; empty text where its newest row has none.
@@ -241,15 +244,24 @@ class Ledger:
 
     def rows(self, series: SeriesKey, step: int, version: int) -> Iterator[LedgerRow]:
         """Yield what a step of a series costs now, by period, category, SKU and commitment."""
-        sums: dict[tuple[datetime, datetime, str, str, str], tuple[Decimal, Decimal]] = {}
-        book = self._books.get(series)
-        for (start, end, sku, category), row in book.rows(step) if book else ():
-            kind = (start, end, category, sku, row.commitment)
-            cost, quantity = sums.get(kind, _NOTHING)
-            sums[kind] = money.add(cost, row.cost), money.add(quantity, row.quantity)
         name = str(series)
-        for (start, end, category, sku, commitment), (cost, quantity) in sorted(sums.items()):
+        for (start, end, category, sku, commitment), cost, quantity in self.kinds(series, step):
             yield LedgerRow(name, start, end, category, cost, version, sku, commitment, quantity)
+
+    def kinds(self, series: SeriesKey, step: int) -> list[tuple[Kind, Decimal, Decimal]]:
+        """Return the cost and quantity of each kind of charge in a step of a series, in order."""
+        book = self._books.get(series)
+        found = [
+            ((start, end, category, sku, row.commitment), row.cost, row.quantity)
+            for (start, end, sku, category), row in (book.rows(step) if book else ())
+        ]
+        if len(found) <= 1:  # nothing to add up, as of most steps
+            return found
+        sums: dict[Kind, tuple[Decimal, Decimal]] = {}
+        for kind, cost, quantity in found:
+            known = sums.get(kind, _NOTHING)
+            sums[kind] = money.add(known[0], cost), money.add(known[1], quantity)
+        return [(kind, *sums[kind]) for kind in sorted(sums)]
 
     def series(self) -> Iterator[SeriesKey]:
         """Yield every series."""

@@ -62,7 +62,9 @@ def text(amount: Decimal) -> str:
     """
     if not amount:
         return "0"
-    plain = f"{amount:f}"
+    plain = str(amount)
+    if "E" in plain:
+        plain = f"{amount:f}"
     return plain.rstrip("0").rstrip(".") if "." in plain else plain
 
 

@@ -60,6 +60,7 @@ class Owners:
         self._tag_keys = [plain_key(key) for key in tag_keys]
         self._sub_accounts = sub_accounts
         self._catalogue = catalogue
+        self._is_listed = any(catalogue)
         self._name_keys = [plain_key(key) for key in name_keys]
 
     def of_row(self, row: CostEvent) -> Owner:
@@ -88,7 +89,7 @@ class Owners:
         if account:
             return Owner(account, f"owner of sub-account {sub_account_id}")
         listed = None
-        if self._catalogue is not NO_CATALOGUE:
+        if self._is_listed:
             listed = self._listed(own, sub_account_id, resource_id)
         return listed or _NOBODY
 

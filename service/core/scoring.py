@@ -8,6 +8,7 @@ the clock that is handed in.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import compress
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -359,11 +360,12 @@ class Scoring:
         first = next(iter(scores.values()), None)
         if first is None:
             return
-        columns = (first.expected.tolist(), first.low.tolist(), first.high.tolist(), costs.tolist())
-        for point, *found, cost in zip(points, *columns, strict=True):
-            # Of what it cannot judge a detector expects what came.
-            if not found[1] == found[0] == found[2] == cost:
-                self._expected[point.series, step] = Expected(*found)
+        cost, low, high = first.expected, first.low, first.high
+        # Of what it cannot judge a detector expects what came.
+        judged = (cost != costs) | (low != cost) | (high != cost)
+        found = map(Expected._make, zip(cost.tolist(), low.tolist(), high.tolist(), strict=True))
+        steps = ((point.series, step) for point in points)
+        self._expected |= compress(zip(steps, found, strict=True), judged.tolist())
 
     def _make_room(self, fresh: Sequence[SeriesKey]) -> None:
         self._fleet.resize(len(self._rows))

@@ -135,7 +135,8 @@ class TokenBills:
 
     def covers(self, series: SeriesKey, step: int) -> bool:
         """Tell whether what a series costs in a step is an estimate."""
-        said = self._said.get(series, {}).get(step)
+        steps = self._said.get(series) if self._said else None
+        said = None if steps is None else steps.get(step)
         return said is not None and said.estimated
 
     def covered(self) -> Iterator[tuple[SeriesKey, int]]:

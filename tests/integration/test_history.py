@@ -123,8 +123,10 @@ def test_flushing_often_does_not_pile_up_segments(history, tmp_path):
 
 def test_a_full_buffer_is_written_by_itself(history, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BUFFERED_ROWS", 10)
-    history.append([a_row(0, version=version) for version in range(30)])
+    history.append([a_row(0, version=version) for version in range(9)])
     assert segments(tmp_path) == []
+    history.append([a_row(1)])
+    assert len(segments(tmp_path)) == 1
     history.append([a_row(1, key=f"s{number}") for number in range(9)])
     assert len(segments(tmp_path)) == 1
 
@@ -350,3 +352,16 @@ def test_a_charge_that_is_named_otherwise_replaces_all_of_its_kind(history):
     history.compact()
     assert history.ask([query], *ALWAYS, {}) == expected
     assert [row.cost for row in history.series(KEY, *ALWAYS)] == [5]
+
+
+def test_of_what_waits_the_newest_version_is_written_and_once(history, tmp_path):
+    before = a_row(cost="7", version=1)._replace(sku_id="old")
+    after = [a_row(cost=str(n), version=2)._replace(sku_id=f"s{n}") for n in (2, 3)]
+    history.append([*after, a_row(1, cost="4", version=1)])
+    history.append([before])
+    history.append(after)
+    assert [row.cost for row in history.series(KEY, *ALWAYS)] == [5, 4]
+    history.flush()
+    query = "{told} SELECT sku_id, cost, version FROM told ORDER BY ALL"
+    assert len(segments(tmp_path)) == 1
+    assert history.ask([query], *ALWAYS, {}) == [[("", "4", 1), ("s2", "2", 2), ("s3", "3", 2)]]
