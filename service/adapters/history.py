@@ -15,20 +15,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
 import duckdb
-import numpy as np
-from numpy.typing import NDArray
 
 from service.adapters.days import remove, write_days
-from service.adapters.versions import CELL, IN_ORDER, IN_ORDER_OF_WAITING, STORED, Told
+from service.adapters.unwritten import Cell, Columns, Unwritten, by_month, newest
+from service.adapters.versions import CELL, IN_ORDER, STORED, Told
 from service.adapters.whole_files import sync_folder, write_whole
 from service.core import money
-from service.core.ledger import Expected, Labels, LedgerRow
+from service.core.ledger import LedgerRow
 
 BUFFERED_ROWS: Final = 50_000
 SMALL_BYTES: Final = 64 * 1024 * 1024
@@ -38,15 +36,6 @@ ALONE: Final = "alone"
 UNFINISHED: Final = ".tmp"
 LEFT_AFTER_SECONDS: Final = 3600
 
-Columns = Mapping[str, NDArray[Any]]
-Waiting = list[list[Any]]  # a list of each of `_WAITING`
-_Cell = tuple[datetime, datetime, str]
-NO_LABELS: Final = Labels(*[""] * len(Labels._fields))
-_UNKNOWN: Final = Expected(*[float("nan")] * len(Expected._fields))
-_VERSION: Final = LedgerRow._fields.index("version")
-_LABELS: Final = LedgerRow._fields.index("labels")
-# What was expected is three numbers here: so many objects would be the garbage collector's.
-_WAITING: Final = (*LedgerRow._fields[:-1], "expected", "expected_low", "expected_high")
 _SEGMENT: Final = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)"
 # An extension that is not there must be an error, never a download; input is only ever our own.
 _DUCKDB: Final[dict[str, str | bool | int | float | list[str]]] = {
@@ -72,38 +61,34 @@ class History:
         folder.mkdir(parents=True, exist_ok=True)
         self._duckdb = duckdb.connect(config={**_DUCKDB, "temp_directory": str(folder / ".spill")})
         self._writing = threading.Lock()
-        self._lock = threading.Lock()
-        self._waiting = _nothing()
+        self._waiting = Unwritten()
         mark = folder / REACHES
         self.reaches = int(mark.read_text("ascii")) if mark.exists() else 0
 
     def append(self, rows: Sequence[LedgerRow]) -> None:
         """Take in versions of cells, in any order; the same version twice is one."""
-        if not rows:
-            return
-        *told, expected = zip(*rows, strict=True)
-        told += zip(*(one or _UNKNOWN for one in expected), strict=True)
-        with self._lock:
-            for column, more in zip(self._waiting, told, strict=True):
-                column.extend(more)
-            is_full = len(self._waiting[0]) >= BUFFERED_ROWS
-        if is_full:
+        self._waiting.append(rows)
+        if len(self._waiting) >= BUFFERED_ROWS:
             self.flush()
 
     def flush(self) -> None:
         """Write what waits: on return it is on disk. OSError when it cannot be, and it waits on."""
         with self._writing:
-            waiting = self._waiting_now()
-            for name, part in _by_month(_columns(waiting)).items():
+            waiting = self._waiting.columns()
+            versions = waiting["version"]
+            if not len(versions):
+                return
+            months = by_month(newest(waiting))
+            for name, part in months.items():
                 month = self._folder / name
                 if not month.exists():
                     month.mkdir()
                     sync_folder(self._folder)
-                self._write(month, IN_ORDER_OF_WAITING, waiting=part)
-                self._merge_if_more(month, MOST_SMALL)
-            if waiting[0]:
-                self._forget(len(waiting[0]))
-                self._mark(max(self.reaches, *waiting[_VERSION]))
+                self._write(month, "SELECT * FROM waiting", waiting=part)
+            self._waiting.forget(len(versions))
+            for name in months:
+                self._merge_if_more(self._folder / name, MOST_SMALL)
+            self._mark(max(self.reaches, int(versions.max())))
 
     def series(self, key: str, since: datetime, until: datetime) -> list[LedgerRow]:
         """Return what each charge category of each period costs that began in the window, by time.
@@ -111,12 +96,8 @@ class History:
         The window is `since <= start < until`. OSError when it cannot be read.
         """
         since, until = since.astimezone(UTC), until.astimezone(UTC)
-        with self._lock:
-            found = [at for at, series in enumerate(self._waiting[0]) if series == key]
-            waiting = _newest(
-                LedgerRow(*(column[at] for column in self._waiting[:_LABELS])) for at in found
-            )
-        cells: dict[_Cell, list[LedgerRow]] = {}
+        waiting = self._waiting.cells(key)
+        cells: dict[Cell, list[LedgerRow]] = {}
         for row in self._stored(key, since, until):
             cells.setdefault(row[1:4], []).append(row)
         for cell, rows in waiting.items():
@@ -150,12 +131,14 @@ class History:
         OSError when it cannot be read.
         """
         window = {"since": naive(since), "until": naive(until)}
-        waiting = self._waiting_now()
+        waiting = self._waiting.columns()
         with self._reading() as folders, closing(self._duckdb.cursor()) as cursor:
             try:
-                for name, columns in {"waiting": _columns(waiting), **tables}.items():
+                for name, columns in {"waiting": waiting, **tables}.items():
                     cursor.register(name, columns)
-                told = Told(_months(folders, since, until), has_waiting=bool(waiting[0]))
+                told = Told(
+                    _months(folders, since, until), has_waiting=bool(len(waiting["version"]))
+                )
                 return [told.answer(cursor, query, window | values) for query in queries]
             except duckdb.Error as error:
                 raise OSError(f"the history in {self._folder}: {error}") from error
@@ -169,7 +152,7 @@ class History:
     def sum_days(self, segment: Path) -> None:
         """Write what a segment comes to by day beside it; OSError when that cannot be."""
         write_days(
-            segment, lambda query, **values: self._ask(query, _columns(_nothing()), **values)
+            segment, lambda query, **values: self._ask(query, Unwritten().columns(), **values)
         )
 
     def close(self) -> None:
@@ -274,64 +257,8 @@ class History:
             except duckdb.Error as error:
                 raise OSError(f"the history in {self._folder}: {error}") from error
 
-    def _waiting_now(self) -> Waiting:
-        with self._lock:
-            return [column.copy() for column in self._waiting]
-
     def _small(self, month: Path) -> list[Path]:
         return sorted(f for f in month.glob("*.parquet") if f.stat().st_size < SMALL_BYTES)
-
-    def _forget(self, count: int) -> None:
-        """Let go of the rows that waited longest."""
-        with self._lock:
-            for column in self._waiting:
-                del column[:count]
-
-
-def _nothing() -> Waiting:
-    return [[] for _ in _WAITING]
-
-
-def _newest(rows: Iterable[LedgerRow]) -> dict[_Cell, list[LedgerRow]]:
-    """Return the newest version of each cell, by SKU and commitment."""
-    cells: dict[_Cell, dict[tuple[str, str], LedgerRow]] = {}
-    for row in sorted(rows, key=attrgetter("version")):
-        parts = cells.setdefault(row[1:4], {})
-        if parts and next(iter(parts.values())).version < row.version:
-            parts.clear()
-        parts[row.sku_id, row.commitment] = row
-    return {cell: list(parts.values()) for cell, parts in cells.items()}
-
-
-def _columns(waiting: Waiting) -> Columns:
-    """Make columns of rows; what many rows share, such as labels, is made once."""
-    row = dict(zip(_WAITING, waiting, strict=True))
-    labels, places = _numbered([one or NO_LABELS for one in row["labels"]])
-    texts = ("series", "charge_category", "sku_id", "commitment")
-    return {
-        **{name: text_column(row[name]) for name in texts},
-        **{name: _times(row[name]) for name in ("charge_period_start", "charge_period_end")},
-        **{name: text_column([*map(money.text, row[name])]) for name in ("cost", "quantity")},
-        **{name: np.array(row[name], dtype=bool) for name in ("estimated", "scored")},
-        "version": np.array(row["version"], dtype=np.int64),
-        **{name: np.array(row[name], dtype=np.float32) for name in _WAITING[-3:]},
-        **{
-            name: text_column([one[place] for one in labels])[places]
-            for place, name in enumerate(Labels._fields)
-        },
-    }
-
-
-def _numbered(labels: Sequence[Labels]) -> tuple[list[Labels], NDArray[np.int64]]:
-    """Return each object once, and which of them stands where; most rows share theirs."""
-    once = {id(one): one for one in labels}
-    places = dict(zip(once, range(len(once)), strict=True))
-    return [*once.values()], np.array([places[id(one)] for one in labels], np.int64)
-
-
-def text_column(values: Sequence[str]) -> NDArray[Any]:
-    """Return text as a column that DuckDB reads."""
-    return np.array(values, dtype=object)
 
 
 def naive(at: datetime) -> datetime:
@@ -377,16 +304,3 @@ def _locked(folder: Path, kind: int) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _by_month(columns: Columns) -> dict[str, Columns]:
-    months = columns["charge_period_start"].astype("datetime64[M]")
-    return {
-        str(month): {name: column[months == month] for name, column in columns.items()}
-        for month in np.unique(months)
-    }
-
-
-def _times(times: Sequence[datetime]) -> NDArray[np.datetime64]:
-    seconds = np.array([at.timestamp() for at in times], np.float64)
-    return np.rint(seconds * 1e6).astype(np.int64).view("datetime64[us]")

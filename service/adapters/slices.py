@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from service.adapters.days import AS_COST
-from service.adapters.history import Columns, History, naive, text_column
+from service.adapters.history import History, naive
+from service.adapters.unwritten import Columns, text_column
 from service.core.claims import Claim
 from service.core.ledger import Labels
 from service.core.moves import SkuSpend

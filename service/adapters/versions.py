@@ -23,16 +23,6 @@ NEWEST: Final = f"""
 STORED: Final = "read_parquet({}, union_by_name = true)"
 # By day, so that a question about a few hours passes over the other days.
 IN_ORDER: Final = f"{NEWEST} ORDER BY CAST(charge_period_start AS DATE), {CELL}, sku_id, commitment"
-# The same of rows of which few have lost, and fewer came twice.
-IN_ORDER_OF_WAITING: Final = f"""
-    WITH numbered AS (SELECT *, row_number() OVER () AS number FROM waiting)
-    SELECT * EXCLUDE number FROM numbered
-    SEMI JOIN (SELECT {CELL}, max(version) AS version FROM waiting GROUP BY ALL)
-        USING ({CELL}, version)
-    SEMI JOIN (SELECT max(number) AS number FROM numbered
-        GROUP BY {CELL}, version, sku_id, commitment) USING (number)
-    ORDER BY {CELL}, sku_id, commitment
-"""
 _INSIDE: Final = "charge_period_start >= $since AND charge_period_start < $until"
 
 

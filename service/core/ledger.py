@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 
 from detectors.base import DAY, start_of, step_of
@@ -69,7 +70,7 @@ class Labels(NamedTuple):
     tags: str
 
 
-class Expected(NamedTuple):
+class Expected(msgspec.Struct, frozen=True, gc=False):
     """What a step was expected to cost when it was judged, and its range."""
 
     cost: float

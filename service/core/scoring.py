@@ -363,7 +363,7 @@ class Scoring:
         cost, low, high = first.expected, first.low, first.high
         # Of what it cannot judge a detector expects what came.
         judged = (cost != costs) | (low != cost) | (high != cost)
-        found = map(Expected._make, zip(cost.tolist(), low.tolist(), high.tolist(), strict=True))
+        found = map(Expected, cost.tolist(), low.tolist(), high.tolist())
         steps = ((point.series, step) for point in points)
         self._expected |= compress(zip(steps, found, strict=True), judged.tolist())
 

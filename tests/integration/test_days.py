@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.adapters.days import days_of
-from service.adapters.history import NO_LABELS, History
+from service.adapters.history import History
 from service.adapters.slices import Around, Slices
+from service.adapters.unwritten import NO_LABELS
 from service.core.claims import Claim
 from service.core.ledger import Expected, LedgerRow
 from service.core.slices import Cut

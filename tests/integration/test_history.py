@@ -354,6 +354,18 @@ def test_a_charge_that_is_named_otherwise_replaces_all_of_its_kind(history):
     assert [row.cost for row in history.series(KEY, *ALWAYS)] == [5]
 
 
+@pytest.mark.parametrize("costs", [("5", "40"), ("40", "5")])
+def test_of_two_contents_of_one_version_the_same_counts_written_or_not(history, costs):
+    for cost in costs:
+        history.append([a_row(cost=cost)])
+    assert [row.cost for row in history.series(KEY, *ALWAYS)] == [5]
+    query = "{told} SELECT cost FROM newest"
+    assert history.ask([query], *ALWAYS, {}) == [[("5",)]]
+    history.flush()
+    assert history.ask([query], *ALWAYS, {}) == [[("5",)]]
+    assert [row.cost for row in history.series(KEY, *ALWAYS)] == [5]
+
+
 def test_of_what_waits_the_newest_version_is_written_and_once(history, tmp_path):
     before = a_row(cost="7", version=1)._replace(sku_id="old")
     after = [a_row(cost=str(n), version=2)._replace(sku_id=f"s{n}") for n in (2, 3)]

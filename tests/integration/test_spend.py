@@ -6,7 +6,8 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from service.adapters.history import NO_LABELS, History
+from service.adapters.history import History
+from service.adapters.unwritten import NO_LABELS
 from service.bootstrap import build_pipeline
 from service.config import Settings
 from service.core.claims import Claim
