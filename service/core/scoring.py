@@ -8,7 +8,6 @@ the clock that is handed in.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import compress
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -360,12 +359,13 @@ class Scoring:
         first = next(iter(scores.values()), None)
         if first is None:
             return
-        cost, low, high = first.expected, first.low, first.high
+        columns = (costs.tolist(), first.expected.tolist(), first.low.tolist(), first.high.tolist())
         # Of what it cannot judge a detector expects what came.
-        judged = (cost != costs) | (low != cost) | (high != cost)
-        found = map(Expected, cost.tolist(), low.tolist(), high.tolist())
-        steps = ((point.series, step) for point in points)
-        self._expected |= compress(zip(steps, found, strict=True), judged.tolist())
+        self._expected |= {
+            (point.series, step): Expected(cost, low, high)
+            for point, came, cost, low, high in zip(points, *columns, strict=True)
+            if not low == cost == high == came
+        }
 
     def _make_room(self, fresh: Sequence[SeriesKey]) -> None:
         self._fleet.resize(len(self._rows))
