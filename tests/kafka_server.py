@@ -58,6 +58,15 @@ class KafkaServer:
             time.sleep(0.1)
         return self
 
+    def listen_behind(self, port, seen_at):
+        """Listen on one more port, as which clients are told `seen_at`; from the next start on."""
+        own = f"CLIENT://127.0.0.1:{self.port}"
+        (self.folder / "extra.properties").write_text(f"""
+listeners={own},CONTROLLER://127.0.0.1:{self._controller},BEHIND://127.0.0.1:{port}
+advertised.listeners={own},BEHIND://127.0.0.1:{seen_at}
+listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,BEHIND:PLAINTEXT
+""")
+
     def kill(self):
         """End it as a power cut would, but for the page cache."""
         self._process.kill()

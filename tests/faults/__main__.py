@@ -12,6 +12,7 @@ from tests.faults.rounds import Spec, run_round
 from tests.kafka_server import KafkaServer
 from tests.store_server import StoreServer
 
+PAIRS = (*USUAL, "router-2", "notifier-2")
 SPECS = (
     Spec("nothing", {}),
     Spec(
@@ -35,6 +36,11 @@ SPECS = (
     Spec("Slack fails in every way", {"slack": 30}, seconds=30),
     Spec("mail busy, drops after DATA", {"notifier": 3}, seconds=30, by_mail=True),
     Spec(
+        "lines cut, silent and lossy",
+        {"cut_kafka": 4, "cut_store": 4, "cut_slack": 4, "lossy": 4},
+        100, 60, processes=PAIRS, may_exit=True, wired=True,
+    ),
+    Spec(
         "all of it",
         {
             "worker": 8, "rollups": 4, "router": 8, "sending": 12, "api": 2, "slack": 20,
@@ -47,7 +53,7 @@ SPECS = (
 LONG = Spec(
     "killed again and again",
     {"worker": 28, "rollups": 16, "router": 22, "sending": 30, "api": 4},
-    3000, processes=(*USUAL, "router-2", "notifier-2"), ahead=300,
+    3000, processes=PAIRS, ahead=300,
 )  # fmt: skip
 HEAD = (
     f"{'faults':28} {'seed':>4} {'kills':>5} {'exits':>5} {'told':>5} {'lost':>4} {'twice':>5} "

@@ -15,11 +15,12 @@ class Crew:
     """Keeps the named processes up, as a supervisor does: what ends is started again.
 
     A name is a command and a number. `ended` are last words of what ended by itself. With
-    `has_clocks` every process has a clock of its own, which can be put forward and back.
+    `has_clocks` every process has a clock of its own, which can be put forward and back. With
+    `wired`, a config, those of number 1 have that one.
     """
 
-    def __init__(self, config, folder, *, has_clocks=False):
-        self._config, self._folder = config, folder
+    def __init__(self, config, folder, wired=None, *, has_clocks=False):
+        self._config, self._folder, self._wired = config, folder, wired or config
         self._has_clocks = has_clocks
         self._running = {}
         self._paused = set()
@@ -35,9 +36,10 @@ class Crew:
         """Start one; with `most_file_bytes` the disk is full for files larger than that."""
         command = name.partition("-")[0]
         limit = [] if most_file_bytes is None else ["prlimit", f"--fsize={most_file_bytes}"]
+        config = self._wired if name.endswith("-1") else self._config
         stands = subprocess.DEVNULL if limit else (self._folder / f"{name}.log").open("ab")
         self._running[name] = subprocess.Popen(
-            [*limit, SPENDWATCH, command, "--config", self._config],
+            [*limit, SPENDWATCH, command, "--config", config],
             stdin=subprocess.DEVNULL, stdout=stands, stderr=stands, env=self._env(name),
         )  # fmt: skip
         if not limit:

@@ -26,9 +26,12 @@ from tests.faults.checker import ALL, Expected, is_said_as_without_faults, state
 from tests.faults.crew import USUAL, Crew
 from tests.faults.load import Load
 from tests.faults.mail import MailServer
+from tests.faults.wires import Wires
+from tests.kafka_server import free_port
 
 PAUSE_SECONDS = 12  # past the session of 10 s: another takes over meanwhile
 FULL_SECONDS = 3
+LINE_SECONDS = (2, 20)  # shorter and longer than a session
 SENDS_WITHIN_SECONDS = 5
 MOST_FILE_BYTES = 2000
 ALLOWED_SECONDS = 240.0  # a lease, a look after it, and the kills meanwhile
@@ -54,6 +57,7 @@ class Spec(NamedTuple):
 
     They come within `seconds`; with `ahead` as fast as they are told instead, and at most so many
     before that, however slow the machine is. A process may end by itself with `may_exit` alone.
+    When it is `wired`, processes of number 1 talk to all others over lines that may fail.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Spec(NamedTuple):
     by_mail: bool = False
     ahead: int | None = None
     may_exit: bool = False
+    wired: bool = False
 
 
 class Outcome(NamedTuple):
@@ -109,9 +114,13 @@ def run_round(spec, seed, kafka, store_server, folder, *, waits):
         config = _config(folder, kafka, store_server, url, mail)
         settings = load_settings(config, {})
         prefix = settings.kafka.topic_prefix
+        wires = (
+            stack.enter_context(_wires(kafka, store_server, url, chance)) if spec.wired else None
+        )
         cluster = Cluster(kafka.address, prefix, {})
         ensure(cluster, build_topics(settings), -1)
-        crew = Crew(config, folder, has_clocks="clock" in spec.faults)
+        behind = wires and _behind(wires, config, kafka, store_server, url)
+        crew = Crew(config, folder, behind, has_clocks="clock" in spec.faults)
         stack.callback(crew.end)
         publisher = stack.enter_context(Publisher(cluster))
         for name in spec.processes:
@@ -125,7 +134,7 @@ def run_round(spec, seed, kafka, store_server, folder, *, waits):
             return mail.messages if mail else slack.channel("spend").messages
 
         _until_told(crew, told, load)
-        faults = Faults(crew, kafka, store_server, slack, chance)
+        faults = Faults(crew, kafka, store_server, slack, chance, wires)
         began = time.monotonic()
         _disturb(spec, faults, load, told)
         store = RedisStore.connect(store_server.url)
@@ -143,6 +152,28 @@ def run_round(spec, seed, kafka, store_server, folder, *, waits):
             state_of(store) == expected.state,
             time.monotonic() - began,
         )  # fmt: skip
+
+
+def _wires(kafka, store_server, slack, chance):
+    """Return lines to all servers, of which the broker knows its own."""
+    behind = free_port()
+    ports = {"kafka": behind, "store": store_server.port, "slack": int(slack.rpartition(":")[2])}
+    wires = Wires(ports, chance)
+    kafka.stop()
+    kafka.listen_behind(behind, wires.ports["kafka"])
+    kafka.start()
+    return wires
+
+
+def _behind(wires, config, kafka, store_server, slack):
+    """Write a config for who talks over those lines."""
+    text = config.read_text()
+    ports = {"kafka": kafka.port, "store": store_server.port, "slack": slack.rpartition(":")[2]}
+    for name, port in ports.items():
+        text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{wires.ports[name]}")
+    path = config.with_name("wired.toml")
+    path.write_text(text)
+    return path
 
 
 def _config(folder, kafka, store_server, slack, mail):
@@ -187,9 +218,10 @@ timeout_seconds = 2
 class Faults:
     """What can happen, and when it is over: `mend` undoes it then."""
 
-    def __init__(self, crew, kafka, store_server, slack, chance):
+    def __init__(self, crew, kafka, store_server, slack, chance, wires=None):
         self.crew, self._kafka, self._store = crew, kafka, store_server
-        self._slack, self.chance = slack, chance
+        self._slack, self.chance, self._wires = slack, chance, wires
+        self._failing = set()
         self._later = []
 
     def do(self, name):
@@ -289,6 +321,31 @@ class Faults:
     def slack(self):
         fault = self.chance.choice(SLACK_FAULTS)
         self._slack.faults.insert(0, fault._replace(times=self.chance.randint(1, 3)))
+
+    def cut_kafka(self):
+        self._fail("kafka", "cut", "silent", "deaf")
+
+    def cut_store(self):
+        self._fail("store", "cut", "silent", "deaf")
+
+    def cut_slack(self):
+        self._fail("slack", "cut", "silent", "deaf")
+
+    def lossy(self):
+        self._fail(self.chance.choice(("kafka", "store", "slack")), "slow")
+
+    def _fail(self, line, *modes):
+        """Let a line of those of number 1 fail for a while, once it is whole."""
+        if line in self._failing:
+            self._after(0.5, lambda: self._fail(line, *modes))
+            return
+        self._failing.add(line)
+        self._wires.turn(line, self.chance.choice(modes))
+        self._after(self.chance.uniform(*LINE_SECONDS), lambda: self._heal(line))
+
+    def _heal(self, line):
+        self._wires.turn(line, "whole")
+        self._failing.discard(line)
 
     def _after(self, seconds, undo):
         self._later.append((time.monotonic() + seconds, undo))
