@@ -9,11 +9,13 @@ import logging
 import re
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any, Final, NamedTuple
 from urllib.error import URLError
+from urllib.request import HTTPHandler, HTTPSHandler, Request, build_opener
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
@@ -65,11 +67,11 @@ class Answer(NamedTuple):
 
 
 def make_client(token: Secret, base_url: str, timeout_seconds: int) -> WebClient:
-    """Return a client that tries once and logs nothing itself."""
+    """Return a client that tries once, takes back what got no answer, and logs nothing itself."""
     # It would log the text of exceptions, which can quote the Authorization header.
     silent = logging.getLogger("spendwatch.slack_sdk")
     silent.setLevel(logging.CRITICAL)
-    return WebClient(
+    return _Client(
         token.reveal(), base_url, timeout=timeout_seconds, retry_handlers=[], logger=silent
     )
 
@@ -153,3 +155,49 @@ def advice_for(code: str) -> str:
 def _retry_after(headers: Mapping[str, str]) -> timedelta | None:
     value = next((v for name, v in headers.items() if name.lower() == "retry-after"), "")
     return timedelta(seconds=int(value)) if re.fullmatch(r"\d{1,5}", value) else None
+
+
+class _TakesBack(HTTPConnection):
+    """Ends by a reset until an answer comes, so that nothing of the request is delivered later.
+
+    Else the system goes on delivering it for a minute and more after the process has closed the
+    connection or was killed, while someone has looked for it already, and sent it again.
+    """
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NOT_AT_ALL)
+
+    def getresponse(self) -> HTTPResponse:
+        line = self.sock
+        response = super().getresponse()
+        if line.fileno() >= 0:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AS_USUAL)
+        return response
+
+
+class _TakesBackSafely(_TakesBack, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Plain(HTTPHandler):
+    def http_open(self, req: Request) -> HTTPResponse:
+        return self.do_open(_TakesBack, req)
+
+
+class _Safe(HTTPSHandler):
+    def https_open(self, req: Request) -> HTTPResponse:
+        return self.do_open(_TakesBackSafely, req)
+
+
+class _Client(WebClient):
+    def _perform_urllib_http_request_internal(self, _url: str, req: Request) -> dict[str, Any]:
+        """Do as slack_sdk does, over connections that take back."""
+        with build_opener(_Plain, _Safe).open(req, timeout=self.timeout) as response:
+            body = response.read().decode(response.headers.get_content_charset() or "utf-8")
+            return {"status": response.status, "headers": response.headers, "body": body}
+
+
+# Of SO_LINGER: whether to wait for what is not delivered, and how long; at once is a reset.
+_NOT_AT_ALL: Final = struct.pack("ii", 1, 0)
+_AS_USUAL: Final = struct.pack("ii", 0, 0)

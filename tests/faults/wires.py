@@ -15,7 +15,7 @@ CHUNK = 64 * 1024
 MODES = ("cut", "silent", "deaf", "slow")
 SLOWEST_SECONDS = 0.4
 RESETS = 0.02  # the share of pieces on a slow line after which it breaks
-KEPT = 0.5  # the share of what was held back that arrives, and is not broken off
+KEPT = 0.5
 
 
 class Wire:
@@ -26,8 +26,8 @@ class Wire:
     then.
     """
 
-    def __init__(self, target, chance):
-        self._target, self._chance = target, chance
+    def __init__(self, target, chance, kept):
+        self._target, self._chance, self._kept = target, chance, kept
         self._mode, self._changed = "whole", asyncio.Event()
         self._lines = set()
         self.resets = 0
@@ -44,7 +44,7 @@ class Wire:
         if mode == "cut":
             self._break(self._lines)
         elif held and mode == "whole":
-            self._break([one for one in self._lines if self._chance.random() > KEPT])
+            self._break([one for one in self._lines if self._chance.random() >= self._kept])
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -97,11 +97,14 @@ class Wire:
 
 
 class Wires:
-    """Lines by name, within a `with` block: `ports` says which port stands before which."""
+    """Lines by name, within a `with` block: `ports` says which port stands before which.
 
-    def __init__(self, targets, chance):
+    Of what was held back, the share of `kept` arrives once a line is whole, and the rest is reset.
+    """
+
+    def __init__(self, targets, chance, kept=KEPT):
         seeds = {name: random.Random(chance.random()) for name in targets}  # noqa: S311 - no secret
-        self._wires = {name: Wire(port, seeds[name]) for name, port in targets.items()}
+        self._wires = {name: Wire(port, seeds[name], kept) for name, port in targets.items()}
         self._servers = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -138,11 +141,10 @@ class Wires:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(30)
 
     async def _end(self):
-        for server in self._servers:
+        for server, wire in zip(self._servers, self._wires.values(), strict=True):
             server.close()
+            wire.turn("cut")
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import re
 from datetime import timedelta
 from decimal import Decimal
@@ -16,6 +17,7 @@ from service.core.secret import Secret
 from service.entrypoints.local_slack import build_app, serve
 from service.entrypoints.local_slack_workspace import Fault
 from tests.factories import make_incident, make_notice
+from tests.faults.wires import Wires
 from tests.unit.test_wording import make_over
 
 SCOPES = {
@@ -204,6 +206,20 @@ async def test_a_post_whose_reply_was_lost_is_found_also_by_another_process(desk
     assert isinstance(await desk.notifier().send(make_notice(), None), Unknown)
     found = await desk.notifier().find(make_notice())
     assert found == Sent({"channel": desk.channel.id, "ts": desk.channel.messages[0]["ts"]})
+
+
+async def test_a_post_that_got_no_answer_never_arrives_later(desk):
+    port = int(desk.url.rpartition(":")[2])
+    chance = random.Random(1)  # noqa: S311 - no secret
+    with Wires({"slack": port}, chance, kept=1.0) as wires:
+        base_url = f"http://127.0.0.1:{wires.ports['slack']}/api/"
+        notifier = desk.notifier(base_url=base_url, timeout_seconds=1)
+        wires.turn("slack", "silent")
+        assert isinstance(await notifier.send(make_notice(), None), Unknown)
+        wires.turn("slack", "whole")
+        assert isinstance(await notifier.find(make_notice()), Retry)
+        assert isinstance(await notifier.send(make_notice(), None), Sent)
+    assert len(desk.channel.messages) == 1
 
 
 async def test_a_post_that_never_arrived_is_not_found_and_may_be_sent_again(desk):
