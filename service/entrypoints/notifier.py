@@ -201,20 +201,26 @@ class Sender:
             renewing.cancel()
             del self._claims[name]
 
+    async def _is_still_ours(self, name: str) -> bool:
+        """Hold on to a claim for a lease more, if it is held."""
+        return await asyncio.to_thread(
+            self._store.renew, name, self._claims[name], self._clock() + LEASE
+        )
+
     async def _renew(self, name: str) -> None:
         is_held = True
         while is_held:
             await asyncio.sleep(RENEWS_EVERY_SECONDS)
             try:
-                is_held = await asyncio.to_thread(
-                    self._store.renew, name, self._claims[name], self._clock() + LEASE
-                )
+                is_held = await self._is_still_ours(name)
             except StoreUnavailableError as error:
                 _log.warning("claim not renewed", delivery_id=name, error=str(error))
 
     async def _try(self, delivery: Delivery) -> Outcome:
         try:
             return await self._see_to(delivery)
+        except StoreUnavailableError:
+            raise  # it is no fault of the destination
         except Exception as error:  # noqa: BLE001 - a fault in one notifier must not stop the rest
             _log.exception("notifier failed", delivery_id=delivery.notice.delivery_id)
             return Unknown(f"fault in the notifier: {type(error).__name__}")
@@ -257,6 +263,9 @@ class Sender:
             found = await notifier.find(delivery.notice, delivery.parent)
             if not isinstance(found, Retry):
                 return found
+            # To look may have taken longer than a lease, and another may have looked and sent.
+            if not await self._is_still_ours(delivery.notice.delivery_id):
+                return Unknown("another sees to it by now")
         return await notifier.send(delivery.notice, delivery.parent)
 
     def _note(self, delivery: Delivery, outcome: Outcome) -> None:

@@ -402,6 +402,32 @@ async def test_what_takes_longer_than_a_lease_is_not_sent_by_another_too(store, 
     assert other.sent == []
 
 
+class SlowToFind(Slow):
+    """A destination that takes as long as it is let to look for what it may have been sent."""
+
+    async def find(self, _notice, _ref=None):
+        self.began.set()
+        await self.goes_on.wait()
+        return Retry("not there")
+
+
+async def test_what_another_has_sent_while_it_was_looked_for_is_not_sent_again(store, clock):
+    save(store, notice(0))
+    lost, other = Recorder(Unknown("no answer")), Recorder()
+    assert await make_sender(store, clock, lost, lost).send_next()
+    clock.now += LEASE
+    looks = SlowToFind()
+    task = asyncio.create_task(make_sender(store, clock, looks, looks).send_next())
+    await looks.began.wait()
+    clock.now += LEASE  # it was cut off from the store, and could not hold on to its claim
+    assert await make_sender(store, clock, other, other).send_next()
+    looks.goes_on.set()
+    assert await task
+    assert len(other.sent) == 1
+    assert looks.sent == []
+    assert store.delivery_counts()["sent"] == 1
+
+
 async def test_what_a_sender_is_at_is_not_sent_by_itself_too_when_a_clock_is_put_forward(
     store, clock
 ):
