@@ -57,6 +57,7 @@ class GroupLog:
         self._starts = starts
         self._next: dict[TopicPartition, int] = {}
         self._turn = 0
+        self._failed: Exception | None = None
         self._commit_at = 0.0
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=cluster.servers,
@@ -98,6 +99,8 @@ class GroupLog:
             await self._consumer.start()
             while not stop.is_set():
                 fetched = await self._consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000))
+                if self._failed is not None:
+                    raise self._failed
                 turn = self._turn
                 for place, records in _each(fetched):
                     if self._turn != turn or stop.is_set():
@@ -189,6 +192,10 @@ class GroupLog:
             self._consumer.seek(place, start)
             self._next[place] = start
 
+    def fail(self, error: Exception) -> None:
+        """Let whoever reads hear of what went wrong elsewhere."""
+        self._failed = error
+
     async def _commit(self) -> None:
         now = asyncio.get_running_loop().time()
         if now < self._commit_at or not self._next:
@@ -209,7 +216,10 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Begin anew; nothing is fetched before this returns."""
-        await self._log.assign(assigned)
+        try:
+            await self._log.assign(assigned)
+        except Exception as error:  # noqa: BLE001 - the client would log it, and go on
+            self._log.fail(error)
 
 
 def _each(

@@ -114,3 +114,15 @@ async def test_what_was_removed_while_it_was_due_is_missed(cluster, topic, setti
     reader.log.assign = assign
     with pytest.raises(LogUnavailableError, match="0 was due, and the log begins at 2"):
         await reader.read()
+
+
+async def test_who_cannot_be_made_ready_says_so_and_does_not_read_on(cluster, topic):
+    publish(cluster, topic, [b"a"])
+
+    async def starts(_):
+        raise LogUnavailableError("the line is cut")
+
+    async with asyncio.timeout(WITHIN_SECONDS):
+        with pytest.raises(LogUnavailableError, match="the line is cut"):
+            async for _ in GroupLog(cluster, "readers", (EVENTS,), starts).batches(asyncio.Event()):
+                pass
