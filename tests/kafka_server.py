@@ -1,6 +1,7 @@
 """A real Apache Kafka broker for tests: started on free ports, ended by its process id."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -71,6 +72,12 @@ listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,BEHIND:PLAI
         """End it as a power cut would, but for the page cache."""
         self._process.kill()
         self._process.wait()
+
+    def lose(self):
+        """Lose the disk, too."""
+        self.kill()
+        shutil.rmtree(self.folder / "data")
+        self.start()
 
     def pause(self):
         self._process.send_signal(signal.SIGSTOP)

@@ -1,14 +1,14 @@
 """The topic `cost.intents`: everything a person did, under its id, in the order of arrival."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
 import structlog
 from kafka import TopicPartition
 
-from service.adapters.kafka_client import Cluster, guarded
+from service.adapters.kafka_client import Cluster, guarded, read_all
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import INTENTS
 from service.core.intents import Intent
@@ -46,6 +46,15 @@ class IntentBook:
         """Let go of the connection."""
         if self._publisher is not None:
             self._publisher.__exit__(None, None, None)
+
+
+def write_missing(cluster: Cluster, publisher: Publisher, intents: Iterable[Intent]) -> None:
+    """Write down those that the topic does not have, in their order."""
+    there = {row.key for row in read_all(cluster, INTENTS)}
+    for intent in intents:
+        if intent.intent_id.encode() not in there:
+            publisher.send(INTENTS, msgspec.json.encode(intent), key=intent.intent_id)
+    publisher.flush()
 
 
 class IntentReader:

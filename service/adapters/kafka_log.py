@@ -12,7 +12,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, Final, NamedTuple
@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError
 
 from service.adapters.kafka_batches import batch_of
 from service.adapters.kafka_client import Cluster
+from service.adapters.kafka_topics import ids
 from service.core.ports import LogUnavailableError
 
 SESSION_SECONDS: Final = 10
@@ -30,7 +31,9 @@ POLL_SECONDS: Final = 0.5
 COMMITS_EVERY_SECONDS: Final = 5.0
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-Starts = Callable[[Collection[tuple[str, int]]], Awaitable[Mapping[tuple[str, int], int]]]
+Starts = Callable[
+    [Collection[tuple[str, int]], Mapping[str, str]], Awaitable[Mapping[tuple[str, int], int]]
+]
 
 
 class Message(NamedTuple):
@@ -45,8 +48,9 @@ class Message(NamedTuple):
 class GroupLog:
     """Messages of the topics, each partition's in order and without a gap.
 
-    `starts` is told which partitions are now ours, whenever that changes, and says where each is to
-    begin. What is committed is for those who watch the lag: it is never read.
+    `starts` is told which partitions are now ours, and the ids of the topics, whenever that
+    changes, and says where each is to begin. What is committed is for those who watch the lag: it
+    is never read.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class GroupLog:
         self._starts = starts
         self._next: dict[TopicPartition, int] = {}
         self._turn = 0
+        self._ids: dict[str, str] = {}
         self._failed: Exception | None = None
         self._commit_at = 0.0
         self._consumer = AIOKafkaConsumer(
@@ -75,7 +80,8 @@ class GroupLog:
     async def messages(self, stop: asyncio.Event) -> AsyncIterator[tuple[str, int, Message]]:
         """Yield (topic, partition, message) until told to stop.
 
-        LogUnavailableError when messages are missing: they were removed while they were due.
+        LogUnavailableError when messages are missing: they were removed while they were due, or
+        their topic was made anew.
         """
         async with aclosing(self.batches(stop)) as batches:
             async for topic, partition, batch in batches:
@@ -185,7 +191,11 @@ class GroupLog:
         self._turn += 1
         self._next.clear()
         ours = {(self._names[place.topic], place.partition): place for place in assigned}
-        wanted = await self._starts(ours)
+        known = await asyncio.to_thread(ids, self._cluster, self._names.values())
+        if self._ids and known != self._ids:
+            raise LogUnavailableError("topics were made anew: what was read is of another log")
+        self._ids = known
+        wanted = await self._starts(ours, known)
         first = await self._consumer.beginning_offsets(list(assigned)) if assigned else {}
         for key, place in ours.items():
             start = max(wanted[key], first[place])
@@ -201,10 +211,10 @@ class GroupLog:
         if now < self._commit_at or not self._next:
             return
         self._commit_at = now + COMMITS_EVERY_SECONDS
-        try:
-            await self._consumer.commit(dict(self._next))
-        except KafkaError:  # the next one will do
-            return
+        # Of a topic that is gone the client would try for ever; the next one will do.
+        with suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(COMMITS_EVERY_SECONDS):
+                await self._consumer.commit(dict(self._next))
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types for it

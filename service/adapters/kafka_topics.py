@@ -92,6 +92,26 @@ def ensure(cluster: Cluster, wanted: Mapping[str, Topic], replication: int) -> N
         admin.close()
 
 
+def ids(cluster: Cluster, names: Iterable[str]) -> dict[str, str]:
+    """Return Kafka's own id of each topic: one that is made anew under the same name has another.
+
+    LogUnavailableError when one is not there.
+    """
+    wanted = {cluster.topic(name): name for name in names}
+    admin = cluster.admin()
+    try:
+        with guarded():
+            found = admin.describe_topics(list(wanted))
+    finally:
+        admin.close()
+    gone = sorted(one["name"] for one in found if one["error_code"])
+    if gone:
+        raise LogUnavailableError(
+            f"topics are not there: {', '.join(gone)}; the next start makes them"
+        )
+    return {wanted[one["name"]]: str(one["topic_id"]) for one in found}
+
+
 def _create(admin: Any, missing: Mapping[str, Any]) -> None:
     for name, how in missing.items():
         try:

@@ -140,6 +140,20 @@ class RedisStore:
         return int(self._redis.get(PREFIX + "offset") or 0)
 
     @_guarded
+    def log(self) -> str | None:
+        """Return the id of the log that what is saved is of; None where nobody said."""
+        found = self._redis.get(PREFIX + "log")
+        return None if found is None else found.decode()
+
+    @_guarded
+    def follow(self, log: str, offset: int) -> None:
+        """Go on with a log from an offset; what is there stays."""
+        saved = PREFIX + "incidents:saved"
+        if offset == 0:
+            self._redis.zunionstore(saved, {saved: 0})  # when it was saved is of the log before
+        self._redis.mset({PREFIX + "log": log, PREFIX + "offset": offset})
+
+    @_guarded
     def save(self, changes: Changes, begin: Begin = as_new) -> Saved:
         """Save a batch as a whole."""
         now = max((n.at for n in changes.notices), default=None)

@@ -362,6 +362,14 @@ class Store(Protocol):
         """Return how far into the log what is saved reaches; 0 for an empty store."""
         ...
 
+    def log(self) -> str | None:
+        """Return the id of the log that what is saved is of; None where nobody said."""
+        ...
+
+    def follow(self, log: str, offset: int) -> None:
+        """Go on with a log from an offset; what is there stays."""
+        ...
+
     def save(self, changes: Changes, begin: Begin = as_new) -> Saved:
         """Save all of it or nothing.
 

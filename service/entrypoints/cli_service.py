@@ -64,15 +64,25 @@ def rollups(config: ConfigOption = None, health: HealthOption = None) -> None:
 
 
 @app.command(epilog="Example: spendwatch router --config spendwatch.toml")
-def router(config: ConfigOption = None, health: HealthOption = None) -> None:
+def router(
+    config: ConfigOption = None,
+    health: HealthOption = None,
+    *,
+    new_log: Annotated[
+        bool,
+        typer.Option("--new-log", help="Go on although Kafka lost its topics and has new ones."),
+    ] = False,
+) -> None:
     """Turn what the workers find into incidents and notices; of several, one works.
 
-    The others stand by, and take over within seconds.
+    The others stand by, and take over within seconds. With --new-log, needed once after Kafka lost
+    everything, what the store holds stays, nothing of it is told again, and what people did is
+    written into the new topics.
     """
     from service.entrypoints.router import Router  # noqa: PLC0415 - loads the Kafka client
 
     with one_line_errors():
-        Router(load(config), health).run()
+        Router(load(config), health, takes_new_log=new_log).run()
 
 
 @app.command(epilog="Example: spendwatch notifier --config spendwatch.toml")

@@ -21,6 +21,7 @@ from service.adapters.kafka_log import GroupLog, Message
 from service.adapters.kafka_messages import MACHINES_HEADER
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import EVENTS, FINDINGS, ROLLUPS, ensure
+from service.adapters.log_folders import keep_to
 from service.bootstrap import build_adder, build_cluster, build_topics
 from service.config import Settings
 from service.core.chain import BEGINNING
@@ -88,7 +89,9 @@ class Rollups:
         if minding.done() and not minding.cancelled():
             minding.result()
 
-    async def _starts(self, ours: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+    async def _starts(
+        self, ours: Collection[tuple[str, int]], logs: Mapping[str, str]
+    ) -> Mapping[tuple[str, int], int]:
         """Make ready when the log is ours, and let go when it is not."""
         async with self._one_at_a_time:
             self._not_ready = None
@@ -97,13 +100,13 @@ class Rollups:
                 _log.info("standing by")
                 return {}
             if self._sums is None:
-                await asyncio.to_thread(self._make_ready)
+                await asyncio.to_thread(self._make_ready, logs[ROLLUPS])
             assert self._sums is not None  # noqa: S101 - it was made ready
             return dict.fromkeys(ours, self._sums.next_offset)
 
-    def _make_ready(self) -> None:
+    def _make_ready(self, log: str) -> None:
         partitions = self._settings.kafka.partitions
-        self._shelf = Shelf(self._settings.data_dir / "rollups")
+        self._shelf = Shelf(keep_to(self._settings.data_dir / "rollups", log))
         self._sums = self._shelf.restore(
             lambda: RollupLog(build_adder(self._settings), partitions, BEGINNING)
         )

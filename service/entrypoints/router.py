@@ -7,6 +7,7 @@ filled anew. It saves first; the notifiers send after.
 
 import asyncio
 import signal
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
@@ -28,16 +29,18 @@ from service.adapters.kafka_findings import (
     encode,
     has_router,
 )
-from service.adapters.kafka_intents import IntentReader
+from service.adapters.kafka_intents import IntentReader, write_missing
 from service.adapters.kafka_log import GroupLog, Message
 from service.adapters.kafka_messages import BUDGET_HEADER, ORDER_HEADER
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import FINDINGS, ensure
+from service.adapters.log_folders import keep_to
 from service.bootstrap import build_cluster, build_desk_parts, build_topics, open_store
 from service.config import ConfigError, Settings
 from service.core.ports import (
     Begin,
     Changes,
+    IntentFilter,
     Saved,
     Store,
     StoreUnavailableError,
@@ -57,6 +60,7 @@ GROUP: Final = "spendwatch-router"
 LOOKS_EVERY_SECONDS: Final = 0.1
 ASKS_STORE_EVERY_SECONDS: Final = 1.0
 TICK_SECONDS: Final = 60.0
+EVERY_INTENT: Final = IntentFilter(limit=sys.maxsize)
 BEATS_FOR: Final = timedelta(minutes=2)
 # What a notifier was sending when the store lost it must have had time to arrive.
 LOOKS_AFTER_LOSS: Final = timedelta(seconds=30)
@@ -66,12 +70,18 @@ _log = structlog.get_logger("router")
 
 
 class Router:
-    """One process of the group; `health` is where it says how it is, if anywhere."""
+    """One process of the group; `health` is where it says how it is, if anywhere.
 
-    def __init__(self, settings: Settings, health: str | None = None) -> None:
+    With `takes_new_log` it goes on although the log was lost, and another is in its place.
+    """
+
+    def __init__(
+        self, settings: Settings, health: str | None = None, *, takes_new_log: bool = False
+    ) -> None:
         if settings.store.url is None:
             raise ConfigError("router needs [store] url: notifiers and API share the store")
         self._settings = settings
+        self._takes_new_log = takes_new_log
         self._cluster = build_cluster(settings)
         self._health = health
         self._metrics = Metrics(version("spendwatch"))
@@ -94,6 +104,7 @@ class Router:
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
         owner = Owner(self._settings, self._cluster, store, publisher, stop, self._metrics)
+        owner.takes_new_log = self._takes_new_log
         with healthy(self._health, self._metrics, owner.why_not_ready):
             await self._own(owner, stop)
 
@@ -137,11 +148,15 @@ class Owner:
         self._save_at = 0.0
         self._clock = StoreClock(store)
         self._beat_at = 0.0
+        self._log_id = ""
+        self.takes_new_log = False
         self._standing: str | None = "not in the group yet"
         self._desk: DeskLog | None = None
         self._intents: IntentReader | None = None
 
-    async def starts(self, ours: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+    async def starts(
+        self, ours: Collection[tuple[str, int]], logs: Mapping[str, str]
+    ) -> Mapping[tuple[str, int], int]:
         """Make ready when the log is ours, and let go when it is not."""
         async with self._one_at_a_time:
             if not ours:
@@ -149,6 +164,7 @@ class Owner:
                 self._standing = None
                 _log.info("standing by")
             elif self._desk is None:
+                self._log_id = logs[FINDINGS]
                 await asyncio.to_thread(self._resume)
             return dict.fromkeys(ours, self._next) if ours else {}
 
@@ -230,11 +246,7 @@ class Owner:
         saved = self._insist_on(self._store.offset)
         if begin > 0:
             raise OSError(f"{FINDINGS} begins at {begin}: what was told before is not known")
-        if saved > end:
-            raise OSError(
-                f"the store knows {saved} entries and {FINDINGS} only {end}: "
-                "they do not belong together"
-            )
+        saved = self._of_this_log(saved, end)
 
         def check(desk: DeskLog) -> None:
             if desk.offset > saved or desk.next_offset > end:
@@ -242,7 +254,7 @@ class Owner:
                     f"it stands for {desk.offset} entries: the store or the log lacks some"
                 )
 
-        self._shelf = Shelf(self._settings.data_dir / "router")
+        self._shelf = Shelf(keep_to(self._settings.data_dir / "router", self._log_id))
         self._desk = self._shelf.restore(self._build, check)
         self._save_at = time.monotonic() + 60 * self._settings.save_every_minutes
         self._next, self._told_until = self._desk.next_offset, end
@@ -263,6 +275,25 @@ class Owner:
         self._intents = IntentReader(self._cluster, self._desk.next_intent)
         self._written = self._desk.next_intent
         _log.info("owner", begins_at=self._next, log_ends_at=end, store_holds=saved)
+
+    def _of_this_log(self, saved: int, end: int) -> int:
+        """Return how much of this very log the store has; OSError when it is of another."""
+        known = self._insist_on(self._store.log)
+        if saved and (known not in (None, self._log_id) or saved > end):
+            if not self.takes_new_log:
+                raise OSError(
+                    f"the store is of another {FINDINGS}: it knows {saved} entries, and this one "
+                    f"has {end}. If bootstrap_servers and topic_prefix are right, the topics were "
+                    "lost and made anew. To go on with them, telling nothing again that the store "
+                    "knows: spendwatch router --new-log"
+                )
+            told = self._insist_on(lambda: self._store.intents(EVERY_INTENT))
+            write_missing(self._cluster, self._publisher, reversed(told))
+            _log.warning("going on with a new log", store_held=saved, intents=len(told))
+            saved, known = 0, None
+        if known != self._log_id:
+            self._insist_on(lambda: self._store.follow(self._log_id, saved))
+        return saved
 
     async def _begin_anew(self, log: GroupLog) -> None:
         _log.warning("the store has lost what it had: filling it anew")

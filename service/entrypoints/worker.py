@@ -21,6 +21,7 @@ from service.adapters.kafka_log import GroupLog, Message
 from service.adapters.kafka_messages import SOURCE_HEADER, TICK_HEADER
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import EVENTS, FINDINGS, ROLLUPS, SAMPLES, ensure
+from service.adapters.log_folders import keep_to
 from service.bootstrap import build_cluster, build_pipeline, build_topics
 from service.config import ConfigError, Settings
 from service.core.chain import BEGINNING
@@ -122,14 +123,16 @@ class Worker:
             async with self._publishing:
                 await asyncio.to_thread(_say, publisher, output)
 
-    async def _starts(self, ours: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+    async def _starts(
+        self, ours: Collection[tuple[str, int]], logs: Mapping[str, str]
+    ) -> Mapping[tuple[str, int], int]:
         """Make ready what is ours now, and let go of what is not any more."""
         async with self._moving:
             for at in self._partitions.keys() - set(ours):
                 await asyncio.to_thread(self._let_go, at)
             new = [at for at in ours if at not in self._partitions]
             for at in new:
-                await asyncio.to_thread(self._make_ready, at)
+                await asyncio.to_thread(self._make_ready, at, logs[at[0]])
             # After what is kept was read: who had it before us may have said and kept more since.
             told = await asyncio.to_thread(ends, self._cluster) if new else {}
             for at in new:
@@ -145,9 +148,9 @@ class Worker:
             self._recorders.pop(at).close()
         self._shelves.pop(at).close()
 
-    def _make_ready(self, at: tuple[str, int]) -> None:
-        """Go on from what is kept of a partition, if anything is."""
-        shelf = Shelf(self._settings.data_dir / "worker" / f"{at[0]}-{at[1]}")
+    def _make_ready(self, at: tuple[str, int], log: str) -> None:
+        """Go on from what is kept of a partition, if anything is, and if it is of that log."""
+        shelf = Shelf(keep_to(self._settings.data_dir / "worker" / f"{at[0]}-{at[1]}", log))
 
         def make() -> Partition:
             return self._partition(*at)
@@ -157,7 +160,9 @@ class Worker:
         self._shelves[at] = shelf
         topic, number = at
         if topic == EVENTS:
-            self._recorders[at] = Recorder(self._settings.history / topic / str(number))
+            self._recorders[at] = Recorder(
+                keep_to(self._settings.history / topic / str(number), log)
+            )
         self._saves_after(at)
 
     async def _keep(self, topic: str, number: int) -> None:

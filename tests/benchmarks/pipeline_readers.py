@@ -154,7 +154,7 @@ def read_by_spendwatch(cluster, meter):
     partition = Partition(place, pipeline, BEGINNING, 100, sums_every=every)
     recorder = Recorder(Path(tempfile.mkdtemp()))
 
-    async def starts(ours):
+    async def starts(ours, _):
         return dict.fromkeys(ours, 0)
 
     async def read(publisher):

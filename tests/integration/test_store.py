@@ -47,6 +47,26 @@ def states(store):
     return {row.notice.delivery_id: row.state for row in store.deliveries()}
 
 
+def test_with_a_new_log_what_was_told_stays_and_is_not_told_again(store):
+    incident, later = make_incident(), make_incident(incident_id="later")
+    assert store.log() is None
+    store.follow("old", 0)
+    store.save(changes(offset=7, incidents=[incident], notices=[notice(0)]))
+    store.follow("new", 0)
+    assert (store.log(), store.offset()) == ("new", 0)
+    assert store.incident(incident.incident_id) == incident
+    told = changes(offset=1, incidents=[later], notices=[notice(0), notice(1, incident_id="later")])
+    assert store.save(told) == "saved"
+    assert states(store) == {"d0": "ready", "d1": "ready"}
+    assert [msgspec.json.decode(one)["incident_id"] for one in store.changed(0)[1]] == [
+        one.incident_id for one in store.incidents(IncidentFilter(is_open=True))
+    ]
+    store.save(changes(previous=1, offset=2, incidents=[incident]))
+    assert [msgspec.json.decode(one)["incident_id"] for one in store.changed(1)[1]] == [
+        incident.incident_id
+    ]
+
+
 def test_what_is_saved_is_read_back_whole(store):
     finding, incident, said = make_finding(), make_incident(), notice(0)
     status = SourceStatus(source="focus", events=3)

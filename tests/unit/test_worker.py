@@ -99,7 +99,7 @@ async def test_what_was_told_is_asked_after_what_is_kept_was_read(monkeypatch):
     seen = Seen()
     made = worker.Worker(Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:9")))
 
-    def make_ready(at):
+    def make_ready(at, _):
         seen.done.append("read")
         made._partitions[at] = seen
 
@@ -110,5 +110,5 @@ async def test_what_was_told_is_asked_after_what_is_kept_was_read(monkeypatch):
     seen.note_told = lambda until: seen.done.append(f"told until {until}")
     monkeypatch.setattr(made, "_make_ready", make_ready)
     monkeypatch.setattr(worker, "ends", ends)
-    await made._starts([PLACE])
+    await made._starts([PLACE], {PLACE[0]: "log"})
     assert seen.done == ["read", "asked", "told until 7"]

@@ -46,7 +46,7 @@ class Reader:
         self.log = GroupLog(cluster, "readers", (EVENTS,), self._starts)
         self._start, self.found = start, []
 
-    async def _starts(self, ours):
+    async def _starts(self, ours, _ids):
         return dict.fromkeys(ours, self._start)
 
     async def read(self):
@@ -119,7 +119,7 @@ async def test_what_was_removed_while_it_was_due_is_missed(cluster, topic, setti
 async def test_who_cannot_be_made_ready_says_so_and_does_not_read_on(cluster, topic):
     publish(cluster, topic, [b"a"])
 
-    async def starts(_):
+    async def starts(*_):
         raise LogUnavailableError("the line is cut")
 
     async with asyncio.timeout(WITHIN_SECONDS):

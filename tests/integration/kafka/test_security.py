@@ -115,7 +115,7 @@ async def test_a_group_reads_what_was_published_with_the_same_protection(kafka):
         publisher.flush()
     stop = asyncio.Event()
 
-    async def from_the_start(ours):
+    async def from_the_start(ours, _):
         return dict.fromkeys(ours, 0)
 
     log = GroupLog(cluster, "group", ["billing.events"], from_the_start)
