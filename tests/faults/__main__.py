@@ -24,7 +24,7 @@ SPECS = (
     Spec("others join and are killed", {"joined": 4}, seconds=40),
     Spec(
         "clocks put forward and back", {"clock": 12, "sending": 2}, seconds=40,
-        processes=(*USUAL, "router-2", "notifier-2"),
+        processes=PAIRS,
     ),
     Spec("broker killed", {"broker": 2}, seconds=40),
     Spec("store killed", {"store": 5}),
