@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import F64, I64, Scores, as_columns
@@ -39,7 +38,6 @@ class Fleet:
     ) -> None:
         self.history = History(step_hours, None, calendars)
         self._settings = detectors
-        self._to_fill: Mapping[str, NDArray[Any]] | None = None
         self._calendars = calendars
         columns = {
             name: column_of(name, self.history, settings) for name, settings in detectors.items()
@@ -64,7 +62,6 @@ class Fleet:
 
         Unless `blank`, the history of the others is to be filled in before anything else.
         """
-        self._to_fill = None
         self.history.resize(rows, blank=blank)
         for detector in self.detectors.values():
             detector.resize(rows)
@@ -109,6 +106,8 @@ class Fleet:
     def columns(self) -> Mapping[str, NDArray[Any]]:
         """Return all state by name, one row per series: views of what the fleet goes on changing.
 
+        Who restores a fleet fills them, before anything else, and lets it `resume`.
+
         River's objects are not in it; they relearn the recorded weeks.
         """
         owners = {"history": self.history.columns()}
@@ -119,31 +118,8 @@ class Fleet:
             for name, column in columns.items()
         }
 
-    def fill(self, column: str, rows: I64, part: NDArray[Any]) -> str | None:
-        """Put rows of a saved column back; there must be room for them.
-
-        Returns why not, when no detector has such a column now: it starts anew. ValueError when the
-        history itself is of another form.
-        """
-        if self._to_fill is None:
-            self._to_fill = self.columns()
-        known = self._to_fill.get(column)
-        if known is None:
-            return f"{column} is of no detector that runs now"
-        if (known.dtype, known.shape[1:]) == (part.dtype, part.shape[1:]):
-            if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
-                known[rows[0] : rows[0] + len(rows)] = part  # a good deal faster
-            else:
-                known[rows] = part
-            return None
-        flaw = f"{column} is of another type or shape"
-        if column.startswith("history/"):
-            raise ValueError(flaw)
-        return flaw
-
     def resume(self) -> None:
         """Go on once all columns are filled."""
-        self._to_fill = None
         self.history.resume()
 
     def blank(self, rows: I64) -> None:

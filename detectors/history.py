@@ -129,9 +129,10 @@ class History:
 
     def resume(self) -> None:
         """Find the calendars of restored rows again; one that is not known any more is UTC."""
-        place_of = {int(key): place for place, key in enumerate(self._keys)}
-        places = [place_of.get(key, 0) for key in self.rings.calendar[: self.rows].tolist()]
-        self.rings.which[: self.rows] = places
+        which = self.rings.which[: self.rows]
+        which[:] = 0
+        for place, key in enumerate(self._keys.tolist()):
+            which[self.rings.calendar[: self.rows] == key] = place
 
     def walls(self, rows: I64, steps: I64) -> I64:
         """Return steps by the wall clock of each series; days are dates and stay."""

@@ -431,15 +431,15 @@ class Pipeline:
             parts.experiments.restore(saved, "experiments", keeps)
             parts.estimates.restore(saved, "estimates", keeps)
             parts.token_bills.restore(saved, "token_bills", keeps)
-            parts.allocation.restore(saved, "allocation", self._sign)
+            parts.allocation.restore(saved, "allocation", is_part=keep is not None)
             parts.units.restore(saved, "units")
             flaws |= parts.unit_scoring.restore(saved, "unit_steps", keep_all)
             self._feedback.restore(saved, "feedback")
             self._desk.restore(saved, self._periods, keeps)
             budgets = self._desk.budgets()
-            parts.spend.restore(saved, "spend", self._sign, budgets, is_part=keep is not None)
+            parts.spend.restore(saved, "spend", budgets, is_part=keep is not None)
             self._intake.restore(saved)
-        except (ValueError, KeyError, msgspec.MsgspecError) as error:
+        except (ValueError, LookupError, msgspec.MsgspecError) as error:
             raise StateError(f"saved state does not fit: {error}") from error
         return sorted(flaws)
 
@@ -450,7 +450,7 @@ class Pipeline:
     def _restore_sums(self, saved: Saved, keep: Callable[[SeriesKey], bool] | None) -> set[str]:
         """Restore what is known of many series together; sums of a part of them are its own."""
         parts, keeps = self._parts, keep or keep_all
-        parts.groups.restore(saved, "groups", keeps, self._sign)
+        parts.groups.restore(saved, "groups", keeps)
         if keep is None:
             parts.rollups.restore(saved, "rollups")
             if self._forgot_at is not None:

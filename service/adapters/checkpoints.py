@@ -11,11 +11,13 @@ import gc
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Final
 
 import msgspec
+from crc32c import crc32c
 
 from service.adapters.whole_files import write_whole
 from service.core.state import VERSION, Chunk, Saved, StateError, Streams
@@ -23,6 +25,8 @@ from service.core.state import VERSION, Chunk, Saved, StateError, Streams
 KEPT: Final = 2
 # Live chunks are copied out of a segment once less than this share of it is still of use.
 LEAST_LIVE: Final = 0.5
+# Reading and checking of large chunks leaves the interpreter to others.
+READERS: Final = 2
 _MANIFEST: Final = re.compile(r"manifest-(\d{12})\.json")
 
 
@@ -60,25 +64,50 @@ class Checkpoint:
     def open(self) -> Iterator[Saved]:
         """Open it for reading; reading a chunk that is not what was written is a StateError."""
         with contextlib.ExitStack() as stack:
-            files: dict[str, IO[bytes]] = {}
-
-            def read(stream: str) -> list[memoryview]:
-                return [_read(place) for place in self.manifest.streams[stream]]
-
-            def _read(place: Place) -> memoryview:
-                if place.segment not in files:
-                    try:
-                        file = (self._folder / place.segment).open("rb", buffering=0)
-                    except OSError as error:
-                        raise StateError(f"{place.segment}: {error.strerror}") from error
-                    files[place.segment] = stack.enter_context(file)
-                return _checked(files[place.segment], place)
-
             # Millions of objects are made and none let go: to look for garbage among them would
-            # take longer than all the rest.
+            # take longer than all the rest. So they begin as old as any.
             gc.disable()
             stack.callback(gc.enable)
-            yield Saved(self.manifest.streams, read)
+            stack.callback(gc.unfreeze)
+            stack.callback(gc.freeze)
+            files = _Files(self._folder, self.manifest.streams, stack)
+            yield Saved(self.manifest.streams, files.read, files.fill)
+
+
+class _Files:
+    """The chunks of one checkpoint."""
+
+    def __init__(
+        self, folder: Path, streams: Mapping[str, list[Place]], stack: contextlib.ExitStack
+    ) -> None:
+        self._folder = folder
+        self._streams = streams
+        self._stack = stack
+        self._files: dict[str, IO[bytes]] = {}
+
+    def read(self, stream: str) -> list[memoryview]:
+        return [_checked(self._file(place), place) for place in self._streams[stream]]
+
+    def fill(
+        self, places: Mapping[str, Sequence[memoryview]]
+    ) -> Iterator[tuple[str, Sequence[memoryview]]]:
+        """Read the first chunk of each stream into its place; yield each with those after it."""
+        jobs = []
+        for stream, parts in places.items():
+            first, *rest = self._streams[stream]
+            jobs.append(((self._file(first), first, parts), [(self._file(p), p) for p in rest]))
+        with ThreadPoolExecutor(READERS) as pool:
+            for stream, changes in zip(places, pool.map(_fill, jobs), strict=True):
+                yield stream, changes
+
+    def _file(self, place: Place) -> IO[bytes]:
+        if place.segment not in self._files:
+            try:
+                file = (self._folder / place.segment).open("rb", buffering=0)
+            except OSError as error:
+                raise StateError(f"{place.segment}: {error.strerror}") from error
+            self._files[place.segment] = self._stack.enter_context(file)
+        return self._files[place.segment]
 
 
 class Checkpoints:
@@ -136,7 +165,7 @@ class Checkpoints:
         index = {stream: list(places) for stream, places in self._index.items()}
         with (self._folder / name).open("wb") as file:
             for chunk in chunks:
-                place = Place(name, file.tell(), len(chunk.data), zlib.crc32(chunk.data))
+                place = Place(name, file.tell(), len(chunk.data), crc32c(chunk.data))
                 file.write(chunk.data)
                 if chunk.whole:
                     index[chunk.stream] = []
@@ -205,14 +234,31 @@ class _Version(msgspec.Struct):
     version: int
 
 
+def _fill(
+    job: tuple[tuple[IO[bytes], Place, Sequence[memoryview]], list[tuple[IO[bytes], Place]]],
+) -> list[memoryview]:
+    first, changes = job
+    _into(*first)
+    return [_checked(file, place) for file, place in changes]
+
+
 def _checked(file: IO[bytes], place: Place) -> memoryview:
+    data = memoryview(bytearray(place.size))
+    _into(file, place, [data])
+    return data.toreadonly()
+
+
+def _into(file: IO[bytes], place: Place, parts: Sequence[memoryview]) -> None:
+    """Read a chunk into parts; StateError when it is not what was written."""
     try:
-        data = os.pread(file.fileno(), place.size, place.at)
+        read = os.preadv(file.fileno(), parts, place.at)
     except OSError as error:
         raise StateError(f"{place.segment}: {error.strerror}") from error
-    if len(data) != place.size or zlib.crc32(data) != place.checksum:
+    checksum = 0
+    for part in parts:
+        checksum = crc32c(part, checksum)
+    if sum(map(len, parts)) != place.size or read != place.size or checksum != place.checksum:
         raise StateError(f"{place.segment} is torn at byte {place.at}")
-    return memoryview(data)
 
 
 def _name(number: int) -> str:

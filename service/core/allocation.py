@@ -168,27 +168,40 @@ class Allocation:
         yield from self._codes.save(streams, f"{name}/codes")
         yield from self._days.save(streams, f"{name}/days", sign)
         yield from self._lapses.save(streams, f"{name}/lapses")
-        yield from self._orphans.save(streams, f"{name}/machines")
+        looked_for = [self._rules.orphans, self._rules.commitments]
+        yield from streams.values(f"{name}/looked_for", [("", looked_for)])
+        if self._rules.orphans:
+            yield from self._orphans.save(streams, f"{name}/orphans", sign)
+        if self._rules.commitments:
+            yield from self._commitments.save(streams, f"{name}/commitments")
         if self._rules.is_part:
             yield from self._outlived.save(streams, f"{name}/outlived")
             yield from self._apart.save(streams, f"{name}/apart")
 
-    def restore(self, saved: Saved, name: str, sign: Sign) -> None:
+    def restore(self, saved: Saved, name: str, *, is_part: bool) -> None:
         """Take over what was saved; the ledger knows its series already.
 
-        What the policies ask now goes before what they asked then.
+        What the policies ask now goes before what they asked then. What was not looked for then is
+        read from the ledger, as is all when only a part of the series is kept.
         """
         self._codes.restore(saved, f"{name}/codes", Code, lambda _: True)
-        self._days.restore(saved, f"{name}/days", sign)
+        self._days.restore(saved, f"{name}/days")
         self._lapses.restore(saved, f"{name}/lapses")
         for series in self._days:
             if series in self._ledger:
                 self._days.set_code(series, self._codes.give(self._code(series)))
         self._outlived.restore(saved, f"{name}/outlived")
         self._apart.restore(saved, f"{name}/apart")
-        if self._rules.orphans:
-            self._orphans.restore(saved, f"{name}/machines")
-        if self._rules.commitments:
+        looked_for = saved.values(f"{name}/looked_for", tuple[bool, bool]).get("")
+        orphans, commitments = (False, False) if is_part or not looked_for else looked_for
+        if self._rules.orphans and orphans:
+            self._orphans.restore(saved, f"{name}/orphans")
+        elif self._rules.orphans:
+            self._orphans.restore_past(saved, f"{name}/orphans")
+            self._orphans.read()
+        if self._rules.commitments and commitments:
+            self._commitments.restore(saved, f"{name}/commitments")
+        elif self._rules.commitments:
             self._commitments.read()
 
     def _code(self, series: SeriesKey) -> Code:

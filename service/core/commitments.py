@@ -17,6 +17,7 @@ from service.core.ledger import Ledger, period_of
 from service.core.owners import Owners
 from service.core.phrases import clean
 from service.core.phrases import money as amount
+from service.core.state import Chunk, Saved, Streams
 
 WINDOW: Final = timedelta(days=7)
 # A month's fee says in arrears what of the month was not used.
@@ -55,6 +56,14 @@ class Commitments:
     def forget(self) -> None:
         """Let go of series that are gone."""
         self._series = {series for series in self._series if series in self._ledger}
+
+    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        yield from streams.values(name, [("", sorted(self._series))])
+
+    def restore(self, saved: Saved, name: str) -> None:
+        """Take over what was saved."""
+        self._series = set(saved.values(name, list[SeriesKey]).get("", ()))
 
     def lapses(self, now: datetime) -> Iterator[Lapse]:
         """Yield the commitments that were not used lately, in a fixed order."""

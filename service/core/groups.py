@@ -23,11 +23,11 @@ from service.core.group_names import (
     groups_of,
     values_of,
 )
-from service.core.ledger import STEP_HOURS, Ledger
+from service.core.ledger import NUMBERS, STEP_HOURS, Ledger
 from service.core.owners import Owners
 from service.core.rollups import Rollup, Rollups
-from service.core.slots import Slots
-from service.core.state import Chunk, Saved, Sign, Streams
+from service.core.slots import Rows, Slots
+from service.core.state import Chunk, Saved, Sign, StateError, Streams
 
 LOWEST: Final = Decimal("-Infinity")
 # Detectors hold a sum to the second highest of the weeks before it.
@@ -87,7 +87,7 @@ class Groups:
         self._otherwise: dict[tuple[int, Grain], dict[SeriesKey, set[Values]]] = {}
         self._changed: dict[tuple[SeriesKey, int], datetime] = {}
         # Numbers of what is saved.
-        self._slots: Slots[SeriesKey] = Slots()
+        self._slots: Rows[SeriesKey] = Rows(NUMBERS)
         self._codes: Slots[Values] = Slots()
 
     def of(self, series: SeriesKey) -> tuple[SeriesKey, ...]:
@@ -223,9 +223,7 @@ class Groups:
         ]
         yield from streams.values(f"{name}/otherwise", [("", otherwise)])
 
-    def restore(
-        self, saved: Saved, name: str, keep: Callable[[SeriesKey], bool], sign: Sign
-    ) -> None:
+    def restore(self, saved: Saved, name: str, keep: Callable[[SeriesKey], bool]) -> None:
         """Take over what was saved of the series that are kept; the ledger knows them already.
 
         The sums are those of the rollups; `add_up` makes them those of the series that are kept.
@@ -235,19 +233,10 @@ class Groups:
         columns = {
             column: np.full(len(self._slots), NOBODY, np.int64) for column in (VALUES, SAID, FIRST)
         }
-        for column, first, part in saved.columns(name, sign):
-            rows = to[first : first + len(part)]
-            columns[column][rows[rows >= 0]] = part[rows >= 0]
-        codes, said, first_step = (columns[column].tolist() for column in (VALUES, SAID, FIRST))
-        known: dict[tuple[object, ...], tuple[SeriesKey, ...]] = {}
-        for series in self._slots:
-            number = self._slots[series]
-            values = self._codes.key(codes[number])
-            likes = (*series[:2], series.billing_currency, series.grain, codes[number])
-            groups = known.get(likes)
-            if groups is None:
-                groups = known[likes] = self._groups(series, values)
-            self._join(series, Membership(values, groups, said[number], first_step[number]))
+        flaws = saved.columns(name, columns, to)
+        if flaws:
+            raise StateError(min(flaws.values()))
+        self._join_all(*(columns[column].tolist() for column in (VALUES, SAID, FIRST)))
         kind = list[tuple[tuple[int, Grain], list[tuple[SeriesKey, set[Values]]]]]
         for key, others in saved.values(f"{name}/otherwise", kind)[""]:
             mine = {series: found for series, found in others if keep(series)}
@@ -290,6 +279,35 @@ class Groups:
         for group in membership.groups:
             self._members.setdefault(group, {})[series] = None
             self._newest.setdefault(group, {})[series] = membership.first_step
+
+    def _join_all(
+        self, codes: Sequence[int], said_steps: Sequence[int], first_steps: Sequence[int]
+    ) -> None:
+        """Put all series where their values say, those alike together."""
+        alike: dict[tuple[object, ...], tuple[Values, tuple[SeriesKey, ...], list[int]]] = {}
+        keys = self._slots.numbered()
+        for number, (series, code) in enumerate(zip(keys, codes, strict=True)):
+            if series is None:
+                continue
+            likes = series[0], series[1], series[3], series[4], code
+            found = alike.get(likes)
+            if found is None:
+                values = self._codes.key(code)
+                found = alike[likes] = values, self._groups(series, values), []
+            found[2].append(number)
+            said, first = said_steps[number], first_steps[number]
+            self._of[series] = Membership(found[0], found[1], said, first)
+        of_group: dict[SeriesKey, list[int]] = {}
+        for _, groups, numbers in alike.values():
+            for group in groups:
+                of_group.setdefault(group, []).extend(numbers)
+        for group, numbers in of_group.items():
+            newest = {
+                key: first_steps[number]
+                for number in sorted(numbers)
+                if (key := keys[number]) is not None
+            }
+            self._members[group], self._newest[group] = dict.fromkeys(newest), newest
 
     def _retag(
         self,

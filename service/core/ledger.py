@@ -5,7 +5,7 @@ rows give the same ledger: the highest revision of a cell wins, rows of equal re
 same identity counts once, and corrections always add, outside revision.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
@@ -38,6 +38,8 @@ from service.core.state import BLOCK, Chunk, Saved, Streams
 
 Metric = Literal["effective", "billed"]
 
+# By what other parts save series: the numbers that the pipeline's ledger gave them.
+NUMBERS: Final = "ledger/series"
 STEP_HOURS: Final[Mapping[Grain, int]] = {"hour": 1, "day": 24, "other": 24}
 
 # Plain usage; what comes beside it, such as a month's fee or a purchase; and what FOCUS names so.
@@ -120,18 +122,21 @@ class Ledger:
     def __init__(self, metrics: Mapping[str, Metric], otherwise: Metric = "effective") -> None:
         self._metrics = metrics
         self._otherwise = otherwise
-        self._books: dict[SeriesKey, Book] = {}
         self._slots: Slots[SeriesKey] = Slots()
+        # By number; one that was restored and not asked for yet is in `_unread`, with its block.
+        self._books: list[Book | None] = []
+        self._unread: dict[int, Sequence[memoryview]] = {}
+        self._edges: dict[tuple[str, Grain], int] = {}  # what was forgotten of these
         self.met = 0  # series, those that are gone too
         self._begun: set[int] = set()  # numbers that were given since the last save
         self._forgotten_before: dict[tuple[str, Grain], int] = {}
         self._touched: dict[Book, set[int]] | None = None  # since the last save, if there was one
 
     def __len__(self) -> int:
-        return len(self._books)
+        return self._slots.used
 
     def __contains__(self, series: object) -> bool:
-        return series in self._books
+        return series in self._slots
 
     def take(
         self,
@@ -151,11 +156,7 @@ class Ledger:
         age = step_of(end, DAY) if key.grain == UNSCORED else step
         if age < self._forgotten_before.get((source, key.grain), 0):
             return Change("too_late", key, step)
-        book = self._books.get(key)
-        if book is None:
-            book = self._books[key] = Book(key, self._slots.give(key))
-            self._begun.add(book.number)
-            self.met += 1
+        book = self._book(key) or self._begin(key)
         key = book.key  # the same object for all rows: others know it again at once
         if self._touched is not None:
             self._touched.setdefault(book, set()).add(step)
@@ -175,18 +176,18 @@ class Ledger:
 
     def point(self, series: SeriesKey, step: int) -> Decimal | None:
         """Return what plain usage costs in one step; None when the step has no such row."""
-        book = self._books.get(series)
+        book = self._book(series)
         return None if book is None else book.cost(step)
 
     def kept(self, series: SeriesKey, step: int) -> Decimal:
         """Return what of a step's plain usage is priced by the month: stopping does not save it."""
-        book = self._books[series]
+        book = self._at(self._slots[series])
         rows = (row for key, row in book.rows(step) if key[2] in book.kept)
         return money.total(row.cost for row in rows if row.scored)
 
     def offset(self, series: SeriesKey, step: int) -> timedelta:
         """Return how long after a step begins its charge periods do: a local day is not UTC's."""
-        cells = self._books[series].cells(step)
+        cells = self._at(self._slots[series]).cells(step)
         about = self.about(series)
         period = about.charge_period_start, about.charge_period_end
         start, end = min(key[:2] for key in cells) if cells else period
@@ -195,7 +196,7 @@ class Ledger:
     def usage(self, series: SeriesKey, step: int) -> dict[str, tuple[Decimal, Decimal]]:
         """Return the cost and the quantity of plain usage in one step, by SKU."""
         found: dict[str, tuple[Decimal, Decimal]] = {}
-        book = self._books.get(series)
+        book = self._book(series)
         for key, row in book.rows(step) if book else ():
             if row.scored:
                 cost, quantity = found.get(key[2], _NOTHING)
@@ -204,12 +205,12 @@ class Ledger:
 
     def of_resource(self, resource: str) -> list[SeriesKey]:
         """Return the series of a resource: all are looked at."""
-        return [series for series in self._books if series.resource == resource]
+        return [series for series in self._slots if series.resource == resource]
 
     def charges(self, series: SeriesKey, step: int) -> dict[Charge, Decimal]:
         """Return what a step costs by kind of charge, corrections with what they correct."""
         found: dict[Charge, Decimal] = {}
-        book = self._books.get(series)
+        book = self._book(series)
         for key, cell in (book.cells(step) if book else NO_CELLS).items():
             otherwise = _CHARGES.get(key[3], "adjustment")
             for row in cell.rows.values():
@@ -222,12 +223,12 @@ class Ledger:
 
     def steps(self, series: SeriesKey) -> list[int]:
         """Return the steps in which a series has rows, in order."""
-        book = self._books.get(series)
+        book = self._book(series)
         return [] if book is None else sorted(book.steps)
 
     def newest(self, series: SeriesKey) -> int | None:
         """Return the newest step with plain usage; None when no step has any."""
-        book = self._books.get(series)
+        book = self._book(series)
         if book is None or not book.steps:
             return None
         last = max(book.steps)
@@ -237,7 +238,7 @@ class Ledger:
 
     def about(self, series: SeriesKey) -> CostEvent:
         """Return the newest row of a series: its names, owner tags and place."""
-        about = self._books[series].about
+        about = self._at(self._slots[series]).about
         if about is None:
             message = f"no row of {series} was taken in"
             raise KeyError(message)
@@ -251,7 +252,7 @@ class Ledger:
 
     def kinds(self, series: SeriesKey, step: int) -> list[tuple[Kind, Decimal, Decimal]]:
         """Return the cost and quantity of each kind of charge in a step of a series, in order."""
-        book = self._books.get(series)
+        book = self._book(series)
         found = [
             ((start, end, category, sku, row.commitment), row.cost, row.quantity)
             for (start, end, sku, category), row in (book.rows(step) if book else ())
@@ -266,7 +267,7 @@ class Ledger:
 
     def series(self) -> Iterator[SeriesKey]:
         """Yield every series."""
-        yield from self._books
+        yield from self._slots
 
     def forget(self, before: datetime) -> list[SeriesKey]:
         """Let go of periods that began before a time; rows for them are too late from then on.
@@ -275,7 +276,7 @@ class Ledger:
         Rows of periods longer than a day come long after they began: these go by their end.
         Returns the series that have no period left, to be dropped when nothing else holds them.
         """
-        for key, book in self._books.items():
+        for key, book in self._all():
             if key.grain == UNSCORED:
                 lost = book.drop_ended(before)
                 if lost and self._touched is not None:
@@ -285,12 +286,13 @@ class Ledger:
                 newest = book.drop_before(step_of(before, STEP_HOURS[key.grain]))
             feed = (key.source, key.grain)
             self._forgotten_before[feed] = max(self._forgotten_before.get(feed, 0), newest + 1)
-        return [key for key, book in self._books.items() if not book.steps]
+        return [key for key, book in self._all() if not book.steps]
 
     def drop(self, gone: Iterable[SeriesKey]) -> None:
         """Let go of series; what comes back is new."""
         for key in gone:
-            book = self._books.pop(key)
+            book = self._at(self._slots[key])
+            self._books[book.number] = None
             self._begun.discard(self._slots.free(key))
             if self._touched is not None:
                 self._touched.pop(book, None)
@@ -306,15 +308,14 @@ class Ledger:
         yield from streams.values(f"{name}/forgotten", edge)
         yield from streams.values(f"{name}/met", [("", self.met)])
         changed: dict[int, list[Book]] = {}
-        for book in self._books.values() if touched is None else touched:
+        for book in (book for _, book in self._all()) if touched is None else touched:
             changed.setdefault(book.number // BLOCK, []).append(book)
         for block in sorted(changed):
             stream = f"{name}/books/{block}"
             whole = touched is None or streams.wants_whole(stream)
             some: Iterable[tuple[Book, Iterable[int] | None]]
             if touched is None or whole:
-                keys = self._slots.between(block * BLOCK, (block + 1) * BLOCK)
-                some = ((self._books[key], None) for key in keys)
+                some = ((book, None) for book in self._between(block * BLOCK, (block + 1) * BLOCK))
             else:
                 some = ((book, sorted(touched[book])) for book in changed[block])
             books = SavedBooks.of(some, set() if whole else begun)
@@ -324,33 +325,72 @@ class Ledger:
         """Take over what was saved of the series that are kept."""
         forgotten = saved.values(f"{name}/forgotten", list[tuple[tuple[str, Grain], int]])
         self._forgotten_before = dict(forgotten.get("", ()))
+        self._edges = dict(self._forgotten_before)
         self.met = saved.values(f"{name}/met", int).get("", 0)
-        to = self._slots.restore(saved, f"{name}/series", SeriesKey, keep).tolist()
-        if -1 in to:
-            self.met = len([*self._slots])  # the others, and those that are gone, are another's
-        books: dict[int, tuple[Book, int]] = {}
-        for key in self._slots:
-            number = self._slots[key]
-            book = self._books[key] = Book(key, number)
-            # Longer periods go by their end: what was saved of them is as it is.
-            grain = key.grain
-            edge = 0 if grain == UNSCORED else self._forgotten_before.get((key.source, grain), 0)
-            books[number] = book, edge
+        to = self._slots.restore(saved, f"{name}/series", SeriesKey, keep)
+        self._books = [None] * len(self._slots)
+        is_part = bool((to < 0).any())
+        if is_part:
+            self.met = self._slots.used  # the others, and those that are gone, are another's
         for stream in saved.names_of(f"{name}/books/"):
-            for data in saved.chunks(stream):
-                packed = SAVED_BOOKS(data)
-                numbers = np.frombuffer(packed.numbers, "<i4").tolist()
-                for number, head, steps in zip(numbers, packed.heads, packed.steps, strict=True):
-                    if (known := books.get(to[number])) is not None:
-                        anew = number in packed.begun
-                        known[0].restore(head, steps, known[1], anew=anew)
+            block = int(stream.rpartition("/")[2])
+            self._unread[block] = saved.chunks(stream)
+            if is_part:
+                numbers = to[block * BLOCK : (block + 1) * BLOCK].tolist()
+                self._read(block, numbers)
         self._touched = {}
+
+    def _book(self, series: SeriesKey) -> Book | None:
+        number = self._slots.get(series)
+        return None if number is None else self._at(number)
+
+    def _at(self, number: int) -> Book:
+        book = self._books[number]
+        if book is None:
+            first = number // BLOCK * BLOCK
+            self._read(first // BLOCK, range(first, first + BLOCK))
+            book = self._books[number]
+            assert book is not None  # noqa: S101 - each number that is given has its book
+        return book
+
+    def _begin(self, key: SeriesKey) -> Book:
+        number = self._slots.give(key)
+        self._books += [None] * (number + 1 - len(self._books))
+        book = self._books[number] = Book(key, number)
+        self._begun.add(number)
+        self.met += 1
+        return book
+
+    def _all(self) -> Iterator[tuple[SeriesKey, Book]]:
+        return ((key, self._at(self._slots[key])) for key in self._slots)
+
+    def _between(self, first: int, last: int) -> Iterator[Book]:
+        keys = self._slots.numbered()[first:last]
+        return (self._at(number) for number, key in enumerate(keys, first) if key is not None)
+
+    def _read(self, block: int, to: Sequence[int]) -> None:
+        """Restore the books of a block, but for numbers that were given again since."""
+        keys, fresh = self._slots.numbered(), dict[int, tuple[Book, int]]()
+        for old, number in enumerate(to, block * BLOCK):
+            key = keys[number] if 0 <= number < len(keys) else None
+            if key is not None and self._books[number] is None:
+                book = self._books[number] = Book(key, number)
+                # Longer periods go by their end: what was saved of them is as it is.
+                grain = key.grain
+                edge = 0 if grain == UNSCORED else self._edges.get((key.source, grain), 0)
+                fresh[old] = book, edge
+        for data in self._unread.pop(block, ()):
+            packed = SAVED_BOOKS(data)
+            numbers = np.frombuffer(packed.numbers, "<i4").tolist()
+            for old, head, steps in zip(numbers, packed.heads, packed.steps, strict=True):
+                if (known := fresh.get(old)) is not None:
+                    known[0].restore(head, steps, known[1], anew=old in packed.begun)
 
     def digest(self) -> list[tuple[str, datetime, datetime, str, str, Decimal]]:
         """Return the whole ledger in a fixed order: equal ledgers have equal digests."""
         return sorted(
             (*row[:4], f"{row.sku_id} {row.commitment}", row.cost)
-            for key, book in self._books.items()
+            for key, book in self._all()
             for step in tuple(book.steps)
             for row in self.rows(key, step, 0)
         )

@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from operator import itemgetter
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors.base import I64
 from service.core.events import SeriesKey
-from service.core.slots import Slots
-from service.core.state import Chunk, Saved, Sign, Streams
+from service.core.ledger import NUMBERS
+from service.core.slots import Rows
+from service.core.state import Chunk, Saved, Sign, StateError, Streams, keep_all
 
 # A month and the one before it.
 KEPT_DAYS: Final = 64
@@ -24,7 +23,7 @@ class SeriesDays:
     """What series cost in each of the last days, and a number that its owner gives to each."""
 
     def __init__(self) -> None:
-        self._rows: Slots[SeriesKey] = Slots()
+        self._rows: Rows[SeriesKey] = Rows(NUMBERS)
         self._code = np.zeros(0, np.int64)
         self._days = np.zeros((0, KEPT_DAYS), np.int64)
         self._newest = 0
@@ -106,17 +105,15 @@ class SeriesDays:
         yield from streams.columns(name, columns, sign)
         yield from streams.values(f"{name}/newest", [("", self._newest)])
 
-    def restore(self, saved: Saved, name: str, sign: Sign) -> None:
+    def restore(self, saved: Saved, name: str) -> None:
         """Take over what was saved."""
-        self._rows.restore(saved, f"{name}/series", SeriesKey, lambda _: True)
+        to = self._rows.restore(saved, f"{name}/series", SeriesKey, keep_all)
         self._newest = saved.values(f"{name}/newest", int).get("", 0)
-        columns: dict[str, NDArray[Any]] = {
-            "code": np.zeros(len(self._rows), np.int64),
-            "days": np.zeros((len(self._rows), KEPT_DAYS), np.int64),
-        }
-        for column, first, part in sorted(saved.columns(name, sign), key=itemgetter(0, 1)):
-            columns[column][first : first + len(part)] = part
-        self._code, self._days = columns["code"], columns["days"]
+        self._code = np.zeros(len(to), np.int64)
+        self._days = np.zeros((len(to), KEPT_DAYS), np.int64)
+        flaws = saved.columns(name, {"code": self._code, "days": self._days}, to)
+        if flaws:
+            raise StateError(min(flaws.values()))
 
     def _sum(self, rows: I64, span: range) -> I64:
         kept = [day % KEPT_DAYS for day in span if self._newest - KEPT_DAYS < day <= self._newest]

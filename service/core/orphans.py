@@ -7,22 +7,27 @@ nobody knows.
 """
 
 import re
+from array import array
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
 
 from detectors.base import start_of, step_of
 from service.core import money
 from service.core.events import UNSCORED, CostEvent, SeriesKey
 from service.core.incidents import ORPHANED
 from service.core.lapses import Lapse
-from service.core.ledger import STEP_HOURS, Ledger
+from service.core.ledger import NUMBERS, STEP_HOURS, Ledger
 from service.core.machines import GONE_AFTER, NOBODY, RUNS, key_of
 from service.core.owners import Owners, plain_key
 from service.core.phrases import clean, date
 from service.core.phrases import money as amount
-from service.core.state import Chunk, Saved, Streams
+from service.core.slots import Rows
+from service.core.state import ENCODE, Chunk, Saved, Sign, Streams, digest, keep_all
 
 # Storage was billed so lately.
 STILL_BILLED: Final = timedelta(days=4)
@@ -56,7 +61,9 @@ class Orphans:
         self._ledger = ledger
         self._owners = owners
         self._touched: dict[SeriesKey, int] = {}  # the newest billed hour since the last look
-        self._shown: dict[SeriesKey, int] = {}  # what a series said when it was sorted in
+        self._rows: Rows[SeriesKey] = Rows(NUMBERS)
+        self._shown = array("q")  # what a series said when it was sorted in, by row
+        self._sorted: set[int] | None = None  # rows that were, since the last save
         self._machines: dict[SeriesKey, _Machine] = {}
         self._past: dict[SeriesKey, _Machine] = {}
         self._stores: dict[SeriesKey, dict[int, str]] = {}
@@ -76,11 +83,9 @@ class Orphans:
             if series not in self._ledger:
                 continue
             about = self._ledger.about(series)
-            shown = hash(
-                (about.resource_id, about.resource_type, about.resource_name, _tags(about))
-            )
-            if self._shown.get(series) != shown:
-                self._shown[series] = shown
+            row, shown = self._rows.get(series), _shown(about)
+            if row is None or self._shown[row] != shown:
+                self._note(series, shown)
                 self._sort_in(series, about)
             known = self._machines.get(series)
             if known is not None and known.hour < hour:
@@ -119,8 +124,9 @@ class Orphans:
         for series in (*old, *[one for one in self._stores if newest(one) is None]):
             self._machines.pop(series, None)
             self._stores.pop(series, None)
-            del self._shown[series]
-        self._shown = {one: said for one, said in self._shown.items() if one in self._ledger}
+            self._rows.free(series)
+        for series in [one for one in self._rows if one not in self._ledger]:
+            self._rows.free(series)
         wanted, lately = self.wanted(), step_of(today - GONE_AFTER - _A_DAY, 1)
         self._past = {
             one: known
@@ -128,14 +134,48 @@ class Orphans:
             if known.hour > lately or not wanted.isdisjoint(known.keys)
         }
 
-    def save(self, streams: Streams, name: str) -> Iterator[Chunk]:
-        """Yield what the ledger does not know any more."""
-        yield from streams.values(name, ((str(one), known) for one, known in self._past.items()))
+    def save(self, streams: Streams, name: str, sign: Sign) -> Iterator[Chunk]:
+        """Yield what changed since the last save."""
+        self.look()
+        past = ((str(one), known) for one, known in self._past.items())
+        yield from streams.values(f"{name}/past", past)
+        yield from self._rows.save(streams, f"{name}/series")
+        hours = np.full(len(self._rows), NOBODY, np.int64)
+        hours[[self._rows[one] for one in self._machines]] = [
+            known.hour for known in self._machines.values()
+        ]
+        columns = {"shown": np.array(self._shown, np.int64), "hour": hours}
+        yield from streams.columns(name, columns, sign)
+        fresh, self._sorted = self._sorted, set()
+        is_whole = fresh is None or streams.wants_whole(f"{name}/names")
+        if is_whole or fresh:
+            rows = range(len(self._rows)) if is_whole or fresh is None else sorted(fresh)
+            named = [one for row in rows if (one := self._names(row)) is not None]
+            yield streams.chunk(f"{name}/names", named, whole=is_whole)
 
     def restore(self, saved: Saved, name: str) -> None:
-        """Take over what was saved, and take note of all that the ledger knows."""
-        past = saved.values(name, _Machine)
+        """Take over what was saved."""
+        self.restore_past(saved, name)
+        to = self._rows.restore(saved, f"{name}/series", SeriesKey, keep_all)
+        columns = {column: np.zeros(len(to), np.int64) for column in ("shown", "hour")}
+        saved.columns(name, columns, to)
+        self._shown, hours = array("q", columns["shown"].tobytes()), columns["hour"].tolist()
+        every = (one for data in saved.chunks(f"{name}/names") for one in _NAMES(data))
+        for row, keys, names in {one[0]: one for one in every}.values():
+            series = self._rows.numbered()[row]
+            if series is not None and names:
+                self._stores[series] = names
+            elif series is not None and keys:
+                self._machines[series] = _Machine(keys, hours[row])
+        self._sorted = set()
+
+    def restore_past(self, saved: Saved, name: str) -> None:
+        """Take over what the ledger does not know any more."""
+        past = saved.values(f"{name}/past", _Machine)
         self._past = {SeriesKey.parse(series): known for series, known in past.items()}
+
+    def read(self) -> None:
+        """Take note of all that the ledger knows."""
         for series in self._ledger.series():
             newest = self._ledger.newest(series)
             if newest is not None:
@@ -164,6 +204,21 @@ class Orphans:
                 lapse = self._lapse(series, name, last, steps)
                 if lapse is not None:
                     yield lapse
+
+    def _note(self, series: SeriesKey, shown: int) -> None:
+        row = self._rows.give(series)
+        if row == len(self._shown):
+            self._shown.append(shown)
+        self._shown[row] = shown
+        if self._sorted is not None:
+            self._sorted.add(row)
+
+    def _names(self, row: int) -> tuple[int, tuple[int, ...], dict[int, str]] | None:
+        series = self._rows.numbered()[row]
+        if series is None:
+            return None
+        machine = self._machines.get(series)
+        return row, () if machine is None else machine.keys, self._stores.get(series, {})
 
     def _sort_in(self, series: SeriesKey, about: CostEvent) -> None:
         self._machines.pop(series, None)
@@ -215,8 +270,11 @@ class _Machine(NamedTuple):
     hour: int
 
 
-def _tags(about: CostEvent) -> frozenset[tuple[str, object]]:
-    return frozenset((about.tags or {}).items())
+def _shown(about: CostEvent) -> int:
+    """Return what stands for all that is asked of a row."""
+    tags = sorted((about.tags or {}).items())
+    said = about.resource_id, about.resource_type, about.resource_name, tags
+    return int.from_bytes(digest(ENCODE(said)), "little", signed=True)
 
 
 def _what(about: CostEvent) -> str:
@@ -250,3 +308,6 @@ def _machines_of(about: CostEvent) -> tuple[str, ...]:
     shortened = {_NAMED_AFTER.sub("", name) for name in own} - own
     named = {name for name in shortened | own if not _STORAGE_ID.search(name)}
     return tuple(sorted({str(one).lower() for one in tagged} | named))
+
+
+_NAMES: Final = msgspec.msgpack.Decoder(list[tuple[int, tuple[int, ...], dict[int, str]]]).decode

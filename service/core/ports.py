@@ -112,15 +112,7 @@ class Fleet(Protocol):
         ...
 
     def columns(self) -> Mapping[str, NDArray[Any]]:
-        """Return the state itself by name, one row per series: what is saved."""
-        ...
-
-    def fill(self, column: str, rows: I64, part: NDArray[Any]) -> str | None:
-        """Put rows of a saved column back.
-
-        Returns why not, when no detector has such a column now; ValueError when the history itself
-        is of another form.
-        """
+        """Return the state itself by name, one row per series: what is saved, and filled again."""
         ...
 
     def resume(self) -> None:

@@ -42,6 +42,14 @@ class Presence:
         if self._last is not None:
             self._last.setdefault(number, Counter())[NEVER] += 1
 
+    def begin(self, sources: Sequence[str]) -> None:
+        """Note of which source each row is, of which nothing else is known yet."""
+        for source in sources:
+            self._sources.setdefault(source, len(self._sources))
+        self._count, self._last = len(sources), None
+        self._source = np.array([self._sources[source] for source in sources], np.int64)
+        self._seen = np.full(len(sources), NEVER, np.int64)
+
     def drop(self, rows: I64) -> None:
         """Let go of rows: nobody looks for them any more."""
         self._seen[rows] = NEVER

@@ -10,19 +10,20 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 
 from detectors.base import F64, I64, Score, Scores, as_columns, start_of, step_of
 from service.core import money
 from service.core.events import SeriesKey
 from service.core.findings import QUIET_STEPS, OddPoint, Stretch, is_history
-from service.core.ledger import STEP_HOURS, Expected
+from service.core.ledger import NUMBERS, STEP_HOURS, Expected
 from service.core.notices import Chart
 from service.core.overrides import Bar, Barred, BarredPoint, Bars, Level, Levels, Taken
 from service.core.ports import Fleet
 from service.core.presence import Presence
-from service.core.slots import Slots
-from service.core.state import Chunk, Saved, Sign, StateError, Streams
+from service.core.slots import Rows
+from service.core.state import Chunk, Saved, Sign, StateError, Streams, keep_all
 from service.core.stretches import Stretches
 
 # A period closes one step after its end: its rows had that long to come.
@@ -94,7 +95,7 @@ class Scoring:
         self._costs = costs
         self._around = around
         self._stretches = stretches
-        self._rows: Slots[SeriesKey] = Slots()
+        self._rows: Rows[SeriesKey] = Rows(NUMBERS)
         self._newest: list[int] = []
         self._learnt: list[int] = []
         self._open: dict[int, dict[int, _Due]] = {}
@@ -145,7 +146,7 @@ class Scoring:
             SEEN: self._presence.seen,
         }
         yield from streams.columns(name, columns, self._fleet.sign)
-        due = ((str(step), list(costs.items())) for step, costs in self._open.items())
+        due = ((str(step), _SavedDue.of(costs)) for step, costs in self._open.items())
         yield from streams.values(f"{name}/open", due)
         yield from streams.values(f"{name}/bars", [("", self._bars.all())])
         yield from streams.values(f"{name}/barred", [("", self._barred.all())])
@@ -159,37 +160,25 @@ class Scoring:
         taken = saved.values(f"{name}/levels", list[Taken]).get("", [])
         bars = saved.values(f"{name}/bars", list[Bar]).get("", [])
         intents = {one.intent_id for one in taken}
-        to = self._rows.restore(
-            saved, f"{name}/series", SeriesKey, lambda key: keep(_shown(key, intents))
-        )
+        keeps = keep if keep is keep_all else lambda key: keep(_shown(key, intents))
+        to = self._rows.restore(saved, f"{name}/series", SeriesKey, keeps)
         count = len(self._rows)
-        of_row = {self._rows[key]: key.source for key in self._rows}
-        for row in range(count):
-            self._presence.put(row, of_row.get(row, ""))
+        self._presence.begin([key.source if key else "" for key in self._rows.numbered()])
         self._fleet.resize(count, blank=False)
         own = {
             NEWEST: np.full(count, NEVER, np.int64),
             LEARNT: np.full(count, NEVER, np.int64),
             SEEN: self._presence.seen,
         }
-        flaws = set()
-        lacking = {column for column in self._fleet.columns() if column.startswith("history/")}
-        for column, first, part in saved.columns(name, self._fleet.sign):
-            lacking.discard(column)
-            rows = to[first : first + len(part)]
-            mine = rows >= 0
-            if not mine.all():
-                rows, part = rows[mine], part[mine]  # noqa: PLW2901
-            if column in own:
-                own[column][rows] = part
-            elif (flaw := self._fleet.fill(column, rows, part)) is not None:
-                flaws.add(flaw)
-        if lacking and count:
-            raise StateError(f"{min(lacking)} is missing")
+        columns = {**self._fleet.columns(), **own}
+        flaws = saved.columns(name, columns, to)
+        for column in (one for one in columns if count and one.startswith("history/")):
+            if column in flaws or not saved.names_of(f"{name}/{column}/"):
+                raise StateError(flaws.get(column, f"{column} is missing"))
         self._fleet.resume()
         self._newest, self._learnt = own[NEWEST].tolist(), own[LEARNT].tolist()
-        for step, due in saved.values(f"{name}/open", list[tuple[int, _Due]]).items():
-            self._open[int(step)] = {int(to[row]): cost for row, cost in due if to[row] >= 0}
+        for step, due in saved.values(f"{name}/open", _SavedDue).items():
+            self._open[int(step)] = due.unpacked(to)
         self._bars = Bars(24 // self._hours, (bar for bar in bars if keep(bar.series)))
         barred = saved.values(f"{name}/barred", list[BarredPoint]).get("", [])
         self._barred = Barred(one for one in barred if keep(one.series))
@@ -198,7 +187,7 @@ class Scoring:
             for one in taken
             if to[one.row] >= 0
         )
-        return flaws
+        return set(flaws.values())
 
     def raise_bar(self, intent_id: str, stretch: Stretch) -> None:
         """Ask of a series for more than a stretch had, before the same is found again."""
@@ -601,6 +590,32 @@ class Scoring:
 
     def _is_backfill(self, point: Point) -> bool:
         return is_history(point.step, self._hours, self._around.first_contact(point.series.source))
+
+
+class _SavedDue(msgspec.Struct, array_like=True):
+    """What is to be learnt of a step, in raw columns: rows, costs, and places in `times`."""
+
+    rows: bytes
+    costs: bytes
+    arrived: bytes
+    times: list[datetime]
+
+    @classmethod
+    def of(cls, due: Mapping[int, _Due]) -> "_SavedDue":
+        times: dict[datetime, int] = {}
+        arrived = [times.setdefault(at, len(times)) for _, at in due.values()]
+        costs = np.array([cost for cost, _ in due.values()], "<f8")
+        rows = np.fromiter(due, "<i8", len(due))
+        return cls(rows.tobytes(), costs.tobytes(), np.array(arrived, "<i4").tobytes(), list(times))
+
+    def unpacked(self, to: I64) -> dict[int, _Due]:
+        """Return it by the rows that the saved ones are now, without those that are nowhere."""
+        rows = to[np.frombuffer(self.rows, "<i8")]
+        costs, arrived = np.frombuffer(self.costs, "<f8"), np.frombuffer(self.arrived, "<i4")
+        mine = rows >= 0
+        times = [self.times[place] for place in arrived[mine].tolist()]
+        due = zip(costs[mine].tolist(), times, strict=True)
+        return dict(zip(rows[mine].tolist(), due, strict=True))
 
 
 def _at_least(surprise: F64, threshold: float) -> list[int]:

@@ -4,17 +4,18 @@ The lowest free number comes first, so that which key has which number follows f
 which keys came and went.
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 import numpy as np
 
 from detectors.base import I64
-from service.core.state import Chunk, Saved, Streams
+from service.core.state import Chunk, Saved, Streams, keep_all
 
 _Key = TypeVar("_Key", bound=Hashable)
+FREE: Final = -1
 
 
 class Slots(Generic[_Key]):
@@ -36,6 +37,11 @@ class Slots(Generic[_Key]):
     def __iter__(self) -> Iterator[_Key]:
         return iter(self._of)
 
+    @property
+    def used(self) -> int:
+        """Return how many keys there are."""
+        return len(self._of)
+
     def get(self, key: _Key) -> int | None:
         """Return a key's number; None when it has none."""
         return self._of.get(key)
@@ -50,9 +56,9 @@ class Slots(Generic[_Key]):
             raise KeyError(number)
         return key
 
-    def between(self, first: int, last: int) -> Iterator[_Key]:
-        """Yield the keys of numbers from `first` to before `last`."""
-        return (key for key in self._keys[first:last] if key is not None)
+    def numbered(self) -> Sequence[_Key | None]:
+        """Return the key of each number, None where it is free."""
+        return self._keys
 
     def give(self, key: _Key) -> int:
         """Return a key's number, a new one for a new key."""
@@ -79,12 +85,13 @@ class Slots(Generic[_Key]):
     def save(self, streams: Streams, stream: str) -> Iterator[Chunk]:
         """Yield which numbers have another key than at the last save."""
         touched, self._touched = self._touched, set()
+        streams.numbers[stream] = self.get
         whole = touched is None or streams.wants_whole(stream)
         if touched is None or whole:
-            yield streams.chunk(stream, list(enumerate(self._keys)), whole=True)
+            packed = self._pack(streams, range(len(self._keys)))
+            yield streams.chunk(stream, packed, whole=True)
         elif touched:
-            some = [(number, self._keys[number]) for number in sorted(touched)]
-            yield streams.chunk(stream, some, whole=False)
+            yield streams.chunk(stream, self._pack(streams, sorted(touched)), whole=False)
 
     def restore(
         self, saved: Saved, stream: str, kind: type[_Key], keep: Callable[[_Key], bool]
@@ -93,13 +100,16 @@ class Slots(Generic[_Key]):
 
         -1 for a key that is not kept; a free number stays free.
         """
-        decode = msgspec.msgpack.Decoder(list[tuple[int, kind | None]]).decode  # type: ignore[valid-type]
         keys: list[_Key | None] = []
         for data in saved.chunks(stream):
-            for number, key in decode(data):
-                keys += [None] * (number + 1 - len(keys))
-                keys[number] = key
-        kept = np.array([key is None or keep(key) for key in keys], bool)
+            for numbers, found in self._unpack(saved, data, kind):
+                keys += [None] * (max(numbers, default=-1) + 1 - len(keys))
+                for number, key in zip(numbers, found, strict=True):
+                    keys[number] = key
+        saved.keys[stream] = keys
+        kept = np.ones(len(keys), bool)
+        if keep is not keep_all:
+            kept = np.array([key is None or keep(key) for key in keys], bool)
         self._keys = [key for key, mine in zip(keys, kept.tolist(), strict=True) if mine]
         self._of = {key: number for number, key in enumerate(self._keys) if key is not None}
         self._free = [number for number, key in enumerate(self._keys) if key is None]
@@ -107,6 +117,66 @@ class Slots(Generic[_Key]):
         self._touched = set()
         return np.where(kept, np.cumsum(kept) - 1, -1)
 
+    def _pack(self, streams: Streams, numbers: Sequence[int]) -> object:
+        """Return what is saved of some numbers, which are in order."""
+        del streams
+        return _packed(numbers), [self._keys[number] for number in numbers]
+
+    def _unpack(
+        self, saved: Saved, data: memoryview, kind: type[_Key]
+    ) -> Iterator[tuple[Sequence[int], Sequence[_Key | None]]]:
+        """Yield numbers and their keys."""
+        del saved
+        decode = msgspec.msgpack.Decoder(tuple[bytes, list[kind | None]]).decode  # type: ignore[valid-type]
+        numbers, keys = decode(data)
+        yield _unpacked(numbers), keys
+
     def _touch(self, number: int) -> None:
         if self._touched is not None:
             self._touched.add(number)
+
+
+class Rows(Slots[_Key]):
+    """Numbers for keys of which most have one in other slots already, which are saved before.
+
+    They are saved by that number, and share the key once restored. So a key must leave here before
+    it leaves there.
+    """
+
+    def __init__(self, beside: str) -> None:
+        super().__init__()
+        self._beside = beside
+
+    def _pack(self, streams: Streams, numbers: Sequence[int]) -> object:
+        known = streams.numbers.get(self._beside, _no_number)
+        keys = [self._keys[number] for number in numbers]
+        others = [None if key is None else known(key) for key in keys]
+        shared = [FREE if other is None else other for other in others]
+        own = [
+            (number, key)
+            for number, key, other in zip(numbers, keys, others, strict=True)
+            if key is not None and other is None
+        ]
+        return _packed(numbers), _packed(shared), own
+
+    def _unpack(
+        self, saved: Saved, data: memoryview, kind: type[_Key]
+    ) -> Iterator[tuple[Sequence[int], Sequence[_Key | None]]]:
+        decode = msgspec.msgpack.Decoder(tuple[bytes, bytes, list[tuple[int, kind]]]).decode  # type: ignore[valid-type]
+        numbers, shared, own = decode(data)
+        every = [*saved.keys.get(self._beside, ()), None]  # the last is that of FREE
+        yield _unpacked(numbers), [every[other] for other in _unpacked(shared)]
+        yield [number for number, _ in own], [key for _, key in own]
+
+
+def _no_number(_: Hashable) -> None:
+    return None
+
+
+def _packed(numbers: Sequence[int]) -> bytes:
+    return np.array(numbers, "<i4").tobytes()
+
+
+def _unpacked(numbers: bytes) -> list[int]:
+    found: list[int] = np.frombuffer(numbers, "<i4").tolist()
+    return found

@@ -173,7 +173,7 @@ class Spend:
         yield from self._series.save(streams, f"{name}/series", sign)
 
     def restore(
-        self, saved: Saved, name: str, sign: Sign, standing: Iterable[Budget], *, is_part: bool
+        self, saved: Saved, name: str, standing: Iterable[Budget], *, is_part: bool
     ) -> None:
         """Take over what was saved; the ledger knows its series already.
 
@@ -193,7 +193,7 @@ class Spend:
             anew = set(self._sums)
         else:
             self._codes.restore(saved, f"{name}/codes", _Code, lambda _: True)
-            self._series.restore(saved, f"{name}/series", sign)
+            self._series.restore(saved, f"{name}/series")
         if anew:
             self._add_up(anew, None)
 

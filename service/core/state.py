@@ -1,8 +1,9 @@
 """State as it is saved: streams of chunks, each what one part holds, then what changed since.
 
 Nothing here is executed when it is read back: values are msgpack, checked against their types;
-columns are raw little-endian arrays with their dtype and shape. Of columns, blocks of rows are
-compared field by field, so that an hour of data costs what it changed and not what there is.
+columns are raw little-endian arrays whose dtype and shape are saved beside them. Of columns, blocks
+of rows are compared field by field, so that an hour of data costs what it changed and not what
+there is; what they are compared by is saved with them, so that they are read straight into place.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,10 +14,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION: Final = 5
+VERSION: Final = 6
 BLOCK: Final = 4096  # rows
 # A stream is written whole again once its changes weigh more than this share of it.
 MOST_CHANGES: Final = 0.5
+FORMS: Final = "forms"
 
 Words = NDArray[np.uint32]
 Sign = Callable[[Words], NDArray[np.uint64]]
@@ -36,12 +38,22 @@ class Chunk(NamedTuple):
     data: bytes
 
 
-class _Block(msgspec.Struct, array_like=True):
-    """Rows of one column; with `fields`, only these words of each row, one field after another."""
+class _Form(msgspec.Struct, array_like=True, frozen=True):
+    """What the rows of a column are."""
 
     dtype: str
     shape: tuple[int, ...]
-    fields: list[int] | None
+
+    @classmethod
+    def of(cls, column: NDArray[Any]) -> "_Form":
+        return cls(column.dtype.str, column.shape[1:])
+
+
+class _Changes(msgspec.Struct, array_like=True):
+    """Some words of each row of a block, one field after another, and the signatures of these."""
+
+    fields: list[int]
+    signed: memoryview
     data: memoryview
 
 
@@ -55,6 +67,9 @@ class Streams:
         self._sizes: dict[str, list[int]] = {}
         self._digests: dict[str, dict[str, bytes]] = {}
         self._signed: dict[str, tuple[int, NDArray[np.uint64]]] = {}
+        self.numbers: dict[
+            str, Callable[[Any], int | None]
+        ] = {}  # by what keys are saved, by stream
 
     def wants_whole(self, stream: str) -> bool:
         """Tell whether a stream is to be written whole: it is new, or has changed a good deal."""
@@ -97,6 +112,8 @@ class Streams:
         self, stream: str, columns: Mapping[str, NDArray[Any]], sign: Sign
     ) -> Iterator[Chunk]:
         """Yield the blocks of rows of which anything changed."""
+        forms = ((name, _Form.of(column)) for name, column in columns.items())
+        yield from self.values(f"{stream}/{FORMS}", forms)
         for name, column in columns.items():
             for first in range(0, len(column), BLOCK):
                 part = column[first : first + BLOCK]
@@ -106,37 +123,46 @@ class Streams:
         """Note what named values were when they were saved."""
         self._digests[stream] = digests
 
-    def signs(self, stream: str, part: NDArray[Any], sign: Sign) -> None:
+    def signs(self, stream: str, rows: int, signed: NDArray[np.uint64]) -> None:
         """Note what a block was when it was saved."""
-        self._signed[stream] = len(part), _signature(part, sign)
+        self._signed[stream] = rows, signed
 
     def _block(self, stream: str, part: NDArray[Any], sign: Sign) -> Iterator[Chunk]:
         signed = _signature(part, sign)
         rows, known = self._signed.get(stream, (0, signed))
-        fields = np.flatnonzero(signed != known)
-        whole = rows != len(part) or self.wants_whole(stream) or 2 * len(fields) > len(signed)
+        is_new = (rows, len(known)) != (len(part), len(signed))
+        fields = np.arange(len(signed)) if is_new else np.flatnonzero(signed != known)
         self._signed[stream] = len(part), signed
-        dtype, shape = part.dtype.str, part.shape
-        if whole and (rows != len(part) or len(fields)):
-            yield self.chunk(
-                stream, _Block(dtype, shape, None, memoryview(part.tobytes())), whole=True
-            )
+        if is_new or (len(fields) and (self.wants_whole(stream) or 2 * len(fields) > len(signed))):
+            data = b"".join((_raw(np.ascontiguousarray(part)), _raw(signed)))
+            self.saw(stream, len(data), whole=True)
+            yield Chunk(stream, True, data)
         elif len(fields):
-            data = memoryview(_words(part)[:, fields].T.tobytes())
-            block = _Block(dtype, shape, fields.tolist(), data)
-            yield self.chunk(stream, block, whole=False)
+            data = _words(part)[:, fields].T.tobytes()
+            signs = signed[fields].tobytes()
+            change = _Changes(fields.tolist(), memoryview(signs), memoryview(data))
+            yield self.chunk(stream, change, whole=False)
+
+
+Read = Callable[[str], Sequence[memoryview]]
+# Streams, and where the first chunk of each goes; yields each with the chunks after that.
+Fill = Callable[[Mapping[str, Sequence[memoryview]]], Iterable[tuple[str, Sequence[memoryview]]]]
 
 
 class Saved:
     """Saved state on its way back. `read` returns the chunks of a stream, the whole one first.
 
-    `followed` becomes what a `Streams` that had saved all this would know.
+    `fill` does so with many streams and puts the first chunks into place; StateError for one that
+    is not as long as its place. `followed` becomes what a `Streams` that had saved all this would
+    know.
     """
 
-    def __init__(self, streams: Iterable[str], read: Callable[[str], Sequence[memoryview]]) -> None:
+    def __init__(self, streams: Iterable[str], read: Read, fill: Fill | None = None) -> None:
         self._streams = dict.fromkeys(streams)
         self._read = read
+        self._fill = fill or self._copy
         self.followed = Streams()
+        self.keys: dict[str, Sequence[Any]] = {}  # what numbers stood for when saved, by stream
 
     def names_of(self, prefix: str) -> list[str]:
         """Return the streams that begin so."""
@@ -162,15 +188,64 @@ class Saved:
         decode = msgspec.msgpack.Decoder(kind).decode
         return {key: decode(value) for key, value in found.items()}
 
-    def columns(self, stream: str, sign: Sign) -> Iterator[tuple[str, int, NDArray[Any]]]:
-        """Yield every block as (column, first row, rows)."""
-        for name in self.names_of(f"{stream}/"):
-            column, _, number = name[len(stream) + 1 :].rpartition("/")
-            if not column or not number.isdecimal():
-                continue
-            part = _joined(self.chunks(name))
-            self.followed.signs(name, part, sign)
-            yield column, int(number) * BLOCK, part
+    def columns(
+        self, stream: str, into: Mapping[str, NDArray[Any]], to: NDArray[np.int64]
+    ) -> dict[str, str]:
+        """Put columns back, each row in the one that `to` says, or nowhere for -1.
+
+        What has no place in `into` is returned by name, with why; what is in `into` and was never
+        saved stays as it is.
+        """
+        flaws: dict[str, str] = {}
+        blocks: dict[str, NDArray[Any]] = {}
+        is_whole = np.array_equal(to, np.arange(len(to)))
+        for column, form in self.values(f"{stream}/{FORMS}", _Form).items():
+            place = into.get(column)
+            if place is None:
+                flaws[column] = f"{column} is of no detector that runs now"
+            elif _Form.of(place) != form:
+                flaws[column] = f"{column} is of another type or shape"
+            else:
+                for first in range(0, len(to), BLOCK):
+                    name, rows = f"{stream}/{column}/{first // BLOCK}", to[first : first + BLOCK]
+                    if is_whole:
+                        blocks[name] = place[first : first + len(rows)]
+                    else:
+                        part = np.empty((len(rows), *form.shape), form.dtype)
+                        self._put({name: part})
+                        place[rows[rows >= 0]] = part[rows >= 0]
+        self._put(blocks)
+        return flaws
+
+    def _put(self, blocks: Mapping[str, NDArray[Any]]) -> None:
+        """Fill blocks with what was saved of them."""
+        signed = {name: np.empty(_words(part).shape[1], "<u8") for name, part in blocks.items()}
+        lacking = blocks.keys() - self._streams.keys()
+        if lacking:
+            raise StateError(f"{min(lacking)} is missing")
+        places = {name: (_raw(part), _raw(signed[name])) for name, part in blocks.items()}
+        for name, changes in self._fill(places):
+            self.followed.saw(name, sum(len(part) for part in places[name]), whole=True)
+            words = _words(blocks[name])
+            for data in changes:
+                change = _CHANGES(data)
+                fields = np.frombuffer(change.data, words.dtype).reshape(-1, len(words))
+                words[:, change.fields] = fields.T
+                signed[name][change.fields] = np.frombuffer(change.signed, "<u8")
+                self.followed.saw(name, len(data), whole=False)
+            self.followed.signs(name, len(words), signed[name])
+
+    def _copy(
+        self, places: Mapping[str, Sequence[memoryview]]
+    ) -> Iterator[tuple[str, Sequence[memoryview]]]:
+        for name, parts in places.items():
+            data, *changes = self._read(name)
+            if len(data) != sum(len(part) for part in parts):
+                raise StateError(f"{name} is of another length")
+            for part in parts:
+                part[:] = data[: len(part)]
+                data = data[len(part) :]
+            yield name, changes
 
 
 def keep_all(_: object) -> bool:
@@ -183,20 +258,8 @@ def digest(data: bytes | msgspec.Raw) -> bytes:
     return blake2b(data, digest_size=8).digest()
 
 
-def _joined(chunks: Sequence[memoryview]) -> NDArray[Any]:
-    first, *changes = (_BLOCK(data) for data in chunks)
-    dtype = np.dtype(first.dtype)
-    if first.fields is not None or dtype.hasobject:
-        raise StateError("a column begins with a change")
-    part = np.frombuffer(first.data, dtype).reshape(first.shape)
-    if changes:
-        part = part.copy()
-    for change in changes:
-        if (change.dtype, change.shape) != (first.dtype, first.shape) or change.fields is None:
-            raise StateError("a column changes its type or shape")
-        words = _words(part)
-        words[:, change.fields] = np.frombuffer(change.data, words.dtype).reshape(-1, len(part)).T
-    return part
+def _raw(array: NDArray[Any]) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _signature(part: NDArray[Any], sign: Sign) -> NDArray[np.uint64]:
@@ -212,4 +275,4 @@ def _words(part: NDArray[Any]) -> NDArray[Any]:
 
 ENCODE: Final = msgspec.msgpack.Encoder().encode
 _VALUES: Final = msgspec.msgpack.Decoder(list[tuple[str, msgspec.Raw]]).decode
-_BLOCK: Final = msgspec.msgpack.Decoder(_Block).decode
+_CHANGES: Final = msgspec.msgpack.Decoder(_Changes).decode

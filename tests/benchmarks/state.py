@@ -1,10 +1,17 @@
-"""What it costs to save and restore many series: python -m tests.benchmarks.state [series] [DIR].
+"""What it costs to save and restore many series.
+
+python -m tests.benchmarks.state [--part] [series] [DIR]
 
 Every series has a full history and learnt detectors; the ledger holds two to four hours of each.
-The restore runs in a process of its own, with the files in the page cache.
+`--part` is a worker's partition, whose sums are another's to judge; else it is all of one machine.
+The restore runs in a process of its own, with the files in the page cache, and takes in an hour of
+all series afterwards, which finds what the restore has put off. A restore needs six KiB of memory a
+series, which is dear where the system has to get it from a host first: so what a GiB of it costs is
+said besides, and what a restore does that has had as much just before.
 """
 
-import resource
+import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,26 +31,45 @@ from tests.factories import make_event
 T0 = datetime(2026, 6, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 RESTORES = """
-import sys, time, resource
+import sys
 from pathlib import Path
-from service.adapters.checkpoints import Checkpoints
-from tests.benchmarks.state import build
-begun, worked = time.perf_counter(), time.process_time()
-checkpoints, pipeline = Checkpoints(Path(sys.argv[1])), build()
-checkpoint = next(checkpoints.newest_first())
-with checkpoint.open() as saved:
-    assert pipeline.restore(saved) == []
-spent, worked = time.perf_counter() - begun, time.process_time() - worked
-memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-print(f"restored {pipeline.series} series: {spent:.1f} s, {worked:.1f} s of a core")
-print(f"{memory:.1f} GiB of memory at most")
+from tests.benchmarks.state import restore
+is_part, is_warm = (said == "True" for said in sys.argv[3:])
+restore(Path(sys.argv[1]), int(sys.argv[2]), is_part=is_part, is_warm=is_warm)
 """
 
 
-def build():
+def build(*, is_part):
     return build_pipeline(
-        Settings(), {"events": "effective"}, tells_history=True, keeps_history=False
-    )
+        Settings(), {"events": "effective"}, tells_history=True, keeps_history=False,
+        is_part=is_part,
+    )  # fmt: skip
+
+
+def memory():
+    # Not what getrusage says, which counts that of whoever started the process.
+    (most,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return f"{int(most) / 2**20:.2f} GiB of memory at most"
+
+
+def restore(folder, count, *, is_part, is_warm):
+    def back():
+        pipeline = build(is_part=is_part)
+        checkpoint = next(Checkpoints(folder).newest_first())
+        with checkpoint.open() as saved:
+            assert pipeline.restore(saved) == []
+        return pipeline
+
+    if is_warm:
+        np.ones(2**10 * count)
+        timed("restored into memory that was had just before", back)
+        return
+    pipeline, random = timed(f"restored {count} series", back), np.random.default_rng(8)
+    print(memory())
+    for number in (4, 5):
+        step(pipeline, number, count, random)
+    print(memory())
+    timed("a GiB of memory that was not used before", lambda: np.ones(2**27))
 
 
 def hour_of(number, count, random):
@@ -96,9 +122,9 @@ def save(what, pipeline, checkpoints, count):
     report("written", written, count)
 
 
-def run(folder, count):
+def run(folder, count, *, is_part):
     random = np.random.default_rng(7)
-    pipeline, checkpoints = build(), Checkpoints(folder)
+    pipeline, checkpoints = build(is_part=is_part), Checkpoints(folder)
     step(pipeline, 0, count, random)
     fill(pipeline)
     step(pipeline, 1, count, random)
@@ -107,15 +133,20 @@ def run(folder, count):
         step(pipeline, number, count, random)
         save("hourly save", pipeline, checkpoints, count)
     report("on disk", sum(path.stat().st_size for path in folder.iterdir()), count)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{memory:.1f} GiB of memory at most", flush=True)
+    print(memory(), flush=True)
 
 
 def main():
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    with tempfile.TemporaryDirectory(dir=sys.argv[2] if len(sys.argv) > 2 else None) as folder:
-        run(Path(folder), count)
-        subprocess.run([sys.executable, "-c", RESTORES, folder], check=True)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("series", type=int, nargs="?", default=100_000)
+    parser.add_argument("dir", nargs="?")
+    parser.add_argument("--part", action="store_true")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=asked.dir) as folder:
+        run(Path(folder), asked.series, is_part=asked.part)
+        for is_warm in (False, True):
+            arguments = folder, str(asked.series), str(asked.part), str(is_warm)
+            subprocess.run([sys.executable, "-c", RESTORES, *arguments], check=True)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,10 @@ def newest(folder, pattern):
     ("spoil", "why"),
     [
         (lambda f: newest(f, "segment-*").write_bytes(b""), "torn at byte"),
+        (
+            lambda f: newest(f, "segment-*").write_bytes(newest(f, "segment-*").read_bytes()[:-1]),
+            "torn at byte",
+        ),
         (lambda f: newest(f, "segment-*").unlink(), "No such file"),
         (lambda f: newest(f, "manifest-*").write_bytes(b"00000000\n{}\n"), "manifest is torn"),
         (
@@ -112,6 +116,16 @@ def test_a_flipped_bit_anywhere_in_the_newest_segment_is_seen(folder):
         segment.write_bytes(data)
         assert usable(folder)[0] == [100], f"byte {at}"
         data[at] ^= 1
+
+
+def test_what_was_restored_needs_its_files_no_more(folder):
+    pipeline = build()
+    with next(Checkpoints(folder).newest_first()).open() as saved:
+        pipeline.restore(saved)
+    for path in folder.iterdir():
+        path.unlink()
+    for offset in range(140, 150):
+        assert step(pipeline, offset) == uncut()[offset]
 
 
 def test_a_save_that_fails_half_way_leaves_what_was_saved_before(folder):

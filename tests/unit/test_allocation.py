@@ -202,6 +202,19 @@ def test_a_run_that_is_cut_and_restored_says_the_same():
     }
 
 
+def test_a_machine_that_was_forgotten_is_known_after_a_restart_while_its_storage_is_there():
+    world, fresh = World(), World()
+    for day in range(100):
+        store = row(day, "vol-1a", 3, tags={"instance": "i-0a1b"})
+        world.day(day, store, *([row(day)] if day < 4 else []))
+    kept = {chunk.stream: [memoryview(chunk.data)] for chunk in world.pipeline.save(Streams())}
+    fresh.pipeline.restore(Saved(kept, kept.__getitem__))
+    fresh.offset, fresh.findings = world.offset, world.findings
+    fresh.day(100, row(100, "vol-1a", 3, tags={"instance": "i-0a1b"}))
+    [found] = fresh.of("orphaned_storage")
+    assert found.ending == ""
+
+
 def test_a_dimension_has_several_spellings_and_those_of_the_config_go_first():
     dimensions = Dimensions({"team": ["crew"]})
     assert dimensions.of({"user:Crew": "a", "team": "b"}, "team") == "a"

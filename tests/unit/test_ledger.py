@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from detectors.base import start_of
 from service.core.events import CostEvent, SeriesKey, series_of
 from service.core.ledger import Ledger
-from service.core.state import Streams
+from service.core.state import BLOCK, Streams, keep_all
 from tests.arriving import Disk
 from tests.factories import make_event
 
@@ -155,6 +155,39 @@ def test_who_takes_over_a_number_takes_over_nothing_that_was_saved_under_it():
     again.restore(disk.saved(), "ledger", lambda _: True)
     assert again.digest() == ledger.digest()
     assert [key.resource for key in again.series()] == ["i-2"]
+
+
+def test_what_is_read_only_when_asked_for_is_saved_and_forgotten_like_the_rest():
+    def rows(hour, numbers):
+        start = T0 + timedelta(hours=hour)
+        period = {"charge_period_start": start, "charge_period_end": start + timedelta(hours=1)}
+        return [
+            make_event(resource_id=f"i-{n}", x_event_id=f"{n}-{hour}", **period) for n in numbers
+        ]
+
+    many, some = range(BLOCK + 10), [3, BLOCK + 3]
+    disk, streams, whole = Disk(), Streams(), ledger_of(rows(0, many))
+    disk.write(whole.save(streams, "ledger"))
+    cut = Ledger({"events": "effective"})
+    saved = disk.saved()
+    cut.restore(saved, "ledger", keep_all)
+    for ledger, follows in ((whole, streams), (cut, saved.followed)):
+        for event in rows(30, some):
+            ledger.take("events", event)
+        chunks = [*ledger.save(follows, "ledger")]
+        if ledger is whole:
+            said = chunks
+        else:
+            assert chunks == said
+    assert len(cut) == len(whole) == len(many)
+    gone = [ledger.forget(T0 + timedelta(hours=10)) for ledger in (whole, cut)]
+    assert gone[0] == gone[1]
+    assert len(gone[0]) == len(many) - len(some)
+    for ledger in (whole, cut):
+        ledger.drop(gone[0])
+        for event in rows(31, [4, BLOCK + 100]):
+            ledger.take("events", event)
+    assert cut.digest() == whole.digest()
 
 
 def test_a_month_is_too_late_by_its_end_and_goes_cell_by_cell():

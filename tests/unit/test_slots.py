@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.slots import Slots
-from service.core.state import Streams
+from service.core.slots import Rows, Slots
+from service.core.state import Streams, keep_all
 from tests.arriving import Disk
 
 steps = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.booleans()), max_size=60)
@@ -60,3 +60,26 @@ def test_of_a_part_each_old_number_is_told_its_new_one(came_and_went, wanted):
     assert {*part} == {*slots} & wanted
     for key in slots:
         assert to[slots[key]] == (part[key] if key in wanted else -1)
+
+
+@given(steps, steps, st.booleans(), st.sets(st.sampled_from("abcdefgh")))
+def test_who_is_numbered_beside_others_comes_back_by_their_numbers(before, after, is_cut, own):
+    beside, rows, disk, streams = Slots(), Rows("beside"), Disk(), Streams()
+
+    def both(came_and_went):
+        for key, comes in came_and_went:
+            every = [rows] if key in own else [rows, beside]
+            for slots in every:
+                follow(slots, [(key, comes)])
+
+    both(before)
+    if is_cut:
+        disk.write([*beside.save(streams, "beside"), *rows.save(streams, "rows")])
+    both(after)
+    disk.write([*beside.save(streams, "beside"), *rows.save(streams, "rows")])
+    first, again = Slots(), Rows("beside")
+    saved = disk.saved()
+    first.restore(saved, "beside", str, keep_all)
+    again.restore(saved, "rows", str, keep_all)
+    same(first, beside)
+    same(again, rows)

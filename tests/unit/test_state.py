@@ -242,11 +242,33 @@ def test_what_does_not_fit_is_refused_in_one_line(stream):
     assert "\n" not in str(refused.value)
 
 
-def test_a_detector_of_another_form_starts_anew_and_says_so():
+@pytest.mark.parametrize(
+    ("column", "why"),
+    [
+        ("spike/state", "spike/state is of another type or shape"),
+        ("nobody/state", "nobody/state is of no detector that runs now"),
+    ],
+)
+def test_a_detector_of_another_form_starts_anew_and_says_so(column, why):
+    disk, pipeline, again = Disk(), build(), build()
+    for offset in range(30):
+        step(pipeline, offset)
+    disk.write(pipeline.save(Streams()))
+    disk.kept["steps1/forms"].append(msgspec.msgpack.encode([[column, ["<f4", [3]]]]))
+    saved = disk.saved()
+    assert again.restore(saved) == [why]
+    disk.write(again.save(saved.followed))
+    assert build().restore(disk.saved()) == []
+
+
+def test_a_history_of_another_form_is_refused():
     disk, pipeline = Disk(), build()
     for offset in range(30):
         step(pipeline, offset)
     disk.write(pipeline.save(Streams()))
-    block = msgspec.msgpack.encode(["<f4", [5, 3], None, np.zeros((5, 3), "<f4").tobytes()])
-    disk.kept["steps1/spike/state/0"] = [block]
-    assert build().restore(disk.saved()) == ["spike/state is of another type or shape"]
+    for column, why in (("last", "another type"), ("steps", "another type")):
+        kept = disk.kept["steps1/forms"]
+        kept.append(msgspec.msgpack.encode([[f"history/{column}", ["<f4", [9]]]]))
+        with pytest.raises(StateError, match=why):
+            build().restore(disk.saved())
+        kept.pop()

