@@ -23,10 +23,10 @@ from service.core.group_names import (
     groups_of,
     values_of,
 )
-from service.core.ledger import NUMBERS, STEP_HOURS, Ledger
+from service.core.ledger import STEP_HOURS, Ledger
 from service.core.owners import Owners
 from service.core.rollups import Rollup, Rollups
-from service.core.slots import Rows, Slots
+from service.core.slots import NUMBERS, Rows, Slots
 from service.core.state import Chunk, Saved, Sign, StateError, Streams
 
 LOWEST: Final = Decimal("-Infinity")

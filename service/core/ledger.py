@@ -38,8 +38,6 @@ from service.core.state import BLOCK, Chunk, Saved, Streams
 
 Metric = Literal["effective", "billed"]
 
-# By what other parts save series: the numbers that the pipeline's ledger gave them.
-NUMBERS: Final = "ledger/series"
 STEP_HOURS: Final[Mapping[Grain, int]] = {"hour": 1, "day": 24, "other": 24}
 
 # Plain usage; what comes beside it, such as a month's fee or a purchase; and what FOCUS names so.

@@ -8,8 +8,7 @@ import numpy as np
 
 from detectors.base import I64
 from service.core.events import SeriesKey
-from service.core.ledger import NUMBERS
-from service.core.slots import Rows
+from service.core.slots import NUMBERS, Rows
 from service.core.state import Chunk, Saved, Sign, StateError, Streams, keep_all
 
 # A month and the one before it.

@@ -21,12 +21,12 @@ from service.core import money
 from service.core.events import UNSCORED, CostEvent, SeriesKey
 from service.core.incidents import ORPHANED
 from service.core.lapses import Lapse
-from service.core.ledger import NUMBERS, STEP_HOURS, Ledger
+from service.core.ledger import STEP_HOURS, Ledger
 from service.core.machines import GONE_AFTER, NOBODY, RUNS, key_of
 from service.core.owners import Owners, plain_key
 from service.core.phrases import clean, date
 from service.core.phrases import money as amount
-from service.core.slots import Rows
+from service.core.slots import NUMBERS, Rows
 from service.core.state import ENCODE, Chunk, Saved, Sign, Streams, digest, keep_all
 
 # Storage was billed so lately.

@@ -17,12 +17,12 @@ from detectors.base import F64, I64, Score, Scores, as_columns, start_of, step_o
 from service.core import money
 from service.core.events import SeriesKey
 from service.core.findings import QUIET_STEPS, OddPoint, Stretch, is_history
-from service.core.ledger import NUMBERS, STEP_HOURS, Expected
+from service.core.ledger import STEP_HOURS, Expected
 from service.core.notices import Chart
 from service.core.overrides import Bar, Barred, BarredPoint, Bars, Level, Levels, Taken
 from service.core.ports import Fleet
 from service.core.presence import Presence
-from service.core.slots import Rows
+from service.core.slots import NUMBERS, Rows
 from service.core.state import Chunk, Saved, Sign, StateError, Streams, keep_all
 from service.core.stretches import Stretches
 

@@ -16,6 +16,8 @@ from service.core.state import Chunk, Saved, Streams, keep_all
 
 _Key = TypeVar("_Key", bound=Hashable)
 FREE: Final = -1
+# By what most parts save series: the numbers that the pipeline's ledger gave them.
+NUMBERS: Final = "ledger/series"
 
 
 class Slots(Generic[_Key]):
