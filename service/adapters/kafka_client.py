@@ -1,7 +1,7 @@
 """What every user of Kafka shares: how to reach the cluster, and what its failures are called."""
 
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -103,6 +103,18 @@ def bounds(cluster: Cluster, topic: str) -> tuple[int, int]:
             place = TopicPartition(cluster.topic(topic), 0)
             first = consumer.beginning_offsets([place])[place]
             return first, consumer.end_offsets([place])[place]
+    finally:
+        consumer.close()
+
+
+def ends_of(cluster: Cluster, places: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Return the offsets at which partitions of our topics end."""
+    consumer = cluster.consumer()
+    try:
+        with guarded():
+            named = {TopicPartition(cluster.topic(topic), n): (topic, n) for topic, n in places}
+            found = consumer.end_offsets([*named])
+            return {named[place]: end for place, end in found.items()}
     finally:
         consumer.close()
 

@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 
 from service.adapters import kafka_letters, kafka_rollups
+from service.adapters.kafka_client import ends_of
 from service.adapters.kafka_findings import encode, ends
 from service.adapters.kafka_log import GroupLog, Message
 from service.adapters.kafka_messages import SOURCE_HEADER, TICK_HEADER
@@ -25,6 +26,7 @@ from service.adapters.log_folders import keep_to
 from service.bootstrap import build_cluster, build_pipeline, build_topics
 from service.config import ConfigError, Settings
 from service.core.chain import BEGINNING
+from service.core.ports import LogUnavailableError
 from service.entrypoints.health import healthy
 from service.entrypoints.machine import utc_now
 from service.entrypoints.partition import Output, Partition, Place, TooManyBadError, steps
@@ -134,13 +136,25 @@ class Worker:
             for at in new:
                 await asyncio.to_thread(self._make_ready, at, logs[at[0]])
             # After what is kept was read: who had it before us may have said and kept more since.
-            told = await asyncio.to_thread(ends, self._cluster) if new else {}
+            told = await asyncio.to_thread(self._told, new) if new else {}
             for at in new:
                 self._partitions[at].note_told(told.get(at, BEGINNING))
         self._metrics.partitions.set(len(ours))
         self._not_ready = None
         _log.info("assigned", partitions=len(ours))
         return {at: one.next_offset for at, one in self._partitions.items()}
+
+    def _told(self, new: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+        """Return how far partitions were told; LogUnavailableError when that is of other topics."""
+        told, last = ends(self._cluster), ends_of(self._cluster, new)
+        for at in new:
+            if told.get(at, BEGINNING) >= last[at]:
+                raise LogUnavailableError(
+                    f"{at[0]}/{at[1]} ends at {last[at]}, and {FINDINGS} tells of it up to "
+                    f"{told[at]}: it was made anew, and what comes would count as told. Delete "
+                    f"{FINDINGS} and {ROLLUPS}, too, and start spendwatch router --new-log once"
+                )
+        return told
 
     def _let_go(self, at: tuple[str, int]) -> None:
         del self._partitions[at]

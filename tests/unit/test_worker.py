@@ -4,9 +4,12 @@ import asyncio
 import threading
 from datetime import UTC, datetime
 
+import pytest
+
 from service.adapters.kafka_log import Message
 from service.adapters.kafka_topics import EVENTS
 from service.config import KafkaSettings, Settings
+from service.core.ports import LogUnavailableError
 from service.entrypoints import worker
 from service.entrypoints.partition import Output, Stray
 
@@ -110,5 +113,17 @@ async def test_what_was_told_is_asked_after_what_is_kept_was_read(monkeypatch):
     seen.note_told = lambda until: seen.done.append(f"told until {until}")
     monkeypatch.setattr(made, "_make_ready", make_ready)
     monkeypatch.setattr(worker, "ends", ends)
+    monkeypatch.setattr(worker, "ends_of", lambda _, places: dict.fromkeys(places, 8))
     await made._starts([PLACE], {PLACE[0]: "log"})
     assert seen.done == ["read", "asked", "told until 7"]
+
+
+async def test_topics_that_were_made_anew_beside_what_was_told_of_the_old_are_refused(monkeypatch):
+    made = worker.Worker(Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:9")))
+    monkeypatch.setattr(made, "_make_ready", lambda *_: None)
+    monkeypatch.setattr(worker, "ends", lambda _: {PLACE: 7})
+    monkeypatch.setattr(worker, "ends_of", lambda _, places: dict.fromkeys(places, 7))
+    with pytest.raises(
+        LogUnavailableError, match=r"ends at 7, and cost\.findings tells of it up to 7"
+    ):
+        await made._starts([PLACE], dict.fromkeys([EVENTS], "a"))
