@@ -575,6 +575,8 @@ class Pipeline:
         self._parts.token_bills.forget(edge, today)
         self._parts.allocation.forget(edge, today)
         self._parts.units.forget(today)
+        if self._recording is not None:
+            self._recording.forget()
         self._parts.spend.forget(today)
         self._feedback.forget()
         self._desk.forget(edge)

@@ -58,6 +58,10 @@ class Recording:
                 due = None if scored else due
         return told
 
+    def forget(self) -> None:
+        """Let go of what series are called, once a day: many of them are gone."""
+        self._known.clear()
+
     def _name(self, series: SeriesKey, about: CostEvent) -> _Known:
         """Return what a series is called: the same object until its newest row names it anew."""
         names, known = _NAMES(about), self._known.get(series)

@@ -84,7 +84,7 @@ def test_what_slack_did_not_sign_now_is_refused_unread(rig, how):
     assert settled(rig, 0)
 
 
-@pytest.mark.parametrize("age", [-301, 301, 86_400])
+@pytest.mark.parametrize("age", [-3600, 301, 86_400])
 def test_a_stale_request_is_refused_however_well_signed(rig, age):
     assert send(rig, a_press(), at=int(time.time()) - age).status_code == 401
     assert settled(rig, 0)
