@@ -65,10 +65,14 @@ class History:
         mark = folder / REACHES
         self.reaches = int(mark.read_text("ascii")) if mark.exists() else 0
 
+    def has_room(self, rows: int) -> bool:
+        """Tell whether so many more could wait."""
+        return len(self._waiting) + rows < BUFFERED_ROWS
+
     def append(self, rows: Sequence[LedgerRow]) -> None:
         """Take in versions of cells, in any order; the same version twice is one."""
         self._waiting.append(rows)
-        if len(self._waiting) >= BUFFERED_ROWS:
+        if not self.has_room(0):
             self.flush()
 
     def flush(self) -> None:

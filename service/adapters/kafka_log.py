@@ -34,6 +34,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Starts = Callable[
     [Collection[tuple[str, int]], Mapping[str, str]], Awaitable[Mapping[tuple[str, int], int]]
 ]
+GivesUp = Callable[[bool], Awaitable[None]]
 
 
 class Message(NamedTuple):
@@ -49,19 +50,28 @@ class GroupLog:
     """Messages of the topics, each partition's in order and without a gap.
 
     `starts` is told which partitions are now ours, and the ids of the topics, whenever that
-    changes, and says where each is to begin. What is committed is for those who watch the lag: it
-    is never read.
+    changes, and says where each is to begin; it may take its time. Before partitions may be
+    another's `gives_up` is waited for, while nobody else has them unless our session is over; it is
+    told whether this is the end. What is committed is for those who watch the lag: it is never
+    read.
     """
 
     def __init__(
-        self, cluster: Cluster, group: str, topics: Collection[str], starts: Starts
+        self,
+        cluster: Cluster,
+        group: str,
+        topics: Collection[str],
+        starts: Starts,
+        gives_up: GivesUp | None = None,
     ) -> None:
         self._cluster = cluster
         self._names = {cluster.topic(name): name for name in topics}
         self._starts = starts
+        self._gives_up = gives_up
         self._next: dict[TopicPartition, int] = {}
         self._turn = 0
         self._ids: dict[str, str] = {}
+        self._given: Collection[TopicPartition] | None = None
         self._failed: Exception | None = None
         self._commit_at = 0.0
         self._consumer = AIOKafkaConsumer(
@@ -104,9 +114,13 @@ class GroupLog:
         try:
             await self._consumer.start()
             while not stop.is_set():
+                if self._given is not None:
+                    await self._begin(self._given)
                 fetched = await self._consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000))
                 if self._failed is not None:
                     raise self._failed
+                if self._given is not None:
+                    continue  # fetched is what follows the last commit
                 turn = self._turn
                 for place, records in _each(fetched):
                     if self._turn != turn or stop.is_set():
@@ -116,10 +130,14 @@ class GroupLog:
                     ]
                     if due and self._turn == turn:
                         yield self._names[place.topic], place.partition, due
+                    # Nothing else may wait: the group is to hear of us all the same.
+                    await asyncio.sleep(0)
                     await self._commit()
                 else:
                     await self._pass_marks()
                 await self._commit()
+            if self._gives_up is not None:
+                await self._gives_up(True)
         except KafkaError as error:
             raise LogUnavailableError(f"Kafka does not answer: {error!r}") from error
         finally:
@@ -165,9 +183,12 @@ class GroupLog:
 
     async def _pass_marks(self) -> None:
         """Move on past what follows the last message and is none."""
+        turn = self._turn
         for place, due in [*self._next.items()]:
             if place in self._consumer.assignment():
                 position = await self._consumer.position(place)
+                if self._turn != turn:
+                    return
                 await self._move(place, due, position, position)
 
     async def _move(self, place: TopicPartition, due: int, offset: int, then: int) -> bool:
@@ -176,8 +197,9 @@ class GroupLog:
         Marks of transactions take offsets too. Of a log that still has what was due, it was one.
         """
         if offset > due:
+            turn = self._turn
             first = (await self._consumer.beginning_offsets([place]))[place]
-            if self._next.get(place) != due:
+            if self._turn != turn:
                 return False
             if first > due:
                 raise LogUnavailableError(
@@ -186,10 +208,27 @@ class GroupLog:
         self._next[place] = then
         return True
 
-    async def assign(self, assigned: Collection[TopicPartition]) -> None:
-        """Begin with the partitions that are ours now."""
+    async def revoke(self) -> None:
+        """Let partitions be put in order that may be another's soon."""
+        try:
+            if self._gives_up is not None:
+                await self._gives_up(False)
+        except Exception as error:  # noqa: BLE001 - the client would log it, and go on
+            self._failed = error
+
+    def assign(self, assigned: Collection[TopicPartition]) -> None:
+        """Note which partitions are ours now: what was read so far is not due any more."""
         self._turn += 1
         self._next.clear()
+        self._given = assigned
+
+    async def _begin(self, assigned: Collection[TopicPartition]) -> None:
+        """Begin with the partitions that are ours now.
+
+        That is the reader's own work: no heartbeat goes out while the client hands partitions over,
+        and what it fetches meanwhile is of no turn.
+        """
+        self._given, turn = None, self._turn
         ours = {(self._names[place.topic], place.partition): place for place in assigned}
         known = await asyncio.to_thread(ids, self._cluster, self._names.values())
         if self._ids and known != self._ids:
@@ -197,14 +236,12 @@ class GroupLog:
         self._ids = known
         wanted = await self._starts(ours, known)
         first = await self._consumer.beginning_offsets(list(assigned)) if assigned else {}
+        if self._turn != turn:
+            return  # they were handed out anew
         for key, place in ours.items():
             start = max(wanted[key], first[place])
             self._consumer.seek(place, start)
             self._next[place] = start
-
-    def fail(self, error: Exception) -> None:
-        """Let whoever reads hear of what went wrong elsewhere."""
-        self._failed = error
 
     async def _commit(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -221,15 +258,13 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
     def __init__(self, log: GroupLog) -> None:
         self._log = log
 
-    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Wait for word of what is ours."""
+    async def on_partitions_revoked(self, _revoked: Collection[TopicPartition]) -> None:
+        """Put them in order; nobody is given them before this returns."""
+        await self._log.revoke()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Begin anew; nothing is fetched before this returns."""
-        try:
-            await self._log.assign(assigned)
-        except Exception as error:  # noqa: BLE001 - the client would log it, and go on
-            self._log.fail(error)
+        """Begin anew."""
+        self._log.assign(assigned)
 
 
 def _each(

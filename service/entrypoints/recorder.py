@@ -27,6 +27,10 @@ class Recorder:
         self._history = History(folder)
         self.fault: str | None = None
 
+    def has_room(self, rows: int) -> bool:
+        """Tell whether `take` only notes so many rows; else it writes, which takes a while."""
+        return self._history.has_room(rows)
+
     def take(self, rows: Sequence[LedgerRow]) -> None:
         """Take in what one step changed; OSError when too much waits for a full disk."""
         if rows and rows[0].version > self._history.reaches:

@@ -2,7 +2,7 @@
 
 Whoever owns the log next and finds it here goes on from it; whoever does not reads the log
 from its start, and says the same. One process at a time writes there: another that comes too early,
-or wakes too late, keeps nothing.
+or wakes too late, keeps nothing until that one has let go.
 """
 
 import fcntl
@@ -55,7 +55,8 @@ class Shelf:
 
     def __init__(self, folder: Path, waits_seconds: float = WAITS_SECONDS) -> None:
         self._checkpoints = Checkpoints(folder)
-        self._lock = _locked(folder / "lock", waits_seconds)
+        self._lock_file = folder / "lock"
+        self._lock = _locked(self._lock_file, waits_seconds)
         self._saved = 0
         if self._lock is None:
             _log.warning("state is another process's", folder=str(folder))
@@ -85,7 +86,10 @@ class Shelf:
 
     def save(self, kept: Kept) -> None:
         """Keep a state; a full disk is said, and the log is still there."""
-        if self._lock is None or kept.next_offset == self._saved:
+        if kept.next_offset == self._saved:
+            return
+        self._lock = self._lock or _locked(self._lock_file, 0.0)
+        if self._lock is None:
             return
         try:
             written = self._checkpoints.save(kept.next_offset, kept.save)

@@ -8,6 +8,7 @@ next start is exact.
 import asyncio
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import version
@@ -26,6 +27,7 @@ from service.adapters.log_folders import keep_to
 from service.bootstrap import build_cluster, build_pipeline, build_topics
 from service.config import ConfigError, Settings
 from service.core.chain import BEGINNING
+from service.core.ledger import LedgerRow
 from service.core.ports import LogUnavailableError
 from service.entrypoints.health import healthy
 from service.entrypoints.machine import utc_now
@@ -36,6 +38,8 @@ from service.telemetry import Metrics, configure_logging
 
 GROUP: Final = "spendwatch-worker"
 TICK: Final = timedelta(minutes=5)
+# What takes as long to take in again is saved before another may have to.
+WORTH_SAVING_SECONDS: Final = 5.0
 
 _log = structlog.get_logger("worker")
 
@@ -61,6 +65,8 @@ class Worker:
         self._recorders: dict[tuple[str, int], Recorder] = {}
         self._save_at: dict[tuple[str, int], float] = {}
         self._taken_at: dict[tuple[str, int], float] = {}
+        # Seconds that it took since the last save.
+        self._unsaved: defaultdict[tuple[str, int], float] = defaultdict(float)
         self._moving = asyncio.Lock()  # what is done with a partition, one at a time
         self._publishing = asyncio.Lock()  # a publisher serves one thread at a time
         self._metrics = Metrics(version("spendwatch"))
@@ -88,7 +94,7 @@ class Worker:
         stop = asyncio.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
-        log = GroupLog(self._cluster, GROUP, (EVENTS, SAMPLES), self._starts)
+        log = GroupLog(self._cluster, GROUP, (EVENTS, SAMPLES), self._starts, self._gives_up)
         self._metrics.lag.set_function(log.behind)
         ticking = asyncio.create_task(self._tick(log, publisher))
         ticking.add_done_callback(lambda _: stop.set())
@@ -100,9 +106,6 @@ class Worker:
                         if log.turn == turn:  # else it is handed out again, to whoever has it now
                             await self._take(topic, number, step, publisher)
                     await self._keep(topic, number)
-            async with self._moving:
-                for place in self._partitions:
-                    await asyncio.to_thread(self._save, place)
         finally:
             ticking.cancel()
             for recorder in self._recorders.values():
@@ -116,14 +119,31 @@ class Worker:
         self, topic: str, number: int, step: Sequence[Message], publisher: Publisher
     ) -> None:
         """Take in a step and say what it changed, before its partition is kept."""
+        at, began = (topic, number), time.monotonic()
         with self._metrics.batch_seconds.time():
-            output = self._partitions[topic, number].take(*step)
-        self._taken_at[topic, number] = time.monotonic()
+            output = self._partitions[at].take(*step)
+        self._taken_at[at] = time.monotonic()
+        self._unsaved[at] += self._taken_at[at] - began
         if output.rows:
-            self._recorders[topic, number].take(output.rows)
+            await self._record(self._recorders[at], output.rows)
         if output.is_any:
             async with self._publishing:
                 await asyncio.to_thread(_say, publisher, output)
+
+    async def _record(self, recorder: Recorder, rows: Sequence[LedgerRow]) -> None:
+        if recorder.has_room(len(rows)):
+            recorder.take(rows)
+        else:
+            await asyncio.to_thread(recorder.take, rows)
+
+    async def _gives_up(self, for_good: bool) -> None:
+        """Save what another would have to take in again for long, at the end all of it."""
+        async with self._moving:
+            for at in list(self._partitions):
+                if for_good or self._unsaved[at] >= WORTH_SAVING_SECONDS:
+                    await asyncio.to_thread(self._save, at)
+                if for_good:
+                    await asyncio.to_thread(self._let_go, at)
 
     async def _starts(
         self, ours: Collection[tuple[str, int]], logs: Mapping[str, str]
@@ -152,7 +172,7 @@ class Worker:
                 raise LogUnavailableError(
                     f"{at[0]}/{at[1]} ends at {last[at]}, and {FINDINGS} tells of it up to "
                     f"{told[at]}: it was made anew, and what comes would count as told. Delete "
-                    f"{FINDINGS} and {ROLLUPS}, too, and start spendwatch router --new-log once"
+                    f"{FINDINGS} and {ROLLUPS}, too, and start one router with --new-log"
                 )
         return told
 
@@ -194,6 +214,7 @@ class Worker:
 
     def _saves_after(self, at: tuple[str, int]) -> None:
         self._save_at[at] = time.monotonic() + 60 * self._settings.save_every_minutes
+        self._unsaved[at] = 0.0
 
     def _partition(self, topic: str, number: int) -> Partition:
         settings = self._settings
@@ -218,11 +239,12 @@ class Worker:
                 await asyncio.to_thread(recorder.flush)
             for at in list(self._partitions):
                 await self._keep(*at)
-            quiet = [
-                one
-                for at, one in self._partitions.items()
-                if one.is_quiet(self._now_in(at), TICK) and log.is_read(*at)
-            ]
+            async with self._moving:
+                quiet = [
+                    one
+                    for at, one in self._partitions.items()
+                    if one.is_quiet(self._now_in(at), TICK) and log.is_read(*at)
+                ]
             if quiet:
                 async with self._publishing:
                     await asyncio.to_thread(_publish_ticks, publisher, quiet)

@@ -1,11 +1,14 @@
 """The log of a group on a real broker: every message, in order, by the broker's own batches."""
 
 import asyncio
+from collections import defaultdict
 from itertools import chain
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
+from kafka.structs import OffsetAndMetadata
 
+from service.adapters import kafka_log
 from service.adapters.kafka_log import GroupLog
 from service.adapters.kafka_topics import EVENTS, ensure
 from service.bootstrap import build_topics
@@ -37,6 +40,11 @@ def publish(cluster, topic, *groups, **given):
         if is_transaction:
             producer.commit_transaction()
     producer.close()
+
+
+async def read_on(log, stop):
+    async for _ in log.batches(stop):
+        pass
 
 
 class Reader:
@@ -105,7 +113,7 @@ async def test_what_was_removed_while_it_was_due_is_missed(cluster, topic, setti
     admin.close()
     reader = Reader(cluster)
 
-    async def assign(assigned):
+    def assign(assigned):
         """Begin before what is left, as one does who was away while it was removed."""
         for place in assigned:
             reader.log._consumer.seek(place, 0)
@@ -114,6 +122,107 @@ async def test_what_was_removed_while_it_was_due_is_missed(cluster, topic, setti
     reader.log.assign = assign
     with pytest.raises(LogUnavailableError, match="0 was due, and the log begins at 2"):
         await reader.read()
+
+
+async def test_while_there_is_more_to_read_others_have_their_turn(cluster, topic):
+    publish(cluster, topic, *([b"a"] for _ in range(20)))
+    reader, turns, seen = Reader(cluster), 0, []
+
+    async def take_turns():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    stop, other = asyncio.Event(), None
+    async with asyncio.timeout(WITHIN_SECONDS):
+        async for _ in reader.log.batches(stop):
+            other = other or asyncio.create_task(take_turns())
+            seen.append(turns)
+            if len(seen) == 20:
+                stop.set()
+    other.cancel()
+    assert len(set(seen)) == 20
+
+
+async def test_before_partitions_may_be_anothers_they_are_put_in_order(cluster, topic):
+    publish(cluster, topic, [b"a"])
+    order, first_is_in, stop = [], asyncio.Event(), asyncio.Event()
+
+    async def starts(ours, _ids):
+        order.append(len(ours))
+        first_is_in.set()
+        if len(order) > 1 and order[-2] == "given up":
+            stop.set()
+        return dict.fromkeys(ours, 0)
+
+    async def gives_up(for_good):
+        if order:
+            order.append("over" if for_good else "given up")
+
+    async with asyncio.timeout(WITHIN_SECONDS):
+        log = GroupLog(cluster, "readers", (EVENTS,), starts, gives_up)
+        one = asyncio.create_task(read_on(log, stop))
+        await first_is_in.wait()
+        await asyncio.gather(one, read_on(Reader(cluster).log, stop))
+    assert order == [4, "given up", 2, "over"]
+
+
+async def test_partitions_may_be_made_ready_for_longer_than_a_session(cluster, topic, monkeypatch):
+    monkeypatch.setattr(kafka_log, "SESSION_SECONDS", 6)  # the least that a broker takes
+    publish(cluster, topic, [b"a"])
+    begun, stop = [], asyncio.Event()
+
+    async def starts(ours, _ids):
+        begun.append(len(ours))
+        await asyncio.sleep(8)
+        return dict.fromkeys(ours, 0)
+
+    log = GroupLog(cluster, "readers", (EVENTS,), starts)
+    async with asyncio.timeout(WITHIN_SECONDS):
+        async for _ in log.batches(stop):
+            asyncio.get_running_loop().call_later(
+                3, stop.set
+            )  # a heartbeat later it is a member yet
+    assert begun == [4]
+
+
+async def test_what_is_fetched_while_partitions_are_made_ready_is_read_again(cluster, topic):
+    many, places = 200, range(4)
+    producer = cluster.producer(linger_ms=0, batch_size=1)
+    for number in range(4 * many):
+        producer.send(topic, b"a", partition=number % 4)
+    producer.flush()
+    producer.close()
+    half = OffsetAndMetadata(many // 2, "", -1)
+    consumer = cluster.consumer(group_id=cluster.prefix + "readers")
+    consumer.commit({TopicPartition(topic, place): half for place in places})
+    consumer.close()
+    stop, found = asyncio.Event(), defaultdict(list)
+
+    async def starts(ours, _ids):
+        await asyncio.sleep(1)
+        return dict.fromkeys(ours, 0)
+
+    async with asyncio.timeout(WITHIN_SECONDS):
+        log = GroupLog(cluster, "readers", (EVENTS,), starts)
+        async for _, place, batch in log.batches(stop):
+            found[place] += [message.offset for message in batch]
+            if all(found[one][-1:] == [many - 1] for one in places):
+                stop.set()
+    assert found == {place: [*range(many)] for place in places}
+
+
+async def test_what_cannot_be_put_in_order_ends_the_reader(cluster, topic):
+    async def gives_up(_for_good):
+        raise LogUnavailableError("no")
+
+    async def starts(ours, _ids):
+        return dict.fromkeys(ours, 0)
+
+    log = GroupLog(cluster, "readers", (EVENTS,), starts, gives_up)
+    with pytest.raises(LogUnavailableError, match="no"):
+        await asyncio.wait_for(read_on(log, asyncio.Event()), WITHIN_SECONDS)
 
 
 async def test_who_cannot_be_made_ready_says_so_and_does_not_read_on(cluster, topic):

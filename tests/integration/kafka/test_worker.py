@@ -106,9 +106,9 @@ class Workers:
         self._config, self._folder = config, folder
         self.running = []
 
-    def start(self, *options):
+    def start(self, *options, program=(SPENDWATCH,)):
         with (self._folder / "worker.log").open("ab") as log:
-            command = [SPENDWATCH, "worker", "--config", self._config, *options]
+            command = [*program, "worker", "--config", self._config, *options]
             run = subprocess.Popen(command, stdout=log, stderr=log)
         self.running.append(run)
         return run
@@ -244,6 +244,25 @@ def test_a_worker_goes_on_from_the_state_that_it_kept(settings, cluster, kafka_s
 
 
 @pytest.mark.timeout(300)
+def test_another_worker_goes_on_from_what_was_saved_for_it(
+    settings, cluster, kafka_server, workers
+):
+    publish(settings, cluster)
+    saves_all = (
+        "from service.entrypoints import cli, worker; worker.WORTH_SAVING_SECONDS = 0.0; cli.main()"
+    )
+    wanted = expected(settings, cluster, kafka_server)
+    workers.start(program=(sys.executable, "-c", saves_all))
+    wait_until(lambda: said(cluster) == wanted, workers)
+    workers.start()
+    wait_until(lambda: '"restored"' in workers.log, workers)
+    wait_until(lambda: workers.log.count('"assigned"') == 3, workers)
+    begun = [json.loads(line) for line in workers.log.splitlines() if '"restored"' in line]
+    assert all(one["offset"] > 0 for one in begun)
+    assert said(cluster) == wanted
+
+
+@pytest.mark.timeout(300)
 def test_a_worker_keeps_its_state_although_no_more_messages_come(
     settings, cluster, config, workers
 ):
@@ -264,4 +283,7 @@ def test_one_process_keeps_the_state_of_a_partition_at_a_time(tmp_path):
     one.save(partition)
     assert "manifest-000000000001.json" in {path.name for path in tmp_path.iterdir()}
     one.close()
+    partition.take(Seen(1, START, {}, b""))
+    other.save(partition)
+    assert "manifest-000000000002.json" in {path.name for path in tmp_path.iterdir()}
     other.close()
