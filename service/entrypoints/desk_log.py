@@ -20,7 +20,7 @@ from service.adapters.kafka_findings import (
     Tick,
     Told,
 )
-from service.adapters.kafka_topics import EVENTS, FINDINGS
+from service.adapters.kafka_topics import EVENTS, FINDINGS, ROLLUPS
 from service.core.budgets import KIND as BUDGET
 from service.core.budgets import Budget
 from service.core.drivers import Member
@@ -151,9 +151,11 @@ class DeskLog:
     def silent(self) -> list[str]:
         """Say which partitions nothing is heard of: who owns one says something every few minutes.
 
-        What was heard before a restart is not known, so that it counts from then.
+        Who adds up speaks when there is something to say. What was heard before a restart is not
+        known, so that it counts from then.
         """
-        heard = {place: self._heard.setdefault(place, self._now) for place in self._sources}
+        ours = (place for place in self._sources if place[0] != ROLLUPS)
+        heard = {place: self._heard.setdefault(place, self._now) for place in ours}
         found = sorted(place for place, at in heard.items() if self._now - at > SILENT)
         if not found:
             return []

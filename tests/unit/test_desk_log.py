@@ -16,6 +16,7 @@ from service.adapters.kafka_findings import (
     encode,
     told,
 )
+from service.adapters.kafka_topics import ROLLUPS
 from service.bootstrap import build_desk_parts
 from service.config import Settings
 from service.core.chain import BEGINNING
@@ -185,6 +186,13 @@ def test_partitions_that_nothing_is_heard_of_are_one_sentence_until_they_speak_a
         "A worker has stopped since 9 Mar 2026 18:00 UTC: nothing is heard of billing.events/1."
     ]
     log.take(6, STARTS_AT + 12 * minute, record(1, number=1, previous=0))
+    assert log.silent() == []
+
+
+def test_who_adds_up_may_be_silent():
+    log = desk_log()
+    log.take(0, STARTS_AT, replace(record(0), topic=ROLLUPS))
+    log.take(1, STARTS_AT + HOUR, Tick())
     assert log.silent() == []
 
 
