@@ -18,6 +18,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.config import ConfigError
@@ -69,6 +70,8 @@ def build_app(
             return await _answer(slack, method, request)
         except SlackError as error:
             return JSONResponse({"ok": False, "error": str(error)})
+        except ClientDisconnect:
+            return Response()  # it was taken back: nobody hears this
 
     @app.get("/files/{file_id}")
     async def picture(file_id: str) -> Response:

@@ -13,7 +13,7 @@ from service.core.partitions import partition_key, partition_of
 from tests.factories import make_event
 
 HOUR = timedelta(hours=1)
-PAST_HOURS = 48  # enough to know what is usual
+PAST_HOURS = 52  # two days that are over: a detector tells nothing before
 LIVE_HOURS = 20  # what was over for more than a day when it came is shown, and not told
 KNOWN_DAYS = 20  # an account is known after two weeks
 FEED = "aws"

@@ -95,11 +95,28 @@ def test_a_cut_line_is_reset_whether_it_was_there_or_comes(wires):
         assert answers(line) == b"yes"
 
 
+def test_a_line_is_cut_too_while_what_it_leads_to_takes_no_more():
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as full,
+        socket.create_connection(full.getsockname()),
+        Wires({"it": full.getsockname()[1]}, random.Random(1)) as wires,  # noqa: S311 - no secret
+        ask(wires) as line,
+    ):
+        for _ in range(5):  # by then the proxy has taken it, and waits for the other side
+            wires.turn("it", "whole")
+        wires.turn("it", "cut")
+        with pytest.raises(ConnectionResetError):
+            line.recv(100)
+        full.close()  # or the proxy would wait on for it
+
+
 @pytest.mark.parametrize("mode", ["silent", "deaf"])
 @pytest.mark.parametrize("kept", [1.0, 0.0])
 def test_what_was_held_back_arrives_or_is_broken_off(wires, mode, kept):
-    wires.turn("it", mode)
     with ask(wires) as line:
+        assert answers(line) == b"yes"
+        wires.turn("it", mode)
+        line.sendall(b"again")
         assert answers(line, 0.2) is None
         wires.turn("it", "whole")
         if kept:

@@ -58,10 +58,17 @@ class Wire:
         if self._mode == "cut":
             self._break([(writer,)])
             return
+        joining = (writer,)
+        self._lines.add(joining)
         try:
             there, to_there = await asyncio.open_connection("127.0.0.1", self._target, limit=CHUNK)
         except OSError:
             _reset(writer)
+            return
+        finally:
+            self._lines.discard(joining)
+        if writer.is_closing():  # broken while it joined
+            _reset(to_there)
             return
         line = (writer, to_there)
         self._lines.add(line)
