@@ -285,7 +285,7 @@ class Owner:
                     f"the store is of another {FINDINGS}: it knows {saved} entries, and this one "
                     f"has {end}. If bootstrap_servers and topic_prefix are right, the topics were "
                     "lost and made anew. To go on with them, telling nothing again that the store "
-                    "knows: spendwatch router --new-log"
+                    "knows: start one router with --new-log"
                 )
             told = self._insist_on(lambda: self._store.intents(EVERY_INTENT))
             write_missing(self._cluster, self._publisher, reversed(told))

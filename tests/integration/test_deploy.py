@@ -37,6 +37,14 @@ def test_docker_compose_takes_the_file():
     assert told["services"]["worker"]["deploy"]["replicas"] == 2
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_a_container_has_the_secrets_that_its_config_names(name):
+    service = OURS[name]
+    if "/etc/spendwatch/spendwatch.toml" in service["command"]:
+        text = (TOP / "deploy" / "distributed.toml").read_text()
+        assert set(re.findall(r"/run/secrets/([\w.-]+)", text)) <= set(service["secrets"])
+
+
 @pytest.mark.parametrize("name", COMPOSE["services"])
 def test_a_container_has_no_rights_that_it_does_not_need(name):
     service = COMPOSE["services"][name]

@@ -109,7 +109,7 @@ def test_a_person_says_so_and_then_all_goes_on_and_nothing_is_told_again(rig, se
     rig.until(lambda: rig.router.poll() is not None)
     rig.route()
     rig.until(lambda: rig.router.poll() is not None)
-    assert "spendwatch router --new-log" in rig.said.splitlines()[-1]
+    assert "start one router with --new-log" in rig.said.splitlines()[-1]
     assert records(rig.cluster, INTENTS) == []
 
     rig.route("--new-log")
