@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Final
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+INSISTS_EVERY_SECONDS: Final = 1.0
 
 
 class Interrupted(BaseException):
@@ -41,8 +42,19 @@ class Stop(threading.Event):
     def _hear(self, number: int, _frame: FrameType | None) -> None:
         again, self._number = self.is_set(), number
         self.set()
+        if self._may_interrupt:
+            self._insist()
         if again or self._may_interrupt:
             raise Interrupted(number)
+
+    def _insist(self) -> None:
+        """Raise again until the work has ended: what is raised where C calls Python may be lost."""
+        signal.signal(signal.SIGALRM, self._hear_again)
+        signal.setitimer(signal.ITIMER_REAL, INSISTS_EVERY_SECONDS, INSISTS_EVERY_SECONDS)
+
+    def _hear_again(self, _number: int, _frame: FrameType | None) -> None:
+        if self._may_interrupt:
+            raise Interrupted(self._number)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -52,10 +64,11 @@ class Stop(threading.Event):
         try:
             self.check()
             yield
-            # A signal that came while C code called back into Python was raised there and lost.
-            self.check()
+            self.check()  # the signal was lost, and the work ended before it was raised again
         finally:
             self._may_interrupt = False
+            if self.is_set():
+                signal.setitimer(signal.ITIMER_REAL, 0)
             sys.unraisablehook = complain
 
     def check(self) -> None:

@@ -136,3 +136,27 @@ except Interrupted:
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (run.stdout, run.stderr) == ("ended\n", "")
+
+
+def test_a_signal_where_nothing_can_be_raised_is_raised_again_where_something_can():
+    code = """
+import signal, time
+from service.entrypoints.stopping import Interrupted, Stop
+
+class Dying:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+stop = Stop()
+try:
+    with stop.interruptible():
+        Dying()
+        time.sleep(20)
+        print("to the end")
+except Interrupted:
+    print("ended")
+time.sleep(1.5)  # nothing is raised any more
+print("on")
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("ended\non\n", "")
