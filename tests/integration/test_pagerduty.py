@@ -27,7 +27,7 @@ def notifier(server):
 
 
 def make_notifier(server, key=PagerDutyServer.KEY, **overrides):
-    values = {"base_url": server.url, "timeout_seconds": 1} | overrides
+    values = {"base_url": server.url, "timeout_seconds": 3} | overrides
     return PagerDuty(
         PagerDutySettings(to={"oncall": PagerDutyService(routing_key=Secret(key))}, **values)
     )

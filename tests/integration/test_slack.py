@@ -213,7 +213,7 @@ async def test_a_post_that_got_no_answer_never_arrives_later(desk):
     chance = random.Random(1)  # noqa: S311 - no secret
     with Wires({"slack": port}, chance, kept=1.0) as wires:
         base_url = f"http://127.0.0.1:{wires.ports['slack']}/api/"
-        notifier = desk.notifier(base_url=base_url, timeout_seconds=1)
+        notifier = desk.notifier(base_url=base_url, timeout_seconds=3)
         wires.turn("slack", "silent")
         assert isinstance(await notifier.send(make_notice(), None), Unknown)
         wires.turn("slack", "whole")

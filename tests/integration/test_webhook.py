@@ -32,7 +32,7 @@ def secret_of(key):
 def make_notifier(url, **overrides):
     endpoint = {"url": Secret(url), "secret": secret_of(KEY)}
     endpoint |= {"old_secret": overrides.pop("old_secret", None)}
-    values = {"allowed_networks": ["127.0.0.0/8", "::1"], "timeout_seconds": 1} | overrides
+    values = {"allowed_networks": ["127.0.0.0/8", "::1"], "timeout_seconds": 3} | overrides
     return Webhook(WebhookSettings(to={"hook": Endpoint(**endpoint)}, **values))
 
 
