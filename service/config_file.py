@@ -15,6 +15,7 @@ import msgspec
 
 from service.config import LINK_KEYS, ConfigError, Settings
 from service.core.secret import Secret
+from service.decoding import convert
 
 ENVIRONMENT: Final[Mapping[str, tuple[str, ...]]] = {
     "SPENDWATCH_STORE_URL": ("store", "url"),
@@ -76,7 +77,7 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
 def checked(data: Any, kind: type[_T], where: str) -> _T:
     """Turn plain data into a settings type; ConfigError names the key and the nearest known one."""
     try:
-        return msgspec.convert(data, kind, dec_hook=_secret, strict=True)
+        return convert(data, kind, dec_hook=_secret, strict=True)
     except msgspec.ValidationError as error:
         text, name = str(error), _table_named(str(error), data, kind)
         raise ConfigError(f"{where}: {_explain(text, kind).replace('[...]', name, 1)}") from None
@@ -165,7 +166,7 @@ def _table_named(text: str, data: Any, kind: type[Any]) -> str:
     for name, value in list(table.items()):
         del table[name]
         try:
-            msgspec.convert(data, kind, dec_hook=_secret, strict=True)
+            convert(data, kind, dec_hook=_secret, strict=True)
         except msgspec.ValidationError as error:
             if str(error) == text:
                 continue

@@ -15,6 +15,7 @@ from service.adapters.kafka_messages import SOURCE_HEADER
 from service.adapters.kafka_publisher import Publisher
 from service.adapters.kafka_topics import DEAD_LETTERS, REFUSED
 from service.core.events import Rejected
+from service.decoding import from_json
 
 
 class Letter(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -62,7 +63,7 @@ def letters(cluster: Cluster) -> Iterator[Letter | Refused]:
         for row in read_all(cluster, topic):
             if row.key not in seen:
                 seen.add(row.key)
-                yield msgspec.json.decode(row.value, type=kind)
+                yield from_json(row.value, kind)
 
 
 def replay(publisher: Publisher, letter: Letter) -> None:

@@ -18,6 +18,7 @@ from kafka import TopicPartition
 from service.adapters.kafka_client import Cluster, guarded
 from service.adapters.kafka_messages import SOURCE_HEADER
 from service.adapters.whole_files import write_whole
+from service.decoding import from_json
 
 RUN_HEADER: Final = "run"
 
@@ -80,7 +81,7 @@ class RunNote:
 
     def _read(self) -> _Note | None:
         try:
-            note = msgspec.json.decode(self._path.read_bytes(), type=_Note)
+            note = from_json(self._path.read_bytes(), _Note)
         except FileNotFoundError:
             return None
         return note if note.cluster == self._where else None

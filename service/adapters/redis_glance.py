@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import msgspec
-
 from service.core.pages import set_name
 from service.core.ports import DestinationStatus, Glance, PartitionStatus, SourceStatus
 from service.core.severity import SEVERITIES
+from service.decoding import from_json
 
 STATES: Final = ("ready", "sending", "unknown", "sent", "dead", "superseded")
 # What of deliveries waits, and may still be sent.
@@ -84,7 +83,7 @@ def destinations(client: Any, script: Any, prefix: str) -> list[DestinationStatu
 
 
 def _by_name(rows: dict[bytes, bytes], kind: type[Any]) -> list[Any]:
-    return [msgspec.json.decode(rows[name], type=kind) for name in sorted(rows)]
+    return [from_json(rows[name], kind) for name in sorted(rows)]
 
 
 def time_of(score: float) -> datetime:

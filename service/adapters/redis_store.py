@@ -51,6 +51,7 @@ from service.core.ports import (
     as_new,
 )
 from service.core.standing import Standing
+from service.decoding import from_json
 
 PREFIX: Final = "spendwatch:"
 # What budgets come to, and hosts, lie beside what people set up, under kinds that are none.
@@ -283,13 +284,13 @@ class RedisStore:
     def sources(self) -> list[SourceStatus]:
         """Return the state of every source, by name."""
         rows = self._redis.hgetall(PREFIX + "sources")
-        return [msgspec.json.decode(rows[name], type=SourceStatus) for name in sorted(rows)]
+        return [from_json(rows[name], SourceStatus) for name in sorted(rows)]
 
     @_guarded
     def things(self, kind: str) -> list[Standing]:
         """Return what stands of a kind, by name."""
         rows = self._redis.hgetall(f"{PREFIX}things:{kind}")
-        return [msgspec.json.decode(rows[name], type=Standing) for name in sorted(rows)]
+        return [from_json(rows[name], Standing) for name in sorted(rows)]
 
     @_guarded
     def thing(self, kind: str, name: str) -> Standing | None:
@@ -300,7 +301,7 @@ class RedisStore:
     def budgets(self) -> list[BudgetStatus]:
         """Return every budget as it stands, by name."""
         rows = self._redis.hgetall(f"{PREFIX}things:{BUDGETS}")
-        return [msgspec.json.decode(rows[name], type=BudgetStatus) for name in sorted(rows)]
+        return [from_json(rows[name], BudgetStatus) for name in sorted(rows)]
 
     @_guarded
     def destinations(self) -> list[DestinationStatus]:
@@ -311,7 +312,7 @@ class RedisStore:
     def gpus(self) -> list[GpuHost]:
         """Return every host with GPUs as it stands, by name."""
         rows = self._redis.hgetall(f"{PREFIX}things:{GPUS}")
-        return [msgspec.json.decode(rows[name], type=GpuHost) for name in sorted(rows)]
+        return [from_json(rows[name], GpuHost) for name in sorted(rows)]
 
     @_guarded
     def intents(self, where: IntentFilter = ANY_INTENT) -> list[Intent]:
@@ -504,10 +505,10 @@ class RedisStore:
 
     def _one(self, name: str, id_: str | bytes, kind: type[_R]) -> _R | None:
         data = self._redis.hget(PREFIX + name, id_)
-        return None if data is None else msgspec.json.decode(data, type=kind)
+        return None if data is None else from_json(data, kind)
 
     def _many(self, name: str, ids: Sequence[bytes], kind: type[_R]) -> list[_R]:
-        return [msgspec.json.decode(row, type=kind) for row in self._rows(name, ids)]
+        return [from_json(row, kind) for row in self._rows(name, ids)]
 
     def _rows(self, name: str, ids: Sequence[bytes]) -> list[bytes]:
         chunks = (ids[at : at + READ_AT_ONCE] for at in range(0, len(ids), READ_AT_ONCE))
@@ -531,7 +532,7 @@ class RedisStore:
 
 def _delivery_in(row: Mapping[bytes, bytes], parent: dict[str, str] | None) -> Delivery:
     return Delivery(
-        notice=msgspec.json.decode(row[b"notice"], type=Notice),
+        notice=from_json(row[b"notice"], Notice),
         state=row[b"state"].decode(),  # type: ignore[arg-type]  # as our scripts write it
         due=time_of(float(row[b"due"])),
         attempts=int(row[b"attempts"]),
@@ -580,7 +581,7 @@ def _json(value: object) -> bytes:
 
 
 def _ref(data: bytes | None) -> dict[str, str] | None:
-    return msgspec.json.decode(data, type=dict[str, str]) if data else None
+    return from_json(data, dict[str, str]) if data else None
 
 
 def _score(at: datetime | None) -> float:

@@ -13,6 +13,7 @@ import msgspec
 from itsdangerous import BadData, URLSafeSerializer
 
 from service.core.secret import Secret
+from service.decoding import convert
 
 PATH: Final = "/act"
 LONGEST_TOKEN: Final = 2048
@@ -51,7 +52,7 @@ def read(token: str, keys: Sequence[Secret], now: datetime) -> Act | Flaw:
     try:
         incident_id, action, who, expires = _serializer(keys).loads(token)
         said = {"incident_id": incident_id, "action": action, "who": who}
-        act = msgspec.convert(said | {"expires": datetime.fromtimestamp(expires, UTC)}, Act)
+        act = convert(said | {"expires": datetime.fromtimestamp(expires, UTC)}, Act)
     except (BadData, msgspec.ValidationError, TypeError, ValueError, OverflowError, OSError):
         return "forged"
     return act if now < act.expires else "expired"

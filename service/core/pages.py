@@ -22,6 +22,7 @@ from service.core.ports import Place
 from service.core.standing import key_of
 
 LONGEST_CURSOR: Final = 400
+_CURSOR: Final = msgspec.msgpack.Decoder(tuple[str, float, str]).decode
 # What only an admin may see.
 FOR_ADMINS: Final = ("token", "member")
 
@@ -159,7 +160,7 @@ def place_in(cursor: str, order: str) -> Place:
     """Read a cursor; ValueError when it is none, or one of another order."""
     try:
         data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        said, score, name = msgspec.msgpack.decode(data, type=tuple[str, float, str])
+        said, score, name = _CURSOR(data)
     except (binascii.Error, msgspec.MsgspecError, UnicodeDecodeError, ValueError):
         raise ValueError("cursor: this is none that was handed out") from None
     if said != order or score != score:  # noqa: PLR0124 - no number

@@ -8,11 +8,11 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Final, Generic, TypeVar
 
-import msgspec
 import numpy as np
 
 from detectors.base import I64
 from service.core.state import Chunk, Saved, Streams, keep_all
+from service.decoding import from_msgpack
 
 _Key = TypeVar("_Key", bound=Hashable)
 FREE: Final = -1
@@ -129,8 +129,7 @@ class Slots(Generic[_Key]):
     ) -> Iterator[tuple[Sequence[int], Sequence[_Key | None]]]:
         """Yield numbers and their keys."""
         del saved
-        decode = msgspec.msgpack.Decoder(tuple[bytes, list[kind | None]]).decode  # type: ignore[valid-type]
-        numbers, keys = decode(data)
+        numbers, keys = from_msgpack(data, tuple[bytes, list[kind | None]])  # type: ignore[valid-type]
         yield _unpacked(numbers), keys
 
     def _touch(self, number: int) -> None:
@@ -164,8 +163,8 @@ class Rows(Slots[_Key]):
     def _unpack(
         self, saved: Saved, data: memoryview, kind: type[_Key]
     ) -> Iterator[tuple[Sequence[int], Sequence[_Key | None]]]:
-        decode = msgspec.msgpack.Decoder(tuple[bytes, bytes, list[tuple[int, kind]]]).decode  # type: ignore[valid-type]
-        numbers, shared, own = decode(data)
+        said = from_msgpack(data, tuple[bytes, bytes, list[tuple[int, kind]]])  # type: ignore[valid-type]
+        numbers, shared, own = said
         every = [*saved.keys.get(self._beside, ()), None]  # the last is that of FREE
         yield _unpacked(numbers), [every[other] for other in _unpacked(shared)]
         yield [number for number, _ in own], [key for _, key in own]

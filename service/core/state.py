@@ -14,6 +14,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from service.decoding import from_msgpack
+
 VERSION: Final = 6
 BLOCK: Final = 4096  # rows
 # A stream is written whole again once its changes weigh more than this share of it.
@@ -185,8 +187,7 @@ class Saved:
                 else:
                     found[key] = value
         self.followed.knew(stream, {key: digest(value) for key, value in found.items()})
-        decode = msgspec.msgpack.Decoder(kind).decode
-        return {key: decode(value) for key, value in found.items()}
+        return {key: from_msgpack(value, kind) for key, value in found.items()}
 
     def columns(
         self, stream: str, into: Mapping[str, NDArray[Any]], to: NDArray[np.int64]

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +11,7 @@ from service.config import Settings
 from service.core import budget_words
 from service.core.budget_figures import BudgetStatus
 from service.core.phrases import clean
+from service.decoding import convert
 from service.entrypoints.client import Client
 
 _STATES: Final = {"within": "within", "at_risk": "at risk", "over": "over"}
@@ -28,7 +28,7 @@ _COLUMNS: Final = (
 
 def read_budgets(settings: Settings) -> list[BudgetStatus]:
     """Ask the running service; OSError when it does not answer."""
-    return msgspec.convert(Client(settings).ask("/v1/budgets")["items"], list[BudgetStatus])
+    return convert(Client(settings).ask("/v1/budgets")["items"], list[BudgetStatus])
 
 
 def as_table(budgets: Iterable[BudgetStatus]) -> Table:

@@ -1,5 +1,6 @@
 """The console script `spendwatch`."""
 
+import faulthandler
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -40,4 +41,6 @@ def main() -> None:
     """Run the console script."""
     if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
+    if sys.__stderr__ is not None:
+        faulthandler.enable(sys.__stderr__)  # what ends in a library's C would end without a word
     app()

@@ -15,6 +15,7 @@ from service.core.members import Member
 from service.core.money import ZERO
 from service.core.phrases import clean, duration
 from service.core.ports import FindingFilter, IncidentFilter, Store
+from service.decoding import convert
 from service.entrypoints.slack_people import KIND, VIEWS, People
 from service.entrypoints.slack_setups import Asked, Reply, Setups, code, drop, plan_line, put, shown
 from service.entrypoints.slack_views import silence_line, subscription_line
@@ -166,7 +167,7 @@ class Commands:
         if not teams and role != "admin":
             raise WordError("say whose spend they may see, or * for everyone's")
         person = words.options.get("as") or name or user
-        thing = msgspec.convert(
+        thing = convert(
             {"type": KIND, "name": user, "person": person, "teams": teams, "role": role}, Member
         )
         whose = "everything" if thing.sees_all else ", ".join(teams)

@@ -23,6 +23,7 @@ from service.core.silences import Silence
 from service.core.standing import Standing
 from service.core.subscriptions import Subscription
 from service.core.tokens import EVERY_TEAM
+from service.decoding import convert
 from service.entrypoints.slack_acts import VIA
 from service.entrypoints.slack_people import VIEWS
 from service.entrypoints.slack_views import silence_line, subscription_line
@@ -84,7 +85,7 @@ class Setups:
         }
         if "min" in given:
             values["min_impact"] = amount_of(given["min"])
-        thing = msgspec.convert(values, Subscription)
+        thing = convert(values, Subscription)
         return put(asked, thing, f"Done: {subscription_line(thing)}.")
 
     def unsubscribe(self, asked: Asked) -> Reply:
@@ -158,7 +159,7 @@ class Setups:
         of |= {_BUDGET_WORDS[k]: v for k, v in words.options.items() if k in _BUDGET_WORDS}
         values: dict[str, Any] = {"type": "budget", "name": _name(of["owner"], of), **of}
         values |= {"amount": amount, "currency": words.options.get("currency", "USD").upper()}
-        thing = msgspec.convert(values | {"period": words.options.get("period", "month")}, Budget)
+        thing = convert(values | {"period": words.options.get("period", "month")}, Budget)
         return put(asked, thing, f"Done: `{code(thing.name)}` {shown(thing.in_words)}.")
 
     def end(self, asked: Asked) -> Reply:

@@ -70,7 +70,8 @@ class Crew:
         for name, run in list(self._running.items()):
             if run.poll() is not None:
                 log = self._folder / f"{name}.log"
-                self.ended.append(f"{name}: {log.read_text()[-300:] if log.exists() else '?'}")
+                words = log.read_text()[-300:] if log.exists() else "?"
+                self.ended.append(f"{name}, {run.returncode}: {words}")
                 self.start(name)
 
     def put_clock(self, name, seconds):

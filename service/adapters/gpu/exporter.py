@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.adapters.gpu.base import ProbeError, ratio_of, value_of
 from service.core.events import GpuSample
+from service.decoding import convert
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 TIMEOUT_SECONDS: Final = 10
@@ -120,6 +121,6 @@ def _sample(row: dict[str, Any], now: datetime, host: str) -> GpuSample:
     fields = {name: value for name, value in row.items() if name != "_owner" and value is not None}
     fields["hostname"] = fields.get("hostname") or host
     try:
-        return msgspec.convert({"timestamp": now, **fields}, GpuSample)
+        return convert({"timestamp": now, **fields}, GpuSample)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None

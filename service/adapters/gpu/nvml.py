@@ -4,11 +4,11 @@ import socket
 from datetime import datetime
 from typing import Any
 
-import msgspec
 import pynvml
 
 from service.adapters.gpu.base import ProbeError, ratio_of, value_of
 from service.core.events import GpuSample
+from service.decoding import convert
 
 
 class Nvml:
@@ -78,7 +78,7 @@ def _activity(gpu: Any) -> dict[str, float | None]:
 def _sample(fields: dict[str, Any], part: Any) -> GpuSample:
     memory = _asked(pynvml.nvmlDeviceGetMemoryInfo, part)
     used = None if memory is None else value_of(float(memory.used))
-    return msgspec.convert(fields | {"memory_used_bytes": used}, GpuSample)
+    return convert(fields | {"memory_used_bytes": used}, GpuSample)
 
 
 def _asked(ask: Any, *args: Any) -> Any:

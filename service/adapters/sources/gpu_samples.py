@@ -14,6 +14,7 @@ import msgspec
 from service.adapters.sources.base import Completion, Flaw, Head, Row, Source, first_bytes
 from service.adapters.sources.ndjson import NOT_DECODED, decoded, decoded_line
 from service.core.events import GpuSample, flaw_of
+from service.decoding import convert
 
 SENTINEL: Final = 1e12
 # DCGM's blanks of 32-bit sensors, 0x7ffffff0 to 0x7ffffff3 (dcgm_structs.h).
@@ -67,7 +68,7 @@ def _without_sentinels(line: bytes, flaw: Flaw) -> GpuSample | Flaw:
         if isinstance(value, int | float) and (value > SENTINEL or value in INT32_SENTINELS):
             row[name] = None
     try:
-        return msgspec.convert(row, GpuSample)
+        return convert(row, GpuSample)
     except msgspec.ValidationError as error:
         return flaw._replace(reason=_explain(str(error), row))
 

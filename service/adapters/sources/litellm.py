@@ -21,6 +21,7 @@ from service.adapters.sources.token_rows import REQUESTS, SERVICE_CATEGORY, TOKE
 from service.adapters.sources.values import LONGEST_TEXT, fine, moment
 from service.core.events import CostEvent, TagValue, Text, content_hash
 from service.core.money import ZERO
+from service.decoding import convert
 
 _HOUR: Final = timedelta(hours=1)
 _REQUIRED: Final = frozenset({"requestid", "spend", "starttime", "model"})
@@ -71,7 +72,7 @@ def _table(path: Path, head: Head) -> Iterator[Row | Flaw]:
             continue
         number, raw, texts = item
         try:
-            line = msgspec.convert(texts, _Line, strict=False)
+            line = convert(texts, _Line, strict=False)
         except msgspec.ValidationError as error:
             yield Flaw(number, "type", str(error), first_bytes(raw))
         else:

@@ -12,8 +12,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from service.adapters.sources.shelves import DISK, Shelf
+from service.decoding import from_json
 
 MAX_BYTES: Final = 16 * 1024 * 1024
+_ANY: Final = msgspec.json.Decoder()
 # How far above a manifest given by itself its files may lie (AWS: <export>/metadata/<period>/).
 LEVELS_UP: Final = 4
 _STAMP: Final = re.compile(r"(20\d\d)-?(\d\d)-?(\d\d)[T_]?(\d\d):?(\d\d)(?::?(\d\d))?(?:\.\d+)?Z?")
@@ -40,7 +42,7 @@ def read_manifest(path: Path, root: Path | None, shelf: Shelf = DISK) -> Manifes
     try:
         if path.stat().st_size > MAX_BYTES:
             return None
-        found = msgspec.json.decode(path.read_bytes())
+        found = _ANY.decode(path.read_bytes())
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     names = list(_names(found))
@@ -61,7 +63,7 @@ def export_type(file: Path) -> str | None:
     try:
         if path.stat().st_size > MAX_BYTES:
             return None
-        found = msgspec.json.decode(path.read_bytes(), type=_Export)
+        found = from_json(path.read_bytes(), _Export)
     except (OSError, ValueError, msgspec.DecodeError, RecursionError):
         return None
     return found.config.type

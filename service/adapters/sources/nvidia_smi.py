@@ -11,8 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from service.adapters.gpu.base import ratio_of, value_of
 from service.adapters.sources.base import (
     BrokenFileError,
@@ -28,6 +26,7 @@ from service.adapters.sources.gpu_files import said_by_name
 from service.adapters.sources.tables import read_table
 from service.adapters.sources.values import moment
 from service.core.events import GpuSample, flaw_of
+from service.decoding import convert
 
 MIB: Final = 1 << 20
 MOST_WATTS: Final = 1e6
@@ -82,9 +81,7 @@ def _row(number: int, values: Mapping[str, str], host: str, raw: bytes) -> Row |
             name: reading(values[name]) for name, reading in _READINGS.items() if name in values
         }
         named = {"hostname": host, "gpu_uuid": values["uuid"], "model": values.get("model")}
-        sample = msgspec.convert(
-            {"timestamp": _moment(values["timestamp"]), **named, **fields}, GpuSample
-        )
+        sample = convert({"timestamp": _moment(values["timestamp"]), **named, **fields}, GpuSample)
     except ValueError as error:
         return Flaw(number, "type", str(error), first_bytes(raw))
     why = "the uuid is not known" if _is_blank(sample.gpu_uuid) else flaw_of(sample)

@@ -16,6 +16,7 @@ from service.adapters.sources.values import (
     tidy,
 )
 from service.core.events import CostEvent, flaw_of
+from service.decoding import convert
 
 # Money is not refused because of its tags: what cannot be read is kept under this key.
 UNREADABLE: Final = "unreadable"
@@ -117,14 +118,14 @@ def _read_texts(values: Values) -> None:
 
 def _convert(values: Values) -> CostEvent:
     try:
-        return msgspec.convert(values, CostEvent, strict=False)
+        return convert(values, CostEvent, strict=False)
     except msgspec.ValidationError:
         pass
     for name in _AMOUNTS:
         if isinstance(text := values.get(name), str):
             values[name] = decimal(name, text)
     try:
-        return msgspec.convert(
+        return convert(
             {name: value for name, value in values.items() if value is not None},
             CostEvent,
             strict=False,

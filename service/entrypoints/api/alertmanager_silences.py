@@ -15,6 +15,7 @@ from service.core.matchers import Matcher
 from service.core.ports import Store, WrittenDownError
 from service.core.silences import Silence
 from service.core.standing import etag_of
+from service.decoding import convert, from_json
 from service.entrypoints.api import alertmanager_shapes as shapes
 from service.entrypoints.api.access import Access, access_of
 from service.entrypoints.api.feedback import Follow, check_json, follow
@@ -86,7 +87,7 @@ class SilenceRoutes:
     def _post(self, body: bytes, request: Request) -> Response:
         access, now = access_of(request), self._now()
         try:
-            asked = msgspec.json.decode(body, type=shapes.PostableSilence)
+            asked = from_json(body, shapes.PostableSilence)
             known = self._mine(asked.id, request) if asked.id else None
             thing = _thing(asked, known, access, now)
         except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
@@ -158,7 +159,7 @@ def _thing(
         "author": asked.created_by,
         "comment": asked.comment,
     }
-    return msgspec.convert(said, Silence)
+    return convert(said, Silence)
 
 
 def _is_theirs(access: Access, silence: Silence) -> bool:

@@ -15,6 +15,7 @@ from service.adapters.sources import events
 from service.adapters.sources.base import Flaw, Row
 from service.core.events import MAX_LINE_BYTES, CostEvent, Rejected
 from service.core.ports import PostedBatch, Posting
+from service.decoding import from_json
 from service.entrypoints.api import views
 from service.entrypoints.api.limits import LARGEST_BODY
 from service.entrypoints.api.problems import RETRY_LATER
@@ -154,7 +155,7 @@ async def _array(request: Request, batch: _Batch) -> None:
         if len(body) > LARGEST_BODY:
             raise HTTPException(413, "An array holds at most 1 MiB; NDJSON may be longer.")
     try:
-        rows = msgspec.json.decode(body, type=list[msgspec.Raw])
+        rows = from_json(body, list[msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise HTTPException(422, f"This is no JSON array: {error}") from None
     await run_in_threadpool(batch.take, list(_plain(rows)))

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from service.core.intents import Act, Feedback, Intent, Mark, Verdict
 from service.core.ports import Store
+from service.decoding import convert
 from service.entrypoints.api import views
 from service.entrypoints.api.access import access_of
 from service.entrypoints.api.problems import RETRY_LATER
@@ -78,7 +79,7 @@ class FeedbackRoute:
         values = done.model_dump(exclude={"who"}) | {"incident_id": incident_id, "at": self._now()}
         values |= {"who": self._who(incident_id, done.who, request), "x_Intent": "mark"}
         try:
-            return self._answer(msgspec.convert(values, Mark))
+            return self._answer(convert(values, Mark))
         except msgspec.ValidationError as error:
             raise HTTPException(422, str(error)) from None
 

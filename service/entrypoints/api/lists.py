@@ -20,6 +20,7 @@ from service.core.ports import (
     Place,
     Store,
 )
+from service.decoding import from_json
 from service.entrypoints.api import queries, views
 from service.entrypoints.api.access import access_of, owners_of
 
@@ -122,7 +123,7 @@ class ListRoutes:
         found, more = self._store.written(where), None
         page = found[: query.limit]
         if len(found) > len(page):
-            last = place_of(msgspec.json.decode(page[-1], type=kind), query.order)
+            last = place_of(from_json(page[-1], kind), query.order)
             more = next_of(request, last, query.order)
         return views.listing([views.shown(one, kind) for one in page], self._now(), more)
 

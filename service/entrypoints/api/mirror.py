@@ -3,12 +3,11 @@
 import threading
 from typing import NamedTuple
 
-import msgspec
-
 from service.core.holds import IDLE, labels_of
 from service.core.incidents import Incident
 from service.core.ports import Store
 from service.core.routing import Router, Target
+from service.decoding import from_json
 from service.entrypoints.api import alertmanager_shapes as shapes
 
 
@@ -58,7 +57,7 @@ class Mirror:
                 self._ready.clear()
                 offset, changed = self._store.changed(0)
             for written in changed:
-                incident = msgspec.json.decode(written, type=Incident)
+                incident = from_json(written, Incident)
                 if incident.state == "resolved":
                     self._ready.pop(incident.incident_id, None)
                 else:

@@ -24,6 +24,7 @@ from service.core.rates import Rates
 from service.core.silences import Silence
 from service.core.slices import BY_TAG, Cut, check_dimension
 from service.core.subscriptions import Subscription
+from service.decoding import convert, from_json
 from service.entrypoints.api import views
 from service.entrypoints.api.access import Access, access_of
 from service.entrypoints.api.feedback import check_json
@@ -171,9 +172,9 @@ def _read(body: bytes, kind: type[_Thing], request: Request) -> _Thing:
     check_json(request)
     tag = kind.__struct_config__.tag
     try:
-        values = msgspec.json.decode(body, type=dict[str, Any])
+        values = from_json(body, dict[str, Any])
         unsaid = {name: UNNAMED for name in SAID if name in kind.__struct_fields__}
-        thing = msgspec.convert(unsaid | {"type": tag} | values, kind, strict=False)
+        thing = convert(unsaid | {"type": tag} | values, kind, strict=False)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise HTTPException(422, str(error)) from None
     access = access_of(request)

@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from service.core.intents import Drop, Put
 from service.core.ports import Place, Store
 from service.core.standing import Standing, etag_of
+from service.decoding import convert, from_json
 from service.entrypoints.api import queries, views
 from service.entrypoints.api.access import Access, access_of
 from service.entrypoints.api.feedback import Follow, check_json, follow
@@ -117,12 +118,12 @@ class ThingRoutes:
     def _read(self, name: str, body: bytes) -> Standing:
         """Read a thing from JSON; its name and kind may be left out, for the path has them."""
         try:
-            values = msgspec.json.decode(body, type=dict[str, Any])
+            values = from_json(body, dict[str, Any])
             if values.setdefault("name", name) != name:
                 raise HTTPException(422, "The name in the body is not the one in the path.")
             if values.setdefault("type", self._tag) != self._tag:
                 raise HTTPException(422, f"This is where a {self._tag} is put.")
-            return msgspec.convert(values, self._kind, strict=False)
+            return convert(values, self._kind, strict=False)
         except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
             raise HTTPException(422, str(error)) from None
 

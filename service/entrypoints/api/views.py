@@ -19,6 +19,7 @@ from service.core.notices import Delivery, DeliveryState
 from service.core.ports import DestinationStatus, PartitionStatus, SourceStatus
 from service.core.talks import Action, Reason
 from service.core.tokens import Role
+from service.decoding import from_json
 
 Id = Annotated[str, Path(max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
 _T = TypeVar("_T")
@@ -241,7 +242,7 @@ def listing(items: Sequence[object], now: datetime, more: str | None) -> Respons
 @lru_cache(maxsize=SHOWN_KEPT)
 def shown(written: bytes, kind: type[Any]) -> msgspec.Raw:
     """Return an item, given as it was written, as it is answered."""
-    return msgspec.Raw(answer(msgspec.json.decode(written, type=kind)).body)
+    return msgspec.Raw(answer(from_json(written, kind)).body)
 
 
 def _with_money_as_text(value: Any) -> Any:

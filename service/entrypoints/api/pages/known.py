@@ -4,10 +4,9 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
 from service.core.incidents import Incident
 from service.core.ports import IncidentFilter, Store
+from service.decoding import from_json
 from service.entrypoints.api.access import Access
 from service.web.incidents import Row
 
@@ -40,7 +39,7 @@ class Known:
         if 0 < self._offset < offset and len(self._rows) <= 2 * MOST:
             offset, saved = self._store.changed(self._offset)
             if offset > self._offset:
-                some = [Row.of(msgspec.json.decode(one, type=Incident)) for one in saved]
+                some = [Row.of(from_json(one, Incident)) for one in saved]
                 self._rows = self._rows | {row.incident_id: row for row in some}
                 self._offset = offset
                 return
