@@ -436,6 +436,35 @@ def test_what_changes_is_shown_at_once_and_what_is_open_stays_open(served, visit
     expect(page.locator("spend-chart canvas")).to_be_visible()
 
 
+def test_a_button_that_is_pressed_next_is_the_one_that_was_read(served, visit):
+    path = f"/incidents/{incident_of(served, 'i-checkout').incident_id}"
+    page, other = visit(path=path), visit(path=path)
+    state = page.locator(".head .chips")
+    button(page, "Acknowledge").focus()
+    button(other, "Acknowledge").click()
+    expect(state).to_contain_text("Acknowledged")
+    expect(button(page, "Acknowledge")).to_have_count(0)
+    expect(button(page, "Unacknowledge")).to_be_visible()
+    page.keyboard.press("Enter")
+    button(page, "Comment").focus()
+    button(other, "Unacknowledge").click()
+    expect(state).to_contain_text("Firing")
+    assert [one.mark.act for one in fresh(served, "i-checkout").marks][-2:] == [
+        "acknowledge",
+        "unacknowledge",
+    ]
+
+
+def test_what_has_the_focus_is_kept_up_to_date_too(served, visit):
+    page = visit(path="/incidents?state=all")
+    found = incident_of(served, "i-checkout")
+    link = page.locator(f'main a[href="/incidents/{found.incident_id}"]')
+    link.evaluate("link => { link.focus(); link.firstChild.nodeValue = 'of before'; }")
+    page.evaluate("htmx.trigger('#main', 'live')")
+    expect(link).to_contain_text("i-checkout")
+    expect(link).to_be_focused()
+
+
 def test_what_is_being_written_is_not_lost_when_the_page_changes_beneath_it(served, visit):
     page = visit(path=f"/incidents/{incident_of(served, 'i-checkout').incident_id}")
     button(page, "Assign").click()

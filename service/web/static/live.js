@@ -5,12 +5,12 @@
 const AT_MOST_EVERY_MS = 2000;
 const LATE_AFTER_MS = 5000;
 
-Idiomorph.defaults.ignoreActiveValue = true;
 Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name) => name !== "open";
 
-// What was fetched into a place of its own is not what the page came with; and what is being written
-// into a dialog is not lost when an answer comes that was asked for before it was opened.
-const isKept = (old) => old instanceof HTMLElement && ("keep" in old.dataset || old.matches("dialog[open]"));
+// What was fetched into a place of its own is not what the page came with; and what is being written,
+// in a dialog or not, is not lost when an answer comes that was asked for before.
+const isWritten = (old) => old === document.activeElement && old.matches("input, select, textarea");
+const isKept = (old) => old instanceof HTMLElement && ("keep" in old.dataset || old.matches("dialog[open]") || isWritten(old));
 Idiomorph.defaults.callbacks.beforeNodeMorphed = (old) => !isKept(old);
 Idiomorph.defaults.callbacks.beforeNodeRemoved = (old) => !(old instanceof HTMLElement && old.matches("dialog[open]"));
 
