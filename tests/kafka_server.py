@@ -8,15 +8,12 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.ports import free_port
+
 START = Path(__file__).parents[1] / "deploy" / "kafka" / "start.sh"
 STARTS_WITHIN_SECONDS = 90  # the first start on a machine fetches the jars
 # Half the time to start, for a little speed later.
 JAVA_OPTS = "-Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
 
 
 class KafkaServer:
@@ -26,6 +23,7 @@ class KafkaServer:
         self.folder = folder
         self.port = free_port()
         self._controller = free_port()
+        self._log = folder / "broker.log"
         self._process = None
 
     @property
@@ -41,9 +39,14 @@ class KafkaServer:
     def pid(self):
         return self._process.pid
 
+    @property
+    def last_words(self):
+        """Return the end of what it has logged."""
+        return self._log.read_text()[-2000:]
+
     def start(self):
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "broker.log").open("ab") as log:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [START, self.folder, str(self.port), str(self._controller)],
                 stdin=subprocess.DEVNULL,
@@ -55,7 +58,7 @@ class KafkaServer:
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise AssertionError((self.folder / "broker.log").read_text()[-2000:])
+                raise AssertionError(self.last_words)
             time.sleep(0.1)
         return self
 

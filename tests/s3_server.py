@@ -5,9 +5,12 @@ import urllib.request
 from moto.server import ThreadedMotoServer
 from obstore.store import S3Store
 
+from tests.ports import free_port
+
 
 class S3Server:
-    def __init__(self, port=0):
+    def __init__(self, port=None):
+        port = port or free_port()
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
         self._server.start()
         host, port = self._server.get_host_and_port()

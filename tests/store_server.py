@@ -9,7 +9,7 @@ import time
 import redis
 
 from service.adapters.embedded_store import find_program
-from tests.kafka_server import free_port
+from tests.ports import free_port
 
 STARTS_WITHIN_SECONDS = 30
 

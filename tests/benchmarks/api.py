@@ -33,7 +33,7 @@ from service.entrypoints.api import build_app, serve
 from service.entrypoints.api.access import Local
 from service.telemetry import Metrics
 from tests.factories import make_finding, make_incident, make_notice
-from tests.kafka_server import free_port
+from tests.ports import free_port
 
 CLIENTS = 50
 INCIDENTS, FINDINGS, SERIES, HOURS = 10_000, 30_000, 100_000, 6

@@ -10,7 +10,6 @@ import html
 import io
 import json
 import logging
-import socket
 import unicodedata
 from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
@@ -27,6 +26,7 @@ from service.entrypoints.local_slack import build_app, serve
 from service.entrypoints.local_slack_workspace import Fault
 from tests.factories import make_chart, make_driver, make_incident, make_notice
 from tests.mail_server import Authority, Mailbox, serve_mail
+from tests.ports import free_port
 from tests.web_server import PagerDutyServer, Web, serve_web
 
 SECRET = "xoxb-do-not-tell"
@@ -55,11 +55,6 @@ class Rig(NamedTuple):
     markup: Callable[[], list[str]]
 
 
-def closed_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
-
-
 class Tags(HTMLParser):
     def __init__(self):
         super().__init__()
@@ -79,7 +74,7 @@ async def slack_rig(tmp_path, fault: Fault | str | None = None):
     if isinstance(fault, Fault):
         slack.faults.append(fault)
     with serve(app) as url:
-        base_url = f"http://127.0.0.1:{closed_port()}/" if fault == "server is down" else url
+        base_url = f"http://127.0.0.1:{free_port()}/" if fault == "server is down" else url
         kind = NOTIFIERS["slack"]
         settings = kind.Settings(
             token=Secret(SECRET), base_url=f"{base_url}/api/", timeout_seconds=PATIENCE_SECONDS
@@ -182,7 +177,7 @@ async def email_rig(tmp_path, case: Mapping[str, Any] | None = None):
         kind = NOTIFIERS["email"]
         settings = {
             "host": "127.0.0.1",
-            "port": closed_port() if case.get("is_down") else port,
+            "port": free_port() if case.get("is_down") else port,
             "sender": "cost@example.com",
             "ca_file": str(authority.file),
             "username": "cost",
@@ -281,7 +276,7 @@ async def web_rig(server, case, settings, told, markup):
     for name, value in case.get("server", {}).items():
         setattr(server, name, value)
     async with serve_web(server) as url:
-        down = f"http://127.0.0.1:{closed_port()}"
+        down = f"http://127.0.0.1:{free_port()}"
         kind, table = settings(down if case.get("is_down") else url, case)
         notifier = NOTIFIERS[kind](checked(table, NOTIFIERS[kind].Settings, kind))
         yield Rig(notifier, f"{kind}:{case.get('to', 'team')}", told, markup)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.reading import bill, write_csv
 from tests.s3_server import S3Server
 
@@ -90,18 +91,17 @@ def wait_for(check, seconds=90):
     return found
 
 
-def test_a_watched_bucket_is_read_and_when_the_cloud_is_away_the_watch_goes_on(
-    server, tmp_path, unused_tcp_port
-):
+def test_a_watched_bucket_is_read_and_when_the_cloud_is_away_the_watch_goes_on(server, tmp_path):
+    port = free_port()
     beside = tmp_path / "beside"
     beside.mkdir()
     fill(server, tmp_path, [bill(1), bill(2)])
-    file = config(tmp_path, server, port=unused_tcp_port)
+    file = config(tmp_path, server, port=port)
     with subprocess.Popen([SPENDWATCH, "run", "-c", file], env=ENVIRONMENT) as process:
 
         def status():
             try:
-                at = f"http://127.0.0.1:{unused_tcp_port}/v1/status"
+                at = f"http://127.0.0.1:{port}/v1/status"
                 with urllib.request.urlopen(at, timeout=5) as answer:
                     return json.load(answer)
             except OSError:

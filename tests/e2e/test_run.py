@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import pytest
 
 from service.adapters.embedded_store import EmbeddedStore
 from service.entrypoints.local_slack import build_app, serve
+from tests.ports import free_port
 
 ADMIN = "an-admin-token-of-the-tests"
 
@@ -35,8 +35,7 @@ def slack():
 
 @pytest.fixture
 def port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
+    return free_port()
 
 
 @pytest.fixture

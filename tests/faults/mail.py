@@ -6,7 +6,7 @@ from email.policy import default
 
 from aiosmtpd.controller import Controller
 
-from tests.kafka_server import free_port
+from tests.ports import free_port
 
 
 class MailServer:

@@ -27,7 +27,7 @@ from tests.faults.crew import USUAL, Crew
 from tests.faults.load import Load
 from tests.faults.mail import MailServer
 from tests.faults.wires import Wires
-from tests.kafka_server import free_port
+from tests.ports import free_port
 
 PAUSE_SECONDS = 12  # past the session of 10 s: another takes over meanwhile
 FULL_SECONDS = 3

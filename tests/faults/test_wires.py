@@ -42,6 +42,7 @@ class Server:
         line.close()
 
     def close(self):
+        self._socket.shutdown(socket.SHUT_RDWR)  # who waits in accept() would keep it open
         self._socket.close()
 
 

@@ -1,6 +1,5 @@
 """One machine's threads: when one of them ends, the page says so."""
 
-import socket
 import threading
 import time
 
@@ -15,6 +14,7 @@ from service.core.secret import Secret
 from service.entrypoints.machine import Machine, Parts
 from service.telemetry import Metrics
 from tests.factories import make_notice
+from tests.ports import free_port
 
 
 def status(address):
@@ -45,8 +45,7 @@ def test_a_sender_that_ended_is_said_by_the_status(store, tmp_path):
 
 
 def test_a_destination_that_fails_is_named_by_the_status_and_by_the_metrics(store, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     settings = Settings(
         api=ApiSettings(port=0, local="viewer"),
         receivers={"everyone": ["pagerduty:oncall"]},

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from service.adapters.redis_store import RedisStore
 from service.entrypoints import store_clock
 from service.entrypoints.store_clock import StoreClock
-from tests.kafka_server import free_port
+from tests.ports import free_port
 
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)

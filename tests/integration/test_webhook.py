@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import json
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from service.core.ports import Refused, Retry, Sent, Unknown
 from service.core.secret import Secret
 from tests.factories import make_notice
 from tests.mail_server import Authority
+from tests.ports import free_port
 from tests.web_server import Web, serve_web
 
 KEY, OLD_KEY = b"k" * 32, b"o" * 32
@@ -180,8 +180,7 @@ def test_a_secret_that_protects_nothing_is_refused(wrong):
 async def test_the_receiver_in_the_documentation_takes_what_we_send(tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "destinations.md").read_text("utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     (tmp_path / "receiver.py").write_text(code.replace("8400", str(port)))
     (tmp_path / "webhook-secret").write_text(f"{secret_of(KEY).reveal()}\n")
     receiver = await asyncio.create_subprocess_exec(

@@ -37,7 +37,7 @@ from service.telemetry import Metrics
 from tests.factories import STARTS_AT, make_chart, make_event, make_finding
 from tests.integration.kafka.processes import Processes
 from tests.integration.kafka.reading import records
-from tests.kafka_server import free_port
+from tests.ports import free_port
 
 HOUR = timedelta(hours=1)
 

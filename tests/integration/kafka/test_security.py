@@ -24,8 +24,9 @@ from service.bootstrap import build_cluster, build_topics, open_store
 from service.config import ConfigError, KafkaSettings, Settings, StoreSettings
 from service.core.ports import Changes, StoreUnavailableError
 from service.core.secret import Secret
-from tests.kafka_server import KafkaServer, free_port
+from tests.kafka_server import KafkaServer
 from tests.needs import need
+from tests.ports import free_port
 
 PASSWORD = "s3cret-of-the-test"
 PROTECTED = """
