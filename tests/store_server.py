@@ -70,7 +70,14 @@ class StoreServer:
         self.start()
 
     def fill_disk(self, *, full):
-        """Let the disk be full, or have room again."""
+        """Let the disk be full, or have room again.
+
+        It answers only when the disk has it, so that it ends by itself when it cannot write; once
+        there is room whoever supervises it has it up again.
+        """
+        if self._process.poll() is not None:
+            self.start()
+            return
         size = max(path.stat().st_size for path in self.folder.glob("appendonlydir/*"))
         limit = size if full else resource.RLIM_INFINITY
         resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
